@@ -1,0 +1,53 @@
+# One command for each thing a person or a machine does with this tree.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PEERS := benchmarks/.peers
+PIP_QUIET := --quiet --disable-pip-version-check --no-input
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test check docs bench bench-peers clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(STAMP)  ## make .venv from the pinned constraints (again only when they change)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install $(PIP_QUIET) -c constraints.txt -e '.[text,image,parquet,dev]' lightgbm
+	touch $@
+
+demo: setup  ## the main job on real data, under 90 s after set-up
+	$(BIN)/python examples/demo.py
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest -q
+
+check: setup docs  ## style, types, import levels, docs and benchmark tables
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/python benchmarks/show.py --check
+	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_imports.py
+
+docs: setup  ## the documentation, into site/; a dead link is an error
+	$(BIN)/zensical build --strict --clean -f mkdocs.yml
+
+bench: setup  ## measure what benchmarks/results lacks (hours), then rewrite the tables of docs/benchmarks.md
+	$(BIN)/python benchmarks/startup.py run
+	$(BIN)/python benchmarks/tables.py run $(if $(wildcard $(PEERS)/bin/python),,--tools smidgen,logistic)
+	$(BIN)/python benchmarks/texts.py run
+	$(BIN)/python benchmarks/coverage.py run
+	$(BIN)/python benchmarks/show.py
+
+bench-peers: $(PEERS)/.installed  ## the environment of AutoGluon, FLAML and SetFit (gigabytes)
+
+$(PEERS)/.installed: benchmarks/peers/requirements.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install $(PIP_QUIET) -r benchmarks/peers/requirements.txt
+	$(PEERS)/bin/python -m pip freeze --exclude pip | sed -E 's/ @ .*//; s/\+cpu$$//' > benchmarks/peers/versions.txt
+	touch $@
+
+clean:  ## remove what was made here, environments included
+	rm -rf $(VENV) $(PEERS) site dist build .pytest_cache .ruff_cache .hypothesis

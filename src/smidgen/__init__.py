@@ -1,0 +1,24 @@
+"""smidgen: get the most from little. A model from few labels, and how good it really is."""
+from typing import Any
+
+__version__ = "0.1.0"
+__all__ = ["Fitted", "Model", "fit", "load", "resume"]
+
+_WHERE = {
+    "fit": ("smidgen.api", "fit"), "resume": ("smidgen.api", "resume"), "Fitted": ("smidgen.studies.fitted", "Fitted"),
+    "Model": ("smidgen.learn.model", "Model"), "load": ("smidgen.learn.model", "load"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used: `import smidgen` alone loads nothing heavy."""
+    if name not in _WHERE:
+        raise AttributeError(f"module 'smidgen' has no attribute '{name}'")
+    import importlib
+
+    module, attribute = _WHERE[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

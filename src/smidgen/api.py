@@ -1,0 +1,17 @@
+"""The verbs as Python has them: the studies' functions, with the report that people look at."""
+import functools
+from typing import Any
+
+from smidgen.studies import fit as studies
+from smidgen.studies.fitted import Fitted
+from smidgen.web.report import report
+
+
+@functools.wraps(studies.fit)
+def fit(*args: Any, **options: Any) -> Fitted:
+    return studies.fit(*args, **{"render": report, **options})
+
+
+@functools.wraps(studies.resume)
+def resume(*args: Any, **options: Any) -> Fitted:
+    return studies.resume(*args, **{"render": report, **options})

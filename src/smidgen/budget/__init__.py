@@ -1,0 +1,1 @@
+"""One ledger: what may be spent and what was."""

@@ -1,0 +1,39 @@
+"""Rows: a frame together with the expensive, stateless arrays made from it (embeddings, image descriptors).
+
+Such an array is the same whatever the labels are, so it is computed once for a study, cached on disk by content,
+and sliced for every fold; nothing about the labels can leak through it.
+"""
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+@dataclass
+class Rows:
+    """Rows to be viewed.
+
+    Attributes:
+        frame: feature columns, index 0..n-1.
+        blocks: arrays `[n, d]` by key, e.g. "minilm:review" (csr matrices for counts of n-grams); filled on demand
+            by `block`, or all at once and from the disk by `cache.fill`.
+    """
+
+    frame: pd.DataFrame
+    blocks: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def block(self, encoder: str, column: str) -> Any:
+        """The array of one stateless encoder ("minilm", "pixels", "hog", ...) on one column, computed when absent."""
+        key = f"{encoder}:{column}"
+        if key not in self.blocks:
+            from smidgen.data.views.encoders import encode
+
+            self.blocks[key] = encode(encoder, self.frame[column].tolist())
+        return self.blocks[key]
+
+    def take(self, rows: np.ndarray) -> "Rows":
+        return Rows(self.frame.iloc[rows].reset_index(drop=True), {k: v[rows] for k, v in self.blocks.items()})

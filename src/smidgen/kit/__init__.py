@@ -1,0 +1,1 @@
+"""Errors, seeds, configuration, method lookup, optional extras, safe files. Imports nothing of ours."""

@@ -1,0 +1,150 @@
+"""Files that are whole or absent, arrays as safetensors under our own limits, and content hashes."""
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.kit.errors import BadInput
+
+MAX_HEADER = 8 << 20  # bytes; the format itself allows 100 MB, our folders need a few KB
+MAX_TENSORS = 50_000
+MAX_JSON = 64 << 20
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1",
+           "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "|b1"}
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes the file as a whole or not at all: temporary name, fsync, rename."""
+    path = Path(path)
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(fd, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: Path, limit: int = MAX_JSON) -> Any:
+    """JSON from a file of at most `limit` bytes. Raises BadInput when it is missing, larger or not JSON."""
+    data = _read(path, limit)
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path} is not valid JSON ({str(error)[:80]}): the file is damaged or was edited.") from None
+
+
+def tensor_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+    """The arrays in safetensors form; the same arrays always give the same bytes."""
+    from safetensors.numpy import save
+
+    return save({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())})
+
+
+def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
+    """Arrays of a safetensors file; everything is checked before anything is allocated.
+
+    Raises:
+        BadInput: truncated, overlapping, oversized or malformed.
+    """
+    return parse_tensors(_read(path, limit), str(path))
+
+
+def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
+    """Arrays from safetensors bytes, as `read_tensors`."""
+    def fail(why: str) -> BadInput:
+        return BadInput(f"{where} is not a whole safetensors file ({why}): the file is damaged or was edited.")
+
+    if len(data) < 8:
+        raise fail("shorter than its header")
+    size = int.from_bytes(data[:8], "little")
+    if size > MAX_HEADER or 8 + size > len(data):
+        raise fail("its header is longer than allowed or than the file")
+    try:
+        header = json.loads(data[8:8 + size])
+    except (ValueError, RecursionError):
+        raise fail("its header is not JSON") from None
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise fail("its header is not a table of tensors")
+    header.pop("__metadata__", None)
+    body = memoryview(data)[8 + size:]
+    out, end = {}, 0
+    try:
+        entries = sorted(header.items(), key=lambda kv: tuple(kv[1]["data_offsets"]))
+        for name, entry in entries:
+            dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
+            if not all(type(v) is int and v >= 0 for v in [*shape, start, stop]):
+                raise ValueError
+            count = 1
+            for axis in shape:
+                count *= axis
+            if start != end or stop - start != count * dtype.itemsize or stop > len(body):
+                raise ValueError
+            out[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
+            end = stop
+    except (KeyError, TypeError, ValueError):
+        raise fail("its table does not match its contents") from None
+    if end != len(body):
+        raise fail("it has bytes that no tensor owns")
+    return out
+
+
+def digest(*parts: bytes | str) -> str:
+    """SHA-256 of the parts, each with its length, as 32 hex digits."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        h.update(len(data).to_bytes(8, "little"))
+        h.update(data)
+    return h.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under its name only when the block ends well; replaces an older one of the same name."""
+    path = Path(path).absolute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        if path.exists():
+            aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            os.replace(path, aside / "old")
+            os.replace(temporary, path)
+            remove_tree(aside)
+        else:
+            os.replace(temporary, path)
+    except BaseException:
+        remove_tree(temporary)
+        raise
+
+
+def remove_tree(path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _read(path: Path, limit: int) -> bytes:
+    path = Path(path)
+    if path.is_symlink() or not path.is_file():
+        raise BadInput(f"{path}: expected a regular file, found {'a link' if path.is_symlink() else 'none'}.")
+    if path.stat().st_size > limit:
+        raise BadInput(f"{path} has {path.stat().st_size:,} bytes, more than the {limit:,} allowed here.")
+    return path.read_bytes()

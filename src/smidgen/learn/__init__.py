@@ -1,0 +1,1 @@
+"""Methods: estimators that turn a task into a model. One file each: card, configuration, estimator."""

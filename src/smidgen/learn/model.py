@@ -1,0 +1,156 @@
+"""The saved result: a folder with `model.json` and `arrays.safetensors`. Loading it builds arrays and never runs code.
+
+A model is a few members (view and head), each with a weight and a temperature. What is in memory after a fit is
+built from the very state that is saved, so a loaded model gives bit-equal predictions.
+"""
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smidgen.data.views.rows import Rows
+from smidgen.kit import methods
+from smidgen.kit.errors import BadInput
+from smidgen.kit.files import digest, new_folder, read_json, read_tensors, tensor_bytes, write_bytes, write_json
+from smidgen.kit.state import pack, unpack
+from smidgen.learn.blend import blend
+from smidgen.learn.member import Member
+from smidgen.tasks.read import read_new
+from smidgen.tasks.task import Column, Task
+
+SCHEMA = 1
+MAX_MEMBERS = 64
+
+
+@dataclass
+class Model:
+    """Predicts from new rows.
+
+    Attributes:
+        kind: "classification" or "regression"; classes: as the person wrote them, in the order of the probabilities.
+        columns: what the rows must hold. target_name: the column that may be there and is not used.
+        members, weights, log_t: what is blended.
+        about: what is known of it (metric, estimate, interval, level, n, ...), plain data.
+    """
+
+    kind: str
+    classes: tuple[Any, ...]
+    columns: tuple[Column, ...]
+    target_name: str
+    members: list[Member]
+    weights: list[float]
+    log_t: list[float]
+    about: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @classmethod
+    def assemble(cls, task: Task, states: list[dict[str, Any]], weights: list[float], log_t: list[float], about: dict[str, Any]) -> "Model":
+        """A model from the states of members fitted on a task."""
+        arrays: dict[str, np.ndarray] = {}
+        plain = unpack(pack(states, arrays), arrays)
+        members = [Member.from_state(s, task.columns) for s in plain]
+        return cls(task.kind, task.classes, task.columns, task.target_name, members, weights, log_t, about)
+
+    def read(self, source: Any) -> pd.DataFrame:
+        """Rows to predict from a file, a folder of images, any dataframe or an array, with this model's columns in place."""
+        return read_new(source, self.columns, self.target_name)
+
+    def predict_proba(self, source: Any) -> np.ndarray:
+        """Probabilities float64 `[n, classes]`; rows sum to 1. Raises BadInput for a regression model or bad rows."""
+        if self.kind != "classification":
+            raise BadInput("This model predicts numbers, not classes: use predict.")
+        return self._blend(self.read(source))
+
+    def predict(self, source: Any) -> np.ndarray:
+        """The most probable class of each row, as the person wrote it, or the value (float64)."""
+        frame = self.read(source)
+        out = self._blend(frame)
+        if self.kind == "regression":
+            return out
+        names = np.empty(len(self.classes), object)
+        names[:] = self.classes
+        return names[out.argmax(1)]
+
+    def _blend(self, frame: pd.DataFrame) -> np.ndarray:
+        from threadpoolctl import threadpool_limits
+
+        rows = Rows(frame)
+        if not len(rows):
+            return np.zeros((0, len(self.classes)) if self.classes else 0)
+        with threadpool_limits(1):  # sums must not depend on how many threads there are
+            out = blend([m.predict(rows) for m in self.members], self.weights, self.log_t)
+        return out / out.sum(1, keepdims=True) if self.classes else out
+
+    def to_parts(self) -> tuple[dict[str, Any], bytes]:
+        """`model.json` and the bytes of `arrays.safetensors`."""
+        arrays: dict[str, np.ndarray] = {}
+        members = pack([m.get_state() for m in self.members], arrays)
+        body = tensor_bytes(arrays)
+        head = {
+            "schema": SCHEMA, "kind": self.kind, "classes": list(self.classes), "target": self.target_name,
+            "columns": [asdict(c) for c in self.columns], "weights": self.weights, "log_t": self.log_t,
+            "members": members, "about": self.about, "arrays": {"sha256": digest(body), "bytes": len(body)},
+        }
+        return head, body
+
+    def save(self, folder: str | Path, extra: dict[str, str] | None = None) -> Path:
+        """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is replaced."""
+        head, body = self.to_parts()
+        with new_folder(Path(folder)) as new:
+            write_bytes(new / "arrays.safetensors", body)
+            write_json(new / "model.json", head)
+            for name, text in (extra or {}).items():
+                write_bytes(new / name, text.encode())
+        self.path = Path(folder).absolute()
+        return self.path
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Model":
+        """The model of a folder.
+
+        Raises:
+            BadInput: no model, damaged, edited, made by a newer smidgen, or of a method that is not installed here.
+        """
+        folder = Path(folder)
+        if not folder.is_dir() or not (folder / "model.json").is_file():
+            raise BadInput(f"{folder} is not a model folder: it has no model.json. `smidgen fit` makes one.")
+        head = read_json(folder / "model.json")
+        if not isinstance(head, dict) or not isinstance(head.get("schema"), int):
+            raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
+        if head["schema"] > SCHEMA:
+            raise BadInput(f"{folder} was saved by a newer smidgen (model schema {head['schema']}, this one reads up to {SCHEMA}): update smidgen.")
+        path = folder / "arrays.safetensors"
+        arrays = read_tensors(path)
+        if not isinstance(head.get("arrays"), dict) or digest(path.read_bytes()) != head["arrays"].get("sha256"):
+            raise BadInput(f"{path} is not the file that model.json describes: the folder is damaged or was edited.")
+        try:
+            made = cls._from_parts(head, arrays)
+        except BadInput:
+            raise
+        except Exception as error:  # any shape of nonsense in an edited file must end in one sentence
+            raise BadInput(f"{folder}/model.json is damaged or was edited ({type(error).__name__}: {str(error)[:100]}).") from None
+        made.path = folder.absolute()
+        return made
+
+    @classmethod
+    def _from_parts(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
+        columns = tuple(Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"])) for c in head["columns"])
+        states = unpack(head["members"], arrays)
+        weights, log_t = [float(w) for w in head["weights"]], [float(t) for t in head["log_t"]]
+        if not states or len(states) > MAX_MEMBERS or not len(states) == len(weights) == len(log_t):
+            raise ValueError("members, weights and temperatures do not match")
+        if not np.isfinite([*weights, *log_t]).all() or min(weights) < 0:
+            raise ValueError("weights must be finite and not negative")
+        for state in states:
+            if state["version"] != methods.card(state["method"]).version:
+                raise BadInput(f"The model needs version {state['version']} of '{state['method']}', this smidgen has "
+                               f"version {methods.card(state['method']).version}: fit it again.")
+        members = [Member.from_state(s, columns) for s in states]
+        return cls(head["kind"], tuple(head["classes"]), columns, str(head["target"]), members, weights, log_t, head["about"])
+
+
+def load(folder: str | Path) -> Model:
+    """The model that `smidgen fit` saved in a folder. See `Model.load`."""
+    return Model.load(folder)

@@ -1,0 +1,1 @@
+"""Architectures and adapters: plain torch modules, no training code."""

@@ -1,0 +1,1 @@
+"""Comparing honestly: trials, run store, workers, racing, choosing, estimating."""

@@ -1,0 +1,111 @@
+"""What could be tried on a task: methods on views, with what each will need, and why some are left out."""
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from smidgen.data.views.view import choices
+from smidgen.kit import methods
+from smidgen.kit.errors import BadInput
+from smidgen.kit.extras import installed
+from smidgen.kit.methods import MethodCard
+from smidgen.tasks.task import Task
+
+BASELINE = "learn/constant"
+WORKER_BYTES = 350_000_000  # a worker with its libraries loaded, before any data
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method on a view with settings.
+
+    Attributes:
+        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes.
+    """
+
+    method: str
+    view: str
+    params: dict[str, Any] = field(default_factory=dict)
+    version: int = 1
+    seconds: float = 0.0
+    memory: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return (self.method, self.view)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A method that is not tried, and why."""
+
+    method: str
+    view: str
+    why: str
+
+
+def candidates(
+    task: Task, wanted: Sequence[str] | None = None, settings: dict[str, dict[str, Any]] | None = None, memory: int | None = None
+) -> tuple[list[Candidate], list[Skipped]]:
+    """Every candidate that suits the task, and what was skipped.
+
+    Args:
+        wanted: full method names; None for all. The baseline is tried only where all are, or where it is wanted.
+        settings: by method, settings of its head.
+        memory: bytes that a worker may hold.
+    Raises:
+        BadInput: a wanted method that cannot do this kind of task, or needs a package that is not installed.
+    """
+    found: list[Candidate] = []
+    skipped: list[Skipped] = []
+    for name in wanted or methods.names("learn"):
+        card = methods.card(name)
+        why = _unfit(card, task)
+        if why:
+            if wanted:
+                raise BadInput(f"The method '{name}' cannot be used here: {why}.")
+            skipped.append(Skipped(name, "", why))
+            continue
+        for view in choices(task, for_features=card.features, sparse=card.sparse) if name != BASELINE else ["linear"]:
+            seconds, need = forecast(card, task, view)
+            if memory is not None and need > memory:
+                skipped.append(Skipped(name, view, f"needs {_gb(need)} of memory, there are {_gb(memory)}"))
+                continue
+            found.append(Candidate(name, view, (settings or {}).get(name, {}), card.version, seconds, need))
+    return found, skipped
+
+
+def _unfit(card: MethodCard, task: Task) -> str:
+    """Why a method does not suit a task; empty when it does."""
+    if task.kind not in card.tasks:
+        return f"it does no {task.kind}"
+    if not set(task.modalities) & set(card.modalities):
+        return f"it takes {' or '.join(card.modalities)}, not {' and '.join(task.modalities)}"
+    if card.package and not installed(card.package):
+        return f"the package '{card.package}' is not installed (pip install 'smidgen[{card.extra}]')"
+    if card.max_rows and len(task) > card.max_rows:
+        return f"it takes at most {card.max_rows:,} rows, there are {len(task):,}"
+    if card.max_classes and len(task.classes) > card.max_classes:
+        return f"it takes at most {card.max_classes} classes, there are {len(task.classes)}"
+    return ""
+
+
+def width(task: Task, view: str) -> int:
+    """Rough number of features that a view makes, for forecasts only."""
+    kinds = [c.kind for c in task.columns]
+    table = kinds.count("number") + 4 * kinds.count("date") + 5 * kinds.count("category")
+    per_text = 384 if "minilm" in view else 100 if "svd" in view else 300  # tf-idf: entries a row, not columns
+    per_image = 800 if "hog" in view else 784
+    return max(1, table + per_text * kinds.count("text") + per_image * kinds.count("image"))
+
+
+def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
+    """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
+    n, d, c = len(task), width(task, view), max(len(task.classes), 1)
+    fixed, slope = card.seconds
+    # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
+    need = WORKER_BYTES + 8 * n * d * 6 + 8 * n * c * 8 + int(card.bytes_per_pair * n * n) + int(card.bytes_per_row * n * d)
+    return fixed + slope * n * d * c / 1e6, need
+
+
+def _gb(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"

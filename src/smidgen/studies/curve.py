@@ -1,0 +1,45 @@
+"""The learning curve of one candidate over sub-draws of the labels that exist: what fewer labels would have given."""
+from typing import Any
+
+import numpy as np
+
+from smidgen.studies.estimate import IntervalConfig
+from smidgen.tasks.metrics import Metric
+from smidgen.tasks.task import Task
+
+SHARES = (0.25, 0.5, 0.75)
+REPEATS = 3
+
+
+def curve_sizes(task: Task) -> list[int]:
+    """Sizes of the sub-draws: quarters of the rows, at least two rows a class (regression: 6)."""
+    least = 2 * len(task.classes) or 6
+    return sorted({int(round(share * len(task))) for share in SHARES if share * len(task) >= least})
+
+
+def curve_draws(task: Task) -> list[str]:
+    """Their draws, one repeat of all sizes after the other, so that a short budget still gives a curve."""
+    return [f"sub:n={n}:r={r}" for r in range(REPEATS) for n in curve_sizes(task)]
+
+
+def curve_points(
+    draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, final: dict[str, Any], config: IntervalConfig
+) -> list[dict[str, Any]]:
+    """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged; the last
+    point is the study's own estimate.
+
+    Args:
+        draws: predictions `[n, C]` or `[n]` by draw, NaN for the rows that were trained on. temper: log temperature.
+    """
+    from smidgen.learn.blend import tempered
+
+    by_size: dict[int, list[float]] = {}
+    for draw, predictions in draws.items():
+        rows = np.flatnonzero(np.isfinite(predictions.reshape(len(task), -1)).all(1))
+        p = tempered(predictions[rows], temper) if task.classes else predictions[rows]
+        by_size.setdefault(int(draw.split(":")[1].split("=")[1]), []).append(metric.score(task.target[rows], p))
+    points = []
+    for n, scores in sorted(by_size.items()):
+        mean, low, high = float(np.mean(scores)), float(np.min(scores)), float(np.max(scores))
+        points.append({"n": n, "estimate": mean, "interval": [low, high]})
+    return [*points, {"n": len(task), "estimate": final["estimate"], "interval": final["interval"]}]

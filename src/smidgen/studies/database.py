@@ -1,0 +1,263 @@
+"""Where the run store's rows lie: tables, connecting, transactions, and errors in words for people.
+
+One code for SQLite (WAL, every write a `BEGIN IMMEDIATE`, each commit on disk before it is acknowledged) and for
+PostgreSQL.
+"""
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
+
+SCHEMA = 1
+BUSY_SECONDS = 60.0
+DEFAULT = Path(".smidgen") / "runs.db"
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "ncpfs",
+            "orangefs", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone"}
+
+metadata = sa.MetaData()
+store_table = sa.Table("smidgen_store", metadata, sa.Column("version", sa.Integer, primary_key=True))
+studies = sa.Table(
+    "studies", metadata,
+    sa.Column("id", sa.String(80), primary_key=True),
+    sa.Column("digest", sa.String(32), nullable=False, unique=True),  # of name, fingerprint and options
+    sa.Column("created", sa.Double, nullable=False),  # seconds since 1970
+    sa.Column("updated", sa.Double, nullable=False),
+    sa.Column("task_name", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("options", sa.Text, nullable=False),  # JSON
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("owner", sa.String(80)),  # who worked on it last
+    sa.Column("summary", sa.Text),  # JSON
+    sa.Column("trials", sa.Text, nullable=False),  # JSON list of keys in the order they were used
+)
+trials = sa.Table(
+    "trials", metadata,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("trial", sa.Text, nullable=False),  # JSON
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("owner", sa.String(80)),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("lease_until", sa.Double, nullable=False),
+    sa.Column("predictions", sa.LargeBinary),  # float64, C order, zlib
+    sa.Column("shape", sa.Text),  # JSON
+    sa.Column("seconds", sa.Double),
+    sa.Column("cpu_seconds", sa.Double),
+    sa.Column("peak_bytes", sa.BigInteger),
+    sa.Column("model_bytes", sa.BigInteger),
+    sa.Column("error", sa.Text),
+    sa.Column("created", sa.Double, nullable=False),
+    sa.Column("finished", sa.Double),
+    sa.Index("trials_running", "state", "owner"),
+)
+study_trials = sa.Table(
+    "study_trials", metadata,
+    sa.Column("study", sa.String(80), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True, index=True),
+)
+
+
+class Database:
+    """A store by path or URL: `sqlite:///path`, `postgresql://user@host/name`; a bare path is SQLite.
+
+    Raises:
+        BadInput: not a store, a newer schema, a damaged file, a network disk under SQLite.
+        MissingExtra: the driver for PostgreSQL is not installed.
+    """
+
+    def __init__(self, url_or_path: str | Path | None = None) -> None:
+        text = str(DEFAULT if url_or_path is None else url_or_path)
+        if "://" in text:
+            try:
+                url = sa.engine.make_url(text)
+            except SQLAlchemyError:
+                raise BadInput(f"'{hide_passwords(text)}' is not a run store's URL: write sqlite:///path or "
+                               "postgresql://user:password@host/name.") from None
+        else:
+            url = sa.engine.URL.create("sqlite", database=text)
+        secrets = [str(s) for s in (url.password, url.query.get("password")) if s]
+        self._secrets = {form for s in secrets for form in (s, quote(s, safe=""), unquote(s))}
+        backend = url.get_backend_name()
+        if backend == "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise BadInput("A run store in SQLite needs a file: write sqlite:///path.")
+            self.name = url.database
+            _make_room(Path(url.database))
+            # Only the path is taken from a URL: its options could change what a commit promises.
+            url = sa.engine.URL.create("sqlite", database=str(Path(url.database).absolute()))
+            self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+            event.listen(self._engine, "connect", _set_up_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
+        elif backend == "postgresql":
+            self.name = hide_passwords(url.render_as_string(hide_password=True))
+            if "+" not in url.drivername:
+                url = url.set(drivername="postgresql+psycopg")
+            try:
+                self._engine = sa.create_engine(url, pool_pre_ping=True)
+            except ImportError:
+                raise MissingExtra("A run store in PostgreSQL needs the package 'psycopg': "
+                                   "pip install 'psycopg[binary]'") from None
+        else:
+            raise BadInput(f"A run store lies in SQLite or PostgreSQL, not in {backend}: "
+                           "write sqlite:///path or postgresql://user:password@host/name.")
+        self.sqlite = backend == "sqlite"
+        self._prepare()
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """A transaction that only reads: one consistent state."""
+        with self._words(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """A transaction that writes. When the block has ended without an error, it is on disk."""
+        with self._words(), self._engine.connect() as connection:
+            connection = connection.execution_options(smidgen_write=True)
+            with connection.begin():
+                yield connection
+
+    def now(self, connection: sa.Connection) -> float:
+        """Seconds since 1970, from the one clock that all users of the store share."""
+        if self.sqlite:
+            return time.time()
+        return float(connection.scalar(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))) or 0)
+
+    def insert(self, table: sa.Table):
+        """An INSERT that leaves a row that is there alone."""
+        if self.sqlite:
+            from sqlalchemy.dialects.sqlite import insert
+        else:
+            from sqlalchemy.dialects.postgresql import insert
+        return insert(table).on_conflict_do_nothing()
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _prepare(self) -> None:
+        try:
+            with self.read() as connection:
+                known = set(sa.inspect(connection).get_table_names())
+                version = connection.scalar(sa.select(store_table.c.version)) if store_table.name in known else None
+            if version is None:
+                if self.sqlite and known and store_table.name not in known:
+                    raise BadInput(f"{self.name} is a database of another program: name another file with --store.")
+                with self.write() as connection:
+                    if not self.sqlite:  # two creations of one table at once are an error there
+                        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7364)"))
+                    metadata.create_all(connection)
+                    if connection.scalar(sa.select(store_table.c.version)) is None:
+                        connection.execute(store_table.insert().values(version=SCHEMA))
+            elif version != SCHEMA:
+                age = "a newer" if version > SCHEMA else "an older, unknown"
+                raise BadInput(f"{self.name} was written by {age} smidgen (schema {version}, this one reads {SCHEMA}): "
+                               "update smidgen, or name another file with --store.")
+        except BaseException:
+            self.close()
+            raise
+
+    @contextlib.contextmanager
+    def _words(self) -> Iterator[None]:
+        """Errors of the database as one sentence for a person, without passwords."""
+        try:
+            yield
+        except DBAPIError as error:
+            why = self.scrub(str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given")
+        except SQLAlchemyError as error:
+            why = self.scrub(f"{type(error).__name__}: {error}".splitlines()[0])
+        else:
+            return
+        low = why.lower()
+        if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low
+                            or "could not decode" in low):
+            raise BadInput(f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
+                           "move it away, or name another with --store.") from None
+        if self.sqlite and ("unable to open" in low or "readonly" in low):
+            raise BadInput(f"The run store {self.name} cannot be written ({why}): check its folder's permissions, "
+                           "or name another with --store.") from None
+        if "locked" in low or "busy" in low:
+            raise SmidgenError(f"The run store {self.name} was held by another process for {BUSY_SECONDS:.0f} s: "
+                               "try again when it has ended.") from None
+        raise SmidgenError(f"The run store {self.name} failed: {why}.") from None
+
+    def scrub(self, value: Any) -> Any:
+        """The text, or every text in a JSON value, without this store's password and any other in a URL."""
+        if isinstance(value, dict):
+            return {key: self.scrub(v) for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.scrub(v) for v in value]
+        if not isinstance(value, str):
+            return value
+        for secret in self._secrets:
+            if len(secret) >= 5:  # a shorter one stands in ordinary words by chance
+                value = value.replace(secret, "***")
+        return hide_passwords(value).replace("\0", "")  # PostgreSQL takes no NUL
+
+
+def hide_passwords(text: str) -> str:
+    """Passwords in URLs as ***, also one that has an @ which should have been quoted."""
+    text = re.sub(r"([A-Za-z][\w+.-]*://[^\s:/@\"']*):[^\s\"']*@", r"\1:***@", text)
+    return re.sub(r"(?i)([?&](?:\w*password|passwd|pwd|token|secret)=)[^&\s\"']+", r"\1***", text)
+
+
+def network_kind(path: Path, mounts: str) -> str | None:
+    """The kind of network disk that the path lies on, by the text of /proc/mounts; None: a local one."""
+    best, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = Path(re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[1]))
+        if path.is_relative_to(point) and len(point.parts) >= best:  # of two on one point the later lies on top
+            best, kind = len(point.parts), fields[2]
+    return kind if kind in _NETWORK else None
+
+
+def _make_room(path: Path) -> None:
+    """The file's folder exists and is fit for SQLite."""
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder: name a file for the run store, such as {path / 'runs.db'}.")
+    try:
+        path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"The run store {path} cannot be made ({error.strerror}): name another with --store.") from None
+    mounts = Path("/proc/mounts")
+    if os.name == "posix" and mounts.exists():
+        kind = network_kind(path.absolute().parent.resolve(), mounts.read_text(errors="replace"))
+        if kind:
+            raise BadInput(f"{path} lies on a network disk ({kind}), where SQLite's locks do not hold: "
+                           "name a local file with --store, or a PostgreSQL URL.")
+
+
+def _set_up_sqlite(raw, record) -> None:
+    raw.isolation_level = None  # the driver would open transactions of its own, and not IMMEDIATE
+    cursor = raw.cursor()
+    try:
+        # Changing the mode takes a lock that does not always wait its turn, so ask first.
+        for attempt in range(100):
+            try:
+                if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+                    cursor.execute("PRAGMA journal_mode=WAL")
+                break
+            except Exception as error:
+                if "locked" not in str(error) or attempt == 99:
+                    raise
+                time.sleep(0.02)
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA trusted_schema=OFF")  # a file from elsewhere is data, its views run nothing
+    finally:
+        cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get("smidgen_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,180 @@
+"""The main job: from a file with few labels to a model that can be trusted.
+
+Read the task; race the methods that suit it (`race`), through the run store and the workers (`runner`); choose a
+blend and say how good it is (`choose`, `estimate`); fit the chosen on all rows; save model and report.
+"""
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from smidgen.budget.budget import Budget, parse_bytes, parse_duration
+from smidgen.data.views.cache import fill
+from smidgen.data.views.rows import Rows
+from smidgen.data.views.view import encoders_of
+from smidgen.kit import methods as registry
+from smidgen.kit.config import nearest, parse_settings
+from smidgen.kit.errors import BadInput, bad
+from smidgen.studies import priors
+from smidgen.studies.candidates import candidates
+from smidgen.studies.fitted import Fitted
+from smidgen.studies.pool import Pool
+from smidgen.studies.race import Race
+from smidgen.studies.run import Plan, Progress, Run
+from smidgen.studies.store import RunStore
+from smidgen.tasks.read import read
+from smidgen.tasks.task import Task
+
+DEFAULT_SECONDS = 60.0
+DEFAULT_STORE = ".smidgen/runs.db"
+
+
+def fit(
+    source: Any, target: str | None = None, *, out: str | Path | None = None, time: str | float | None = None, trials: int | None = None,
+    memory: str | int | None = None, size: str | int | None = None, metric: str | None = None, unlabelled: Any = None,
+    group: str | None = None, methods: str | Sequence[str] | None = None, settings: Mapping[str, Any] | Sequence[str] | None = None,
+    seed: int = 0, store: str | None = None, workers: int | None = None, kind: str | None = None, replay: str | None = None,
+    dry_run: bool = False, progress: Progress | None = None,
+    render: Callable[[dict[str, Any]], str] | None = None,
+) -> Fitted:
+    """Fits the best model that these rows allow and says how good it is.
+
+    Args:
+        source: a file (CSV, TSV, Parquet, JSON lines; .gz too), a folder of images by class, any dataframe, or (X, y).
+        target: the column to predict. Rows where it is blank are the unlabelled pool; `unlabelled` may add more.
+        out: folder of the model; None: `<name>-model` beside the working directory for files, nothing saved for frames.
+        time: wall time, e.g. "60s" or seconds. trials: a budget by count instead: exactly reproducible. Neither: 60 s.
+        memory: bound of each worker, e.g. "4GB". size: bound of the saved model folder, e.g. "50MB".
+        metric: what is reported ("log_loss", "accuracy", ..., "rmse", ...); the choice itself is always made on a proper score.
+        group: a column whose equal values never straddle a split.
+        methods: names, e.g. "logistic,forest"; None: all that suit. settings: `{"logistic.strength": 0.1}` or "name=value" texts.
+        seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at most 8.
+        kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used again.
+        progress: called with `{"kind", "text", "done", "total", "seconds_left"}`. render: makes the report from the summary.
+    Raises:
+        BadInput: the data or an argument is wrong. BudgetSpent: the time ended before any model was fitted.
+    """
+    begun = _clock()
+    if time is not None and trials is not None:
+        raise BadInput("Give --time or --trials, not both: a budget by count does not depend on the clock.")
+    budget = Budget(
+        seconds=parse_duration(time, "time") if time is not None else None if trials or replay else DEFAULT_SECONDS, trials=trials,
+        memory=parse_bytes(memory, "memory") if memory is not None else None,
+        model_bytes=parse_bytes(size, "size") if size is not None else None)
+    wanted = _wanted(methods)
+    own = _settings(settings, wanted)
+    count = workers or min(os.cpu_count() or 1, 8)
+    with contextlib.ExitStack() as stack:
+        # Started first, so that the workers' imports overlap with reading the file.
+        pool = None if dry_run else stack.enter_context(Pool(count, budget.memory))
+        tell = progress or (lambda event: None)
+        task = read(source, target, unlabelled=unlabelled, group=group, kind=kind, metric=metric)
+        tell({"kind": "read", "text": _said(task), "done": 0, "total": None, "seconds_left": budget.seconds})
+        found, skipped = candidates(task, wanted, own, budget.memory)
+        race = Race(task, found, priors.weights(task, found), seed)
+        plan = Plan(task=task, race=race, skipped=skipped, budget=budget, workers=count, seed=seed, out=_folder(out, source),
+                    name=_name(source), begun=begun, progress=tell, render=render)
+        if dry_run:
+            return Fitted.planned(plan)
+        assert pool is not None
+        runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
+        options = {
+            "source": task.source, "target": task.target_name, "metric": task.metric, "kind": task.kind, "group": group, "methods": wanted,
+            "settings": own, "seed": seed, "unlabelled": str(unlabelled) if isinstance(unlabelled, str | Path) else None,
+            "named_kind": kind, "named_metric": metric,
+        }
+        study = runs.open_study(plan.name, task.fingerprint, options)
+        rows = Rows(task.frame)
+        encoders = tuple(sorted({e for c in found for e in encoders_of(c.view)}))
+        if encoders:
+            fill(rows, encoders, Path(".smidgen/cache"), lambda done, total: tell(
+                {"kind": "encode", "text": "Encoding texts and images", "done": done, "total": total, "seconds_left": None}))
+        pool.load(task, rows)
+        return Run(plan, runs, study, pool, rows, replay=runs.study(replay).trials if replay else None).finish()
+
+
+def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitted:
+    """Goes on with a study of a file: the same command again, from its stored options. Raises BadInput where its data was no file."""
+    with contextlib.closing(RunStore(store or DEFAULT_STORE)) as runs:
+        study = runs.study(study_id)
+    options = dict(study.options)
+    source = options["source"]
+    if not Path(source).exists():
+        raise BadInput(f"The study {study.id} was made from {source}, which is not there: call smidgen.fit with the data again, it goes on.")
+    again = {**{k: options[k] for k in ("group", "methods", "seed", "unlabelled")}, "kind": options["named_kind"],
+             "metric": options["named_metric"], "settings": _flat(options["settings"]), **overrides}
+    return fit(source, options["target"], store=store, **again)
+
+
+def _clock() -> float:
+    return time.monotonic()
+
+
+def _wanted(names: str | Sequence[str] | None) -> list[str] | None:
+    if names is None:
+        return None
+    listed = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+    return sorted({registry.resolve(n) for n in listed if n})
+
+
+def _settings(settings: Mapping[str, Any] | Sequence[str] | None, wanted: list[str] | None) -> dict[str, dict[str, Any]]:
+    """`logistic.strength=1` (or `strength=1` with one method wanted) as settings by method, checked by its dataclass."""
+    pairs = dict(settings) if isinstance(settings, Mapping) else parse_settings(settings or ())
+    out: dict[str, dict[str, Any]] = {}
+    for name, value in pairs.items():
+        method, dot, field = name.rpartition(".")
+        if not dot:
+            if not wanted or len(wanted) != 1:
+                raise bad("--set", "METHOD.NAME=VALUE, or one method in --methods", name)
+            method = wanted[0]
+        out.setdefault(registry.resolve(method), {})[field] = value
+    from dataclasses import asdict, fields
+
+    from smidgen.kit.config import from_mapping
+    from smidgen.learn.member import head_class
+
+    for method, own in out.items():
+        if wanted and method not in wanted:
+            raise BadInput(f"--set {method}: that method is not among --methods. {nearest(method, wanted)}")
+        card = registry.card(method)
+        config = head_class(method, card.tasks[0]).Config
+        made = from_mapping(config, own, where=method)
+        out[method] = {f.name: asdict(made)[f.name] for f in fields(config) if f.name in own}
+    return out
+
+
+def _flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {f"{method}.{name}": value for method, own in settings.items() for name, value in own.items()}
+
+
+def _name(source: Any) -> str:
+    if isinstance(source, str | Path):
+        return Path(source).name.split(".")[0] or "study"
+    return "frame"
+
+
+def _folder(out: str | Path | None, source: Any) -> Path | None:
+    if out is not None:
+        return Path(out)
+    return Path(f"{_name(source)}-model") if isinstance(source, str | Path) else None
+
+
+def _said(task: Task) -> str:
+    what = f"{len(task.classes)} classes" if task.classes else "a number"
+    pool = f", {len(task.unlabelled):,} without a label" if task.unlabelled is not None else ""
+    return f"{len(task):,} labelled rows{pool}; {' and '.join(task.modalities) or 'no usable columns'}; target '{task.target_name}': {what}"
+
+
+def describe_json(value: Any) -> str:
+    """JSON text of a summary; what JSON cannot say (NaN, infinity) is written as null."""
+    def clean(v: Any) -> Any:
+        if isinstance(v, dict):
+            return {k: clean(x) for k, x in v.items()}
+        if isinstance(v, list | tuple):
+            return [clean(x) for x in v]
+        return None if isinstance(v, float) and v - v != 0 else v
+
+    return json.dumps(clean(value), ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""Runs trials: from the run store where they are known, else on the workers; claimed, so two processes can share a study."""
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from smidgen.budget.meter import Meter
+from smidgen.studies.pool import Failure, InlinePool, Pool
+from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Result, Trial
+
+BEAT_SECONDS = 10.0
+LEASE_SECONDS = 60.0
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Runner:
+    """Executes trials and records them.
+
+    Attributes:
+        stop_at: clock time after which nothing new starts and what runs is ended; None: no limit.
+        longest: seconds that one trial may take; None: no limit.
+        trials_left: how many more trials may be used; None: no limit.
+    """
+
+    store: RunStore
+    pool: Pool | InlinePool
+    meter: Meter
+    study: str
+    clock: Callable[[], float] = time.monotonic
+    stop_at: float | None = None
+    longest: float | None = None
+    trials_left: int | None = None
+    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+
+    def run(self, trials: Iterable[Trial], each: Callable[[Trial, Result], None]) -> bool:
+        """Runs the trials, starting them in order; calls `each` with every trial that has an outcome, in that same order
+        once all have ended.
+
+        Returns whether all of them were run: False when the time or the count ended first.
+        """
+        wanted = list(trials)
+        whole = True
+        if self.trials_left is not None and len(wanted) > self.trials_left:
+            wanted, whole = wanted[: self.trials_left], False
+        results = {key: r for key, r in self.store.get([t.key for t in wanted]).items() if r is not None}
+        known = set(results)
+        try:
+            whole &= self._measure([t for t in wanted if t.key not in known], results)
+        finally:
+            for trial in wanted:
+                if trial.key in results:
+                    result = results[trial.key]
+                    if self.trials_left is not None:
+                        self.trials_left -= 1
+                    self.meter.add(trials=1, reused=float(trial.key in known))
+                    each(trial, result)
+        return whole
+
+    def _measure(self, todo: list[Trial], results: dict[str, Result]) -> bool:
+        running: dict[Any, tuple[Trial, int]] = {}
+        waiting: list[Trial] = []  # another process has them
+        last_beat = self.clock()
+        try:
+            while todo or running or waiting:
+                if self._time_is_up():
+                    return False
+                while todo and len(running) < self.pool.workers:
+                    self._start(todo.pop(0), running, waiting, results)
+                for job, outcome in self.pool.wait(self._patience(bool(waiting or todo))) if running else []:
+                    if job in running:
+                        self._end(job, outcome, *running.pop(job), results)
+                if waiting and not running and not todo:
+                    waiting = self._look_again(waiting, todo, results)
+                if self.clock() - last_beat > BEAT_SECONDS:
+                    self.store.beat(self.owner)
+                    last_beat = self.clock()
+            return True
+        finally:
+            for job in running:
+                self.pool.kill(job)
+            self.store.release(self.owner)
+
+    def _start(self, trial: Trial, running: dict, waiting: list[Trial], results: dict[str, Result]) -> None:
+        fence = self.store.claim(trial.key, trial.to_json(), self.owner, LEASE_SECONDS)
+        if fence is None:
+            found = self.store.get([trial.key]).get(trial.key)
+            if found is None:
+                waiting.append(trial)
+            else:
+                results[trial.key] = found
+            return
+        limits = [v for v in (self.longest, None if self.stop_at is None else self.stop_at - self.clock()) if v is not None]
+        job = self.pool.submit("smidgen.studies.trial:run_trial", (trial,), max(0.01, min(limits)) if limits else None)
+        running[job] = (trial, fence)
+
+    def _end(self, job: Any, outcome: Any, trial: Trial, fence: int, results: dict[str, Result]) -> None:
+        if isinstance(outcome, Failure):
+            result = Result(error=outcome.reason)
+            if outcome.kind in ("deadline", "memory", "stopped"):  # it says nothing about the trial, only about this budget
+                if outcome.kind != "stopped":
+                    results[trial.key] = result
+                return
+        else:
+            result = outcome
+        self.meter.add(cpu_seconds=result.cpu_seconds, peak_memory_bytes=result.peak_bytes, fits=float(_fits(trial)))
+        if self.store.finish(trial.key, fence, result):
+            results[trial.key] = result
+        else:  # someone else finished it while this process slept; equal keys give equal results
+            results[trial.key] = self.store.get([trial.key]).get(trial.key) or result
+
+    def _look_again(self, waiting: list[Trial], todo: list[Trial], results: dict[str, Result]) -> list[Trial]:
+        found = self.store.get([t.key for t in waiting])
+        for trial in waiting:
+            if found.get(trial.key) is not None:
+                results[trial.key] = found[trial.key]
+            else:
+                todo.append(trial)  # a claim tells whether its lease has ended
+        if todo:
+            time.sleep(POLL_SECONDS)
+        return []
+
+    def _patience(self, other_work: bool) -> float:
+        limits = [BEAT_SECONDS]
+        if other_work:
+            limits.append(POLL_SECONDS)
+        if self.stop_at is not None:
+            limits.append(self.stop_at - self.clock())
+        return max(0.0, min(limits))
+
+    def _time_is_up(self) -> bool:
+        return self.stop_at is not None and self.clock() >= self.stop_at
+
+
+def _fits(trial: Trial) -> int:
+    kind, *rest = trial.draw.split(":")
+    return int(rest[0].split("=")[1]) if kind == "cv" else 1

@@ -1,0 +1,284 @@
+"""The run store: studies and trials that survive `kill -9` and are shared by any number of processes.
+
+A trial is keyed by its content alone, so studies share trials, and a study that is run again only does what is missing.
+Whoever runs a trial claims it: a lease that `beat` extends, and a fence, a number that grows with each new holder. A
+result is taken only with the latest fence, so a holder that slept past its lease cannot overwrite another's.
+"""
+import json
+import re
+import secrets
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from smidgen.kit.config import nearest
+from smidgen.kit.errors import BadInput
+from smidgen.kit.files import digest
+from smidgen.studies.database import Database, studies, study_trials, trials
+from smidgen.studies.owner import is_gone, new_owner
+from smidgen.studies.trial import Result
+
+ENDED = ("done", "stopped", "failed")
+_CHUNK = 500  # keys in one query: below the limit on parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A study as stored. `state`: running, done, stopped or failed; `trials`: keys in the order used, for a replay."""
+
+    id: str
+    task_name: str
+    fingerprint: str
+    options: dict[str, Any]
+    state: str
+    created: float  # seconds since 1970
+    updated: float
+    summary: dict[str, Any] | None = None
+    trials: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRow:
+    """A trial as stored, without its predictions. `state`: running, done or failed."""
+
+    key: str
+    trial: dict[str, Any]
+    state: str
+    seconds: float | None
+    cpu_seconds: float | None
+    peak_bytes: int | None
+    model_bytes: int | None
+    error: str | None
+    created: float
+    finished: float | None
+
+
+class RunStore:
+    """A run store by path or URL (`sqlite:///path`, `postgresql://...`); by default `.smidgen/runs.db`.
+
+    Raises:
+        BadInput: the file is not a store, damaged, newer than this program, or on a network disk.
+
+    Attributes:
+        owner: this run's name in leases; the default of `claim`, `beat` and `release`.
+    """
+
+    def __init__(self, url_or_path: str | Path | None = None) -> None:
+        self._db = Database(url_or_path)
+        self.name = self._db.name  # for people: no password in it
+        self.owner = new_owner()
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> "RunStore":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- studies --
+
+    def open_study(self, name: str, fingerprint: str, options: dict[str, Any]) -> Study:
+        """The study of this name, task and options: made, or the one that is there, now running again."""
+        name, options_text = self._db.scrub(name), self._json(options)
+        whole = digest(name, fingerprint, options_text)
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "study"
+        with self._db.write() as c:
+            now = self._db.now(c)
+            found = c.execute(sa.select(studies.c.id).where(studies.c.digest == whole)).scalar()
+            for digits in range(6, 33):  # the short form may be another study's
+                if found:
+                    break
+                row = {"id": f"{slug}-{whole[:digits]}", "digest": whole, "task_name": name, "fingerprint": fingerprint,
+                       "options": options_text, "created": now, "updated": now, "state": "running", "trials": "[]"}
+                if c.execute(self._db.insert(studies).values(**row)).rowcount:
+                    found = row["id"]
+            c.execute(studies.update().where(studies.c.id == found).values(
+                state="running", owner=self.owner, updated=now))
+            return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one())
+
+    def studies(self) -> list[Study]:
+        """All studies, the latest first. One whose process is gone counts as stopped."""
+        with self._db.read() as c:
+            rows = c.execute(sa.select(studies).order_by(studies.c.updated.desc(), studies.c.id)).all()
+        return [self._study(row) for row in rows]
+
+    def study(self, id: str) -> Study:
+        """The study of this id, or the only one whose id starts with it. Raises BadInput, with the nearest, if none."""
+        with self._db.read() as c:
+            return self._study(c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one())
+
+    def finish_study(self, id: str, state: str, summary: dict[str, Any] | None, keys: Sequence[str]) -> None:
+        """Records how the study ended, what came of it, and the trials it used in their order."""
+        if state not in ENDED:
+            raise ValueError(f"a study ends as one of {ENDED}, not {state!r}")
+        text = None if summary is None else self._json(summary)
+        with self._db.write() as c:
+            found = self._id(c, id)
+            self._link(c, found, keys)
+            c.execute(studies.update().where(studies.c.id == found).values(
+                state=state, summary=text, trials=json.dumps(list(keys)), updated=self._db.now(c)))
+
+    def use(self, id: str, keys: Iterable[str]) -> None:
+        """Notes that the study uses these trials, so that removing another study leaves them."""
+        with self._db.write() as c:
+            self._link(c, id, keys)
+
+    def remove(self, id: str) -> int:
+        """Removes the study and those of its trials that no other study uses; gives how many trials went.
+
+        Raises:
+            BadInput: unknown, or another process is working on it.
+        """
+        with self._db.write() as c:
+            found, now = self._id(c, id), self._db.now(c)
+            mine = sa.select(study_trials.c.key).where(study_trials.c.study == found)
+            others = sa.select(study_trials.c.key).where(study_trials.c.study != found)
+            doomed = trials.c.key.in_(mine) & trials.c.key.not_in(others)
+            held = c.execute(sa.select(trials.c.owner).where(
+                doomed, trials.c.state == "running", trials.c.lease_until > now,
+                trials.c.owner != self.owner)).scalars()
+            if any(owner and not is_gone(owner) for owner in held):
+                raise BadInput(f"The study {found} is being worked on by another process: stop that first.")
+            count = c.execute(trials.delete().where(doomed)).rowcount
+            c.execute(study_trials.delete().where(study_trials.c.study == found))
+            c.execute(studies.delete().where(studies.c.id == found))
+            return count
+
+    def trials(self, id: str) -> list[TrialRow]:
+        """The study's trials, in the order they were begun."""
+        columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
+        with self._db.read() as c:
+            query = sa.select(*columns).join(study_trials, study_trials.c.key == trials.c.key).where(
+                study_trials.c.study == self._id(c, id)).order_by(trials.c.created, trials.c.key)
+            rows = c.execute(query).mappings().all()
+        return [TrialRow(**{**row, "trial": self._parse(row["trial"], row["key"])}) for row in rows]
+
+    # -- trials --
+
+    def get(self, keys: Iterable[str]) -> dict[str, Result]:
+        """The results of those of the keys that have one, failed ones (`error`) as well."""
+        keys, out = list(dict.fromkeys(keys)), {}
+        with self._db.read() as c:
+            for i in range(0, len(keys), _CHUNK):
+                query = sa.select(trials).where(trials.c.key.in_(keys[i:i + _CHUNK]), trials.c.state != "running")
+                out |= {row.key: self._result(row) for row in c.execute(query)}
+        return {key: out[key] for key in keys if key in out}
+
+    def claim(self, key: str, trial_json: str, owner: str | None = None, lease_seconds: float = 60.0, *,
+              study: str | None = None, retry: bool = False) -> int | None:
+        """The right to run this trial, as a fence for `finish`; None: it is done, or another is running it.
+
+        A lease that has run out, whose process on this machine is gone, or that is this owner's own is taken over with
+        a higher fence. A failed trial is only claimed with `retry`. `study` notes that the study uses the trial.
+        """
+        owner = owner or self.owner
+        with self._db.write() as c:
+            if study is not None:
+                self._link(c, study, [key])
+            now = self._db.now(c)
+            # A random first fence: a holder that slept while its row was removed and made anew stays a stranger.
+            fence = secrets.randbelow(2**40) + 1
+            new = {"key": key, "trial": trial_json, "state": "running", "owner": owner, "fence": fence,
+                   "lease_until": now + lease_seconds, "created": now}
+            if c.execute(self._db.insert(trials).values(**new)).rowcount:
+                return fence
+            row = c.execute(sa.select(trials.c.state, trials.c.owner, trials.c.fence, trials.c.lease_until).where(
+                trials.c.key == key).with_for_update()).one()
+            if row.state == "running":
+                free = row.lease_until <= now or row.owner in (None, owner) or is_gone(row.owner)
+            else:
+                free = row.state == "failed" and retry
+            if not free:
+                return None
+            c.execute(trials.update().where(trials.c.key == key).values(
+                state="running", owner=owner, fence=row.fence + 1, lease_until=now + lease_seconds, error=None))
+            return row.fence + 1
+
+    def beat(self, owner: str | None = None, lease_seconds: float = 60.0) -> int:
+        """Extends all leases of the owner; gives how many it holds. To be called a few times within a lease."""
+        with self._db.write() as c:
+            return c.execute(trials.update().where(*self._held(owner)).values(
+                lease_until=self._db.now(c) + lease_seconds)).rowcount
+
+    def finish(self, key: str, fence: int, result: Result) -> bool:
+        """Stores the result. True: it is on disk. False: refused, the trial has another holder or an end already."""
+        values: dict[str, Any] = {
+            "state": "done" if result.error is None else "failed", "owner": None, "lease_until": 0.0,
+            "seconds": float(result.seconds), "cpu_seconds": float(result.cpu_seconds),
+            "peak_bytes": int(result.peak_bytes), "model_bytes": int(result.model_bytes),
+            "error": None if result.error is None else self._db.scrub(result.error)}
+        if result.predictions is not None:
+            array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
+            values |= {"predictions": zlib.compress(array.tobytes(), 1), "shape": json.dumps(result.predictions.shape)}
+        with self._db.write() as c:
+            return c.execute(trials.update().where(
+                trials.c.key == key, trials.c.fence == fence, trials.c.state == "running").values(
+                    **values, finished=self._db.now(c))).rowcount == 1
+
+    def release(self, owner: str | None = None) -> int:
+        """Gives the owner's unfinished trials back, for anyone to claim."""
+        with self._db.write() as c:
+            return c.execute(trials.update().where(*self._held(owner)).values(owner=None, lease_until=0.0)).rowcount
+
+    # -- parts --
+
+    def _held(self, owner: str | None):
+        return trials.c.owner == (owner or self.owner), trials.c.state == "running"
+
+    def _link(self, c: sa.Connection, study: str, keys: Iterable[str]) -> None:
+        rows = [{"study": study, "key": key} for key in dict.fromkeys(keys)]
+        if rows:
+            c.execute(self._db.insert(study_trials), rows)
+
+    def _id(self, c: sa.Connection, id: str) -> str:
+        known = list(c.execute(sa.select(studies.c.id)).scalars())
+        matches = [i for i in known if i == id] or [i for i in known if id and i.startswith(id)]
+        if len(matches) > 1:
+            raise BadInput(f"'{id}' could be any of the studies {', '.join(sorted(matches)[:10])}: write more of it.")
+        if not matches:
+            raise BadInput(f"There is no study '{id}' in {self.name}. {nearest(id, known)}")
+        return matches[0]
+
+    def _json(self, value: Any) -> str:
+        return json.dumps(self._db.scrub(json.loads(json.dumps(value, default=str))), sort_keys=True)
+
+    def _parse(self, text: str, what: str) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, TypeError, RecursionError):
+            raise self._damaged(what) from None
+
+    def _damaged(self, what: str) -> BadInput:
+        return BadInput(f"{self.name}: the row '{what}' is damaged or was edited; remove its study and run it again.")
+
+    def _study(self, row: sa.Row) -> Study:
+        values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
+        for name in ("options", "summary", "trials"):
+            values[name] = None if values[name] is None else self._parse(values[name], row.id)
+        if row.state == "running" and row.owner and is_gone(row.owner):
+            values["state"] = "stopped"
+        return Study(**values)
+
+    def _result(self, row: sa.Row) -> Result:
+        predictions = None
+        if row.predictions is not None:
+            try:
+                shape = tuple(json.loads(row.shape))
+                if not 1 <= len(shape) <= 2 or not all(type(d) is int and d >= 0 for d in shape):
+                    raise ValueError
+                size = 8 * int(np.prod(shape, dtype=object))
+                unpacker = zlib.decompressobj()
+                data = unpacker.decompress(row.predictions, size + 1)  # never more than the shape says
+                if len(data) != size or not unpacker.eof:
+                    raise ValueError
+            except (ValueError, TypeError, zlib.error, OverflowError):
+                raise self._damaged(row.key) from None
+            predictions = np.frombuffer(data, "<f8").reshape(shape).copy()
+        return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error)

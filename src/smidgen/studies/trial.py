@@ -1,0 +1,120 @@
+"""A trial: one method on one view of one task, measured once, on one draw of the examples.
+
+A draw is a short text, so that it can stand in a key and be read by a person:
+`cv:k=5:r=0` is the first repeat of five-fold cross-validation, every row predicted by a fit that did not see it;
+`sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted.
+"""
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from smidgen.data.views.rows import Rows
+from smidgen.kit.files import digest
+from smidgen.kit.seeds import derive_seed
+from smidgen.kit.state import pack
+from smidgen.learn.member import Member
+from smidgen.tasks.splits import fold_of, sub_draw
+from smidgen.tasks.task import Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is measured. `task` is the task's fingerprint; `version` the method's; `params` settings of its head."""
+
+    task: str
+    method: str
+    version: int
+    view: str
+    params: dict[str, Any] = field(default_factory=dict)
+    draw: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """Content hash of all of it: equal keys, equal results."""
+        return digest(self.to_json())
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Trial":
+        return cls(**json.loads(text))
+
+
+@dataclass
+class Result:
+    """What a trial gave.
+
+    Attributes:
+        predictions: float64 `[n, classes]` or `[n]`, for every row of the task; NaN where a row was trained on. None: failed.
+        seconds, cpu_seconds: all fits and predictions of the trial.
+        peak_bytes: the worker's peak resident memory; model_bytes: arrays of one fitted member.
+        error: why it failed.
+    """
+
+    predictions: np.ndarray | None = None
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_bytes: int = 0
+    model_bytes: int = 0
+    error: str | None = None
+
+
+def parts(task: Task, draw: str, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(training rows, predicted rows) of a draw. The same for every method, so that trials are paired."""
+    kind, *pairs = draw.split(":")
+    values = {k: int(v) for k, v in (pair.split("=") for pair in pairs)}
+    own = derive_seed(seed, kind, values["r"])
+    if kind == "cv":
+        folds = fold_of(task, values["k"], own)
+        return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in np.unique(folds)]
+    chosen = sub_draw(task, values["n"], own)
+    held = np.ones(len(task), bool)
+    held[chosen] = False
+    return [(np.sort(chosen), np.flatnonzero(held))]
+
+
+def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
+    """Fits and predicts every part of the trial's draw. An error of the method becomes the result's `error`."""
+    start, cpu = time.perf_counter(), time.process_time()
+    classes = len(task.classes)
+    predictions = np.full((len(task), classes) if classes else len(task), np.nan)
+    size = 0
+    try:
+        for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
+            member = Member(trial.method, trial.view, task.kind, classes, trial.params)
+            member.fit(rows.take(train), task.target[train], task.columns,
+                       derive_seed(trial.seed, trial.method, trial.view, trial.draw, i))
+            predictions[test] = member.predict(rows.take(test))
+            if not np.isfinite(predictions[test]).all():
+                raise ValueError("it predicted values that are not finite")
+            size = size or state_bytes(member.get_state())
+    except Exception as error:  # a method may fail in any way; the study goes on without it
+        text = f"{type(error).__name__}: {error}".strip()
+        return Result(error=text[:500], seconds=time.perf_counter() - start, cpu_seconds=time.process_time() - cpu)
+    return Result(predictions, time.perf_counter() - start, time.process_time() - cpu, peak_bytes(), size)
+
+
+def fit_member(task: Task, rows: Rows, method: str, view: str, params: dict[str, Any], seed: int) -> dict[str, Any]:
+    """The member fitted on all rows, as its state."""
+    member = Member(method, view, task.kind, len(task.classes), params)
+    return member.fit(rows, task.target, task.columns, derive_seed(seed, method, view, "all")).get_state()
+
+
+def state_bytes(state: dict[str, Any]) -> int:
+    """Bytes that a state takes in a model folder."""
+    arrays: dict[str, np.ndarray] = {}
+    text = json.dumps(pack(state, arrays))
+    return len(text) + sum(a.nbytes for a in arrays.values())
+
+
+def peak_bytes() -> int:
+    """Peak resident memory of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,1 @@
+"""What is to be learnt: tasks, readers, column kinds, splits, few-shot draws, metrics."""

@@ -1,0 +1,96 @@
+"""What could make a score look better than it is: duplicate rows, groups, copies of the target among the features."""
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from smidgen.kit.files import digest
+from smidgen.tasks.cells import text_of, texts
+from smidgen.tasks.task import Column, Finding
+
+
+def duplicates(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, row_numbers: np.ndarray
+               ) -> tuple[np.ndarray, list[Finding]]:
+    """`[n]` int64: rows with equal features share a number; and what is to be said about them.
+
+    Images are equal when their bytes are. In a coarse table (fewer than half as many possible rows as rows) equal
+    rows are no copies, so that there each row keeps its own number.
+    """
+    used = [c for c in columns if c.used]
+    n = len(frame)
+    keys = np.empty((n, len(used)), np.int64)
+    for j, column in enumerate(used):
+        values = frame[column.name]
+        if column.kind == "image":
+            values = values.map(lambda p: digest(Path(p).read_bytes()) if isinstance(p, str) else None)
+        keys[:, j] = pd.factorize(values)[0]
+    same = np.unique(keys, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    size = np.bincount(same)
+    if size.max(initial=0) < 2:
+        return np.arange(n), []
+    cells = np.prod([float(len(np.unique(keys[:, j]))) for j in range(len(used))])
+    several = int((size > 1).sum())
+    rows = int(size[size > 1].sum())
+    if cells * 2 <= n and not any(c.kind in ("text", "image") for c in used):
+        return np.arange(n), [Finding(level="note", text=f"Only {several + int((size == 1).sum())} different rows among {n}: equal rows are to be expected, and are not taken for copies.")]
+    low, high = np.full(len(size), np.inf), np.full(len(size), -np.inf)
+    np.minimum.at(low, same, target)
+    np.maximum.at(high, same, target)
+    torn = np.flatnonzero(high > low)
+    sets, parts = ("1 set", "it stays") if several == 1 else (f"{several} sets", "each stays")
+    first = row_numbers[same == np.flatnonzero(size > 1)[0]]
+    findings = [Finding(level="warning", text=f"{rows} rows are exact duplicates, in {sets} (such as rows {first[0]} and {first[1]}); "
+                                              f"{parts} on one side of every split.")]
+    if len(torn):
+        which = same == torn[0]
+        low_row, high_row = row_numbers[which][target[which].argmin()], row_numbers[which][target[which].argmax()]
+        findings.append(Finding(level="warning", text=f"{len(torn)} of these sets {'contradicts itself' if len(torn) == 1 else 'contradict themselves'}: "
+                                                      f"equal rows with different targets (such as rows {low_row} and {high_row})."))
+    return same, findings
+
+
+def merged(duplicate_of: np.ndarray, group: pd.Series | None) -> np.ndarray | None:
+    """Groups `[n]` int64, numbered by first row: rows joined by a duplicate or by a group cell. None: each row alone.
+
+    A blank group cell joins nothing.
+    """
+    n = len(duplicate_of)
+    if group is None:
+        joined = duplicate_of
+    else:
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        codes = pd.factorize(texts(group))[0].astype(np.int64)
+        codes = np.where(codes < 0, codes.max(initial=0) + 1 + np.arange(n), codes)
+        rows = np.concatenate([np.arange(n), np.arange(n)])
+        nodes = np.concatenate([n + duplicate_of, n + duplicate_of.max(initial=0) + 1 + codes])
+        total = int(nodes.max(initial=0)) + 1
+        joined = connected_components(coo_array((np.ones(len(rows)), (rows, nodes)), shape=(total, total)), directed=False)[1][:n]
+    if len(np.unique(joined)) == n:
+        return None
+    return pd.factorize(joined)[0].astype(np.int64)
+
+
+def leaks(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, classes: tuple) -> list[Finding]:
+    """Warnings for features that are the target again: equal, or in one-to-one correspondence with its classes."""
+    findings = []
+    names = np.array([text_of(c) for c in classes], object) if classes else None
+    for column in columns:
+        if column.kind not in ("number", "category"):
+            continue
+        values = frame[column.name]
+        if values.isna().any():
+            continue
+        if names is None:
+            equal = column.kind == "number" and bool((values.to_numpy(np.float64) == target).all())
+        else:
+            equal = bool((texts(values).to_numpy() == names[target]).all())
+        if equal:
+            findings.append(Finding(level="warning", text=f"Column '{column.name}' is a copy of the target: scores will be too good. Take it out unless it is known before the target is."))
+            continue
+        if names is not None and len(target) >= 20:
+            codes, distinct = pd.factorize(values)
+            if len(distinct) <= len(classes) and len(np.unique(codes * len(classes) + target)) == len(classes):
+                findings.append(Finding(level="warning", text=f"Column '{column.name}' tells the target exactly, value for class: scores will be too good if it is not known before the target is."))
+    return findings

@@ -1,0 +1,275 @@
+"""Table files into frames: CSV and TSV (any delimiter, encoding), JSON lines, Parquet, each also gzipped.
+
+What a file is, is told by its first bytes rather than by its name. Text columns keep what the person wrote.
+"""
+import csv
+import io
+import json
+import sys
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smidgen.kit.errors import BadInput
+from smidgen.kit.extras import need
+from smidgen.tasks.delimited import Dialect, check_rows, sniff
+from smidgen.tasks.task import Finding
+
+MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong tool
+# cells that mean "nothing here" in every column; others (-, ?, none) only where numbers are expected
+BLANK = ("", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "<NA>", "#N/A", "#NA", "NaT")
+
+
+@dataclass
+class Loaded:
+    """A table as read, before anything is understood."""
+
+    frame: pd.DataFrame
+    where: str  # how messages call it
+    folder: Path | None = None  # image paths are relative to it
+    decimal_comma: bool = False  # the file's delimiter suggests numbers like 1,5
+    findings: list[Finding] = field(default_factory=list)
+
+
+def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
+    """Reads any table file ("-": standard input).
+
+    Args:
+        as_text: columns whose cells are kept as written (class names, groups), blank ones as None.
+    Raises:
+        BadInput: missing, empty, damaged, ragged, of a kind that is not read; names the file and the line.
+    """
+    where = "standard input" if str(path) == "-" else str(path)
+    data = _unzipped(_bytes(path), where)
+    if not data.strip(b" \t\r\n\0"):
+        raise BadInput(f"{where} is empty: expected a table with a line of column names and at least 2 rows.")
+    made = Loaded(pd.DataFrame(), where, None if str(path) == "-" else Path(path).absolute().parent)
+    name = where.lower().removesuffix(".gz")
+    if data[:4] == b"PAR1":
+        made.frame = _parquet(data, where)
+    elif data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
+        raise BadInput(f"{where} is an Excel or zip file, which is not read: save the sheet as CSV first.")
+    elif data[:8] == b"\x89PNG\r\n\x1a\n" or data[:3] == b"\xff\xd8\xff" or data[:5] == b"%PDF-":
+        raise BadInput(f"{where} is a picture or a PDF, not a table: give a table, or a folder of images by class.")
+    else:
+        data = _utf8(data, where, made.findings)
+        line = data.find(b"\0")
+        if line >= 0:
+            raise BadInput(f"{where}, line {data.count(10, 0, line) + 1}: a NUL byte. The file is damaged, or is not a text file; export it again.")
+        first = data.lstrip()[:1]
+        if name.endswith((".jsonl", ".ndjson", ".json")) or (first == b"{" and not name.endswith((".csv", ".tsv"))):
+            made.frame = _json(data, where)
+        else:
+            _csv(data, made, as_text, tab=name.endswith((".tsv", ".tab")))
+    _check_names(made)
+    if not len(made.frame):
+        raise BadInput(f"{where} has column names but no rows: add at least 2 rows with a target.")
+    return made
+
+
+def _bytes(path: Path | str) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read(MAX_BYTES)
+    path = Path(path)
+    try:
+        if not path.exists():
+            beside = path.absolute().parent
+            hint = "" if beside.exists() else f" (nor is there a folder {beside})"
+            raise BadInput(f"{path}: there is no such file{hint}. Check the path.")
+        if not path.is_file():
+            raise BadInput(f"{path} is not a regular file: give a table file or a folder of images by class.")
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path} has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} that are read: take a part of it.")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Check the path and its permissions.") from None
+
+
+def _unzipped(data: bytes, where: str) -> bytes:
+    if data[:2] != b"\x1f\x8b":
+        return data
+    out, rest = [], data
+    try:
+        while rest:
+            unpack = zlib.decompressobj(31)
+            out.append(unpack.decompress(rest, MAX_BYTES))
+            if unpack.unconsumed_tail:
+                raise BadInput(f"{where} unpacks to more than {MAX_BYTES:,} bytes: take a part of it.")
+            if not unpack.eof:
+                raise zlib.error("it ends too early")
+            rest = unpack.unused_data.lstrip(b"\0")
+    except zlib.error as error:
+        raise BadInput(f"{where} is a damaged gzip file ({error}): make or copy it again.") from None
+    return b"".join(out)
+
+
+def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
+    """The text as UTF-8 without a byte-order mark."""
+    for mark, code in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
+                       (b"\xfe\xff", "utf-16")):
+        if data.startswith(mark):
+            break
+    else:
+        mark, code = b"", "utf-8"
+        head = np.frombuffer(data[:4096], np.uint8)
+        odd, even = (head[1::2] == 0).mean() if len(head) > 1 else 0, (head[::2] == 0).mean()
+        if max(odd, even) > 0.4 and min(odd, even) < 0.1:
+            code = "utf-16-le" if odd > even else "utf-16-be"
+    if code != "utf-8":
+        try:
+            text = data.decode(code).removeprefix("\ufeff")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"{where} says it is {code.upper()} text but is damaged at byte {error.start:,}: export it again as UTF-8.") from None
+        return text.encode("utf-8", "replace")
+    data = data[len(mark):]
+    try:
+        data.decode()
+        return data
+    except UnicodeDecodeError as error:
+        line = data.count(10, 0, error.start) + 1
+    loose = data.decode("utf-8", "replace")
+    lost = loose.count("\ufffd")
+    good = sum(len(c.encode()) > 1 for c in loose if c > "\x7f") - lost if len(loose) < 50_000_000 else 0
+    if mark or good > 9 * lost:
+        findings.append(Finding(level="warning", text=f"{where}, line {line}: {lost} damaged characters were replaced by \ufffd."))
+        return loose.encode()
+    findings.append(Finding(level="note", text=f"{where} is not UTF-8 (line {line}); it was read as Windows-1252 (Western European)."))
+    try:
+        return data.decode("cp1252").encode()
+    except UnicodeDecodeError:  # a few bytes have no meaning there
+        return data.decode("latin-1").encode()
+
+
+def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None:
+    if b"\n" not in data:
+        data = data.replace(b"\r", b"\n")
+    dialect = sniff(data, made.where, tab)
+    dialect = check_rows(data, dialect, made.where)
+    names = _unique(dialect.names, made)
+    made.decimal_comma = dialect.delimiter == ";"
+    kept = [n for n in names if n in as_text]
+
+
+    def parsed(kept: list[str], only: list[str] | None = None) -> pd.DataFrame:
+        return pd.read_csv(
+            io.BytesIO(data), sep=dialect.delimiter, header=None, names=names, usecols=only, skiprows=dialect.header_lines,
+            dtype=dict.fromkeys(kept, object), index_col=False, low_memory=False, encoding="utf-8", keep_default_na=False,
+            na_values=dict.fromkeys([n for n in names if n not in kept], list(BLANK)),
+            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE)
+
+    try:
+        frame = parsed(kept)
+        # pandas turns yes-no words such as TRUE into bools; what the person wrote is wanted
+        changed = [n for n in names if n not in kept and (frame[n].dtype.kind == "b" or frame[n].dtype == object)]
+        if changed:
+            kept = [*kept, *changed]
+            frame[changed] = parsed(changed, changed)[changed]
+    except pd.errors.EmptyDataError:
+        frame = pd.DataFrame(columns=names)
+    except (pd.errors.ParserError, ValueError, OverflowError) as error:
+        raise BadInput(f"{made.where} cannot be read as a table: {str(error).strip()[:200]}. Look for a quote that is never closed.") from None
+    for name in kept:
+        frame[name] = frame[name].map(lambda v: v if isinstance(v, str) and v.strip() not in BLANK else None).astype(object)
+    bare = frame.isna().all(axis=1)
+    if bare.any():
+        made.findings.append(Finding(level="note", text=f"{int(bare.sum())} rows of {made.where} have only blank cells and were left out."))
+        frame = frame[~bare].reset_index(drop=True)
+    made.frame = frame
+
+
+def _json(data: bytes, where: str) -> pd.DataFrame:
+    """One JSON object a line, or one array of objects."""
+    records: list[Any] = []
+    if data.lstrip()[:1] == b"[":
+        try:
+            records = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"{where} is not valid JSON ({str(error)[:100]}): give one object a line, or an array of objects.") from None
+        places = [f"object {i + 1}" for i in range(len(records))]
+    else:
+        places = []
+        for number, line in enumerate(data.split(b"\n"), 1):
+            if line.strip():
+                try:
+                    records.append(json.loads(line))
+                except (ValueError, RecursionError) as error:
+                    raise BadInput(f"{where}, line {number}: not valid JSON ({str(error)[:100]}). Each line must be one whole object.") from None
+                places.append(f"line {number}")
+    names: dict[str, None] = {}
+    for i, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise BadInput(f'{where}, {places[i]}: expected an object like {{"text": "...", "label": "..."}}, got {json.dumps(record)[:60]}.')
+        names.update(dict.fromkeys(record))
+    # columns one by one as objects: nothing is guessed, numbers keep their type
+    columns = {_whole(n): pd.Series([_whole(r.get(n)) for r in records], dtype=object) for n in names}
+    return pd.DataFrame(columns, index=pd.RangeIndex(len(records)))
+
+
+def _whole(value: Any) -> Any:
+    """Text without lone halves of surrogate pairs, which JSON can spell and nothing can store."""
+    if isinstance(value, str) and not value.isascii():
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _parquet(data: bytes, where: str) -> pd.DataFrame:
+    need("pyarrow", extra="parquet", why="Reading Parquet")
+    import pyarrow.parquet as parquet
+
+    try:
+        return parquet.read_table(io.BytesIO(data)).to_pandas(ignore_metadata=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # the library raises a dozen kinds on damaged files
+        raise BadInput(f"{where} is not a whole Parquet file ({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}): write it again.") from None
+
+
+def _unique(names: list[str], made: Loaded) -> list[str]:
+    """Column names that are all there and differ; what was changed is said."""
+    out: list[str] = []
+    for i, name in enumerate(names):
+        plain = name.strip() or f"column {i + 1}"
+        if not name.strip():
+            made.findings.append(Finding(level="note", text=f"Column {i + 1} of {made.where} has no name; it is called '{plain}' here."))
+        given, number = plain, 0
+        while given in out:
+            number += 1
+            given = f"{plain}.{number}"
+        if number:
+            made.findings.append(Finding(level="warning", text=f"Column name '{plain}' occurs more than once in {made.where}; column {i + 1} is called '{given}' here."))
+        out.append(given)
+    return out
+
+
+def _check_names(made: Loaded) -> None:
+    names = list(made.frame.columns)
+    if not names:
+        raise BadInput(f"{made.where} has no columns: expected a table with a target and at least one other column.")
+    made.frame.columns = pd.Index(_unique([str(n) for n in names], made), dtype=object)
+
+
+def from_frame(source: Any) -> Loaded | None:
+    """A DataFrame of any library as a table; None if it is none."""
+    if not isinstance(source, pd.DataFrame):
+        import narwhals.stable.v2 as nw
+
+        frame = nw.from_native(source, pass_through=True)
+        if isinstance(frame, nw.LazyFrame):
+            frame = frame.collect()
+        if not isinstance(frame, nw.DataFrame):
+            return None
+        source = frame.to_pandas()
+    made = Loaded(source.reset_index(drop=True), "the DataFrame", Path.cwd())
+    _check_names(made)
+    if not len(made.frame):
+        raise BadInput("The DataFrame has no rows: expected at least 2 with a target.")
+    return made
+
+
+__all__ = ["BLANK", "Dialect", "Loaded", "from_frame", "load_file"]

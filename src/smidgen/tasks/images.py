@@ -1,0 +1,89 @@
+"""Image files: which there are, which can be opened, and folders of them by class."""
+import warnings
+from pathlib import Path
+
+from smidgen.kit.errors import BadInput
+from smidgen.kit.extras import need
+from smidgen.tasks.task import Finding
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+POOL_NAMES = {"unlabelled", "unlabeled"}
+
+
+def image_path(text: str | None, folder: Path | None) -> str | None:
+    """The absolute path of an image named in a cell, relative to `folder`; None when there is no such file."""
+    if not text:
+        return None
+    try:
+        path = Path(text).expanduser() if folder is None else folder / Path(text).expanduser()
+        return str(path.absolute()) if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+def images_in(folder: Path) -> tuple[list[Path], int]:
+    """Image files below a folder in the order of their names, and how many other files there are."""
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
+    return images, len(files) - len(images)
+
+
+def unreadable(path: str | Path) -> str:
+    """Why this image cannot be decoded; empty if it can. It is decoded wholly: a truncated one is found."""
+    need("PIL", extra="image", why="Reading images")
+    from PIL import Image
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path) as image:
+                image.load()
+                return "" if min(image.size) > 0 else "it has no pixels"
+        except Image.DecompressionBombWarning:
+            return "it has too many pixels"
+        except Exception as error:  # decoders raise many kinds on damaged files
+            return (str(error).splitlines() or [type(error).__name__])[0][:120].replace(f" {str(path)!r}", "")
+
+
+def read_folder(folder: Path) -> tuple[list[str], list[str | None], list[Finding]]:
+    """Absolute paths and classes of the images of a folder with one folder a class.
+
+    Images that lie in it directly, or in a folder "unlabelled", have no class. Damaged ones are left out and named.
+
+    Raises:
+        BadInput: no folder, no image, or folders that are splits (train, test) rather than classes.
+    """
+    folder = folder.absolute()
+    images, others = images_in(folder)
+    if not images:
+        tables = [p.name for p in sorted(folder.iterdir()) if p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl", ".gz")]
+        hint = f" It holds tables: give one of them, such as {folder / tables[0]}." if tables else " Expected FOLDER/CLASS/IMAGE.png."
+        raise BadInput(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES[:6])}, ...).{hint}")
+    labels = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in images]
+    names = {n for n in labels if n}
+    if names and {n.lower() for n in names} <= SPLIT_NAMES and any(len(p.relative_to(folder).parts) > 2 for p in images):
+        raise BadInput(f"{folder} has the folders {', '.join(sorted(names))}, which are parts of a data set, not classes: give {folder / sorted(names)[0]}.")
+    findings = []
+    if others:
+        findings.append(Finding(level="note", text=f"{others} files in {folder} are no images and were passed over."))
+    bare = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".") and p.name not in names]
+    if bare:
+        findings.append(Finding(level="warning", text=f"No image in the folders {', '.join(bare[:5])}{' ...' if len(bare) > 5 else ''} of {folder}."))
+    kept, bad = [], []
+    for path, label in zip(images, labels, strict=True):
+        why = unreadable(path)
+        if why:
+            bad.append(f"{path.relative_to(folder)} ({why})")
+        else:
+            kept.append((str(path), None if label is None or label.lower() in POOL_NAMES else label))
+    if bad:
+        findings.append(skipped(bad, len(images)))
+    if not kept:
+        raise BadInput(f"None of the {len(images)} images in {folder} can be read; the first is {bad[0]}. Copy them again.")
+    return [p for p, _ in kept], [c for _, c in kept], findings
+
+
+def skipped(bad: list[str], of: int) -> Finding:
+    return Finding(level="warning", text=f"{len(bad)} of {of} images cannot be read and were left out: {'; '.join(bad[:5])}{' ...' if len(bad) > 5 else ''}.")

@@ -1,0 +1,172 @@
+"""From what a person has (a file, a folder of images, a DataFrame, arrays) to a Task, with what was found out about it."""
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from smidgen.kit.errors import BadInput
+from smidgen.tasks.checks import duplicates, leaks, merged
+from smidgen.tasks.columns import in_form, understand
+from smidgen.tasks.files import load_file
+from smidgen.tasks.images import skipped, unreadable
+from smidgen.tasks.metrics import resolve
+from smidgen.tasks.sources import listed, open_new, open_source
+from smidgen.tasks.target import read_target
+from smidgen.tasks.task import Column, Finding, Task
+
+KINDS = ("classification", "regression")
+
+
+def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any = None, kind: str | None = None,
+         metric: str | None = None) -> Task:
+    """The task in a source.
+
+    Args:
+        source: path of a CSV, TSV, Parquet or JSON-lines file (also gzipped), or of a folder of images by class; a
+            DataFrame of any library; `(X, y)`; or X with `target` as y. X: `[n, d]` numbers, or n texts.
+        target: name of the target column (folder of images: not needed), or the targets themselves. Rows with a blank
+            target (empty, NaN, None) are the unlabelled pool.
+        unlabelled: more rows without target, as a source of the same kind; a target in it is ignored.
+        group: name of a column, or `[n]` values; rows of one group never straddle a split.
+        kind: "classification" or "regression" (None: inferred, and said).
+        metric: a name in `tasks.metrics` (None: log loss, or root mean squared error).
+    Raises:
+        BadInput: what is wrong, where, and what to do.
+    """
+    if kind is not None and kind not in KINDS:
+        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        raise BadInput(f"kind: expected 'classification' or 'regression', got {kind!r}.{f' Did you mean {near[0]}?' if near else ''}")
+    if metric is not None and kind is not None:
+        resolve(metric, kind)  # a wrong name is said before a long file is read
+    wanted = tuple(n for n in (target, group) if isinstance(n, str))
+    loaded, target_name, values, group_values = open_source(source, target, group, wanted)
+    labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
+    features = loaded.frame.drop(columns=[n for n in wanted if n in loaded.frame.columns])
+    if not len(features.columns):
+        raise BadInput(f"{loaded.where}: there is no column but the target '{target_name}': add at least one to predict it from.")
+    columns, notes = understand(features, labelled, folder=loaded.folder, decimal_comma=loaded.decimal_comma)
+    if not any(c.used for c in columns):
+        why = "; ".join(f"'{c.name}': {c.note}" for c in columns[:5])
+        raise BadInput(f"{loaded.where}: no column can be used to predict '{target_name}' ({why}). Add a column that tells rows apart.")
+    findings = [*loaded.findings, *found.findings, *notes]
+    whole, _ = in_form(features, columns, loaded.folder)
+    whole, keep = _without_bad_images(whole, columns, findings)
+    if not keep.all():
+        if keep[labelled].sum() < 2:
+            raise BadInput(f"{loaded.where}: fewer than 2 images with a target can be read: {findings[-1].text}")
+        kept = keep[labelled]
+        whole, labelled, group_values = whole[keep], labelled[keep], None if group_values is None else group_values[keep]
+        found.values = found.values[kept]
+        _still_learnable(found.values, loaded.where, target_name)
+        found.values, found.classes = _only_used(found.values, found.classes)
+    frame = whole[labelled].reset_index(drop=True)
+    pool = whole[~labelled].reset_index(drop=True)
+    duplicate_of, said = duplicates(frame, columns, found.values, np.flatnonzero(labelled) + 1)
+    groups = merged(duplicate_of, None if group_values is None else group_values[labelled].reset_index(drop=True))
+    if groups is not None and groups.max() < 1:
+        raise BadInput(f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so none can be set aside to measure the model. Check the group column.")
+    findings += [*said, *leaks(frame, columns, found.values, found.classes)]
+    more = _pool(unlabelled, columns, (*wanted, target_name), findings)
+    if more is not None:
+        pool = pd.concat([pool, more], ignore_index=True) if len(pool) else more
+    return Task(frame=frame, target=found.values, kind=found.kind, columns=columns, metric=resolve(metric, found.kind).name,  # type: ignore[arg-type]
+                target_name=target_name, classes=found.classes, groups=groups, unlabelled=pool if len(pool) else None,
+                findings=tuple(findings), source=loaded.where)
+
+
+def read_frame(path: Path | str) -> pd.DataFrame:
+    """Any table file as a frame; text stays as written. Raises BadInput."""
+    return load_file(path).frame
+
+
+def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.DataFrame:
+    """Rows to predict, with the task's columns in the task's form, index 0..n-1.
+
+    Columns that the task leaves out may be missing; further ones, the target too, are ignored. Categories need not
+    have been seen; single cells that cannot be read count as missing.
+
+    Args:
+        source: as for `read`; also a folder or list of image files, a list of texts, an array with the task's columns.
+    Raises:
+        BadInput: a used column is missing, or none of its cells can be read as its kind; an image cannot be read.
+    """
+    columns = tuple(columns)
+    used = [c for c in columns if c.used]
+    loaded = open_new(source, columns, used)
+    frame = loaded.frame
+    missing = [c.name for c in used if c.name not in frame.columns]
+    if missing:
+        near = difflib.get_close_matches(missing[0], list(frame.columns), n=1, cutoff=0.6)
+        hint = f" There is a column '{near[0]}'." if near else f" It has {listed(frame.columns)}."
+        raise BadInput(f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of the model "
+                       f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it.")
+    frame = frame.reindex(columns=[c.name for c in columns])
+    made, wrong = in_form(frame, columns, loaded.folder)
+    for column in used:
+        rows = wrong.get(column.name, [])
+        if rows and column.kind == "image" and (len(used) == 1 or made[column.name].isna().all()):
+            raise BadInput(f"{loaded.where}, row {rows[0] + 1}: there is no image file {str(frame[column.name].iloc[rows[0]])[:80]!r}. Paths are relative to {loaded.folder}.")
+        if rows and made[column.name].isna().all():
+            raise BadInput(f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds {str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
+                           f"{column.kind} as in the data that the model was fitted on. Is it the right column?")
+    for column in used:
+        if column.kind == "image":
+            _check_new_images(made, column, len(used) == 1, loaded.where)
+    return made.reset_index(drop=True)
+
+
+def _without_bad_images(frame: pd.DataFrame, columns: tuple[Column, ...], findings: list[Finding]) -> tuple[pd.DataFrame, np.ndarray]:
+    """Unreadable images made missing, and `[n]` bool which rows still say something."""
+    keep = np.ones(len(frame), bool)
+    images = [c.name for c in columns if c.kind == "image"]
+    for name in images:
+        paths = frame[name]
+        why = {p: unreadable(p) for p in dict.fromkeys(paths.dropna())}
+        bad = [f"{Path(p).name} ({w})" for p, w in why.items() if w]
+        absent = int(paths.isna().sum())
+        if bad:
+            findings.append(skipped(bad, len(why)))
+            frame[name] = paths.where(~paths.map(lambda p, why=why: bool(why.get(p))), None)
+        if absent:
+            findings.append(Finding(level="warning", text=f"{absent} rows have no image in column '{name}': the cell is blank or there is no such file."))
+    if images and all(c.kind == "image" for c in columns if c.used):
+        keep = frame[images].notna().any(axis=1).to_numpy()
+    return frame, keep
+
+
+def _still_learnable(values: np.ndarray, where: str, name: str) -> None:
+    if len(np.unique(values)) < 2:
+        raise BadInput(f"{where}: without the unreadable images only one value of '{name}' is left: at least 2 are needed.")
+
+
+def _only_used(values: np.ndarray, classes: tuple) -> tuple[np.ndarray, tuple]:
+    """Codes and classes without classes that lost all their rows."""
+    if not classes:
+        return values, classes
+    used, codes = np.unique(values, return_inverse=True)
+    return codes.ravel().astype(np.int64), tuple(classes[i] for i in used)
+
+
+def _pool(unlabelled: Any, columns: tuple[Column, ...], not_features: tuple[str, ...], findings: list[Finding]) -> pd.DataFrame | None:
+    if unlabelled is None:
+        return None
+    more = read_new(unlabelled, columns, not_features[-1])
+    images = [c for c in columns if c.kind == "image"]
+    if images:
+        more, keep = _without_bad_images(more, columns, findings)
+        more = more[keep].reset_index(drop=True)
+    return more
+
+
+def _check_new_images(frame: pd.DataFrame, column: Column, alone: bool, where: str) -> None:
+    paths = frame[column.name]
+    bad = {p: why for p in dict.fromkeys(paths.dropna()) if (why := unreadable(p))}
+    if alone and (bad or paths.isna().any()):
+        first = next(iter(bad.items()), None)
+        what = f"{first[0]} cannot be read ({first[1]})" if first else f"row {int(np.flatnonzero(paths.isna())[0]) + 1} names no image"
+        raise BadInput(f"{where}: {what}{f', and {len(bad) - 1} more' if len(bad) > 1 else ''}. Copy it again or take it out.")
+    if bad:
+        frame[column.name] = paths.where(~paths.isin(list(bad)), None)

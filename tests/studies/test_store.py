@@ -1,0 +1,382 @@
+"""The run store: what was acknowledged survives, each trial is run once, damage is one sentence."""
+import itertools
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
+from smidgen.studies import database
+from smidgen.studies.database import hide_passwords, network_kind
+from smidgen.studies.owner import is_gone, new_owner
+from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Result
+
+# Imports once, then makes a fresh process for every order: {"do": "loop" | "share", "store": path, "keys": [...]}.
+# Each line it writes is one acknowledged event.
+NURSERY = """
+import json, os, sys
+import numpy as np
+from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Result
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+def work(order):
+    store = RunStore(order["store"])
+    say("pid", os.getpid())
+    for key in order["keys"]:
+        fence = store.claim(key, "{}", study=order["study"])
+        if fence is not None and store.finish(key, fence, Result(np.full((40, 3), float(key)), 1.0)):
+            say("done", key)
+    say("end")
+
+say("up")
+for line in sys.stdin:
+    order = json.loads(line)
+    for _ in range(order["processes"]):
+        if os.fork() == 0:
+            work(order)
+            os._exit(0)
+"""
+
+
+@pytest.fixture
+def store(tmp_path):
+    with RunStore(tmp_path / "runs.db") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def nursery():
+    path = os.pathsep.join(p for p in sys.path if p)
+    with subprocess.Popen([sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                          env=dict(os.environ) | {"PYTHONPATH": path}) as process:
+        assert process.stdout.readline() == "up\n"
+        yield process
+        process.stdin.close()
+
+
+def order(nursery, **what):
+    nursery.stdin.write(json.dumps(what) + "\n")
+    nursery.stdin.flush()
+
+
+def result(value=0.5, error=None):
+    return Result(None if error else np.full((4, 2), value), 1.5, 1.25, 1000, 200, error)
+
+
+def test_nothing_acknowledged_is_lost_by_kills(nursery, tmp_path):
+    path, rng, acknowledged = tmp_path / "runs.db", random.Random(0), set()
+    keys = [str(i) for i in range(2000)]
+    with RunStore(path) as store:
+        study = store.open_study("kill", "f", {}).id
+    for _ in range(20):
+        order(nursery, do="loop", processes=1, store=str(path), keys=keys, study=study)
+        pid = int(nursery.stdout.readline().split()[1])
+        for _ in range(rng.randrange(1, 12)):
+            acknowledged.add(nursery.stdout.readline().split()[1])
+        os.kill(pid, signal.SIGKILL)
+        with RunStore(path) as store:
+            marker = store.claim("marker", "{}")  # a store that a killed process left is at once open for writes
+            assert marker
+            rows = store.trials(study)
+            running = [row.key for row in rows if row.state == "running"]
+            assert len(running) <= 1
+            for key in running:  # its process is known to be gone: no lease is waited for
+                assert store.claim(key, "{}")
+            store.release()
+            found = store.get(acknowledged)
+            assert set(found) == acknowledged
+            assert all((r.predictions == float(k)).all() for k, r in found.items())
+        # Lines that it wrote before it died are acknowledged too: read them up to a marker of the next process.
+        order(nursery, do="share", processes=1, store=str(path), keys=[], study=study)
+        while (line := nursery.stdout.readline().split()) and line[0] != "pid":
+            acknowledged.add(line[1])
+        assert nursery.stdout.readline() == "end\n"
+    assert len(acknowledged) >= 20
+    check = sqlite3.connect(path)
+    assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    check.close()
+    with RunStore(path) as store:
+        assert set(store.get(acknowledged)) == acknowledged
+
+
+def test_two_processes_run_sixty_trials_exactly_once(nursery, tmp_path):
+    path, keys = tmp_path / "new" / "runs.db", [str(i) for i in range(60)]
+    order(nursery, do="share", processes=2, store=str(path), keys=keys, study="s")  # both also race to make the file
+    lines = []
+    while lines.count("end\n") < 2:
+        lines.append(nursery.stdout.readline())
+    ran = [line.split()[1] for line in lines if line.startswith("done")]
+    assert sorted(ran, key=int) == keys
+    with RunStore(path) as store:
+        assert set(store.get(keys)) == set(keys)
+
+
+def test_a_result_comes_back_bit_equal(store):
+    rng = np.random.default_rng(0)
+    for i, shape in enumerate([(5,), (7, 3), (0,), (0, 4)]):
+        predictions = rng.normal(size=shape)
+        predictions.flat[:2] = (np.nan, -0.0)[: predictions.size]
+        sent = Result(predictions, 0.1, 0.2, 3, 4)
+        assert store.finish(f"{i}", store.claim(f"{i}", "{}"), sent)
+        back = store.get([f"{i}"])[f"{i}"]
+        assert back.predictions.tobytes() == predictions.tobytes()
+        assert back.predictions.shape == shape
+        assert (back.seconds, back.cpu_seconds, back.peak_bytes, back.model_bytes, back.error) == (0.1, 0.2, 3, 4, None)
+
+
+def test_get_keeps_the_order_asked_for_and_takes_many_keys(store):
+    for key in ("b", "a"):
+        store.finish(key, store.claim(key, "{}"), result())
+    assert list(store.get(["a", *map(str, range(3000)), "b", "a"])) == ["a", "b"]
+
+
+@pytest.mark.parametrize("steps", [{"a": ("claim", "beat", "finish"), "b": ("claim", "finish"), "t": ("expire",)}])
+def test_every_interleaving_of_two_workers_and_a_lease_that_ends(store, monkeypatch, steps):
+    clock = [1000.0]
+    monkeypatch.setattr(database.time, "time", lambda: clock[0])
+    whose = [name for name, own in steps.items() for _ in own]
+    orders = sorted(set(itertools.permutations(whose)))
+    assert len(orders) == 60
+    takeovers = 0
+    for key, turns in enumerate(orders):
+        left = {name: list(own) for name, own in steps.items()}
+        fences, holder, fence, ends, winner = {}, None, 0, 0.0, None
+        for who in turns:
+            step = left[who].pop(0)
+            if step == "expire":
+                clock[0] += 61
+            elif step == "beat":
+                held = store.beat(who)
+                assert held == (winner is None and holder == who)
+                ends = clock[0] + 60 if held else ends
+            elif step == "claim":
+                fences[who] = store.claim(str(key), "{}", who)
+                allowed = winner is None and (holder is None or ends <= clock[0])
+                assert (fences[who] is not None) == allowed
+                if allowed:
+                    assert fences[who] > fence
+                    takeovers += holder is not None
+                    holder, fence, ends = who, fences[who], clock[0] + 60
+            elif fences[who] is not None:
+                taken = store.finish(str(key), fences[who], result(float(who == "a")))
+                assert taken == (winner is None and holder == who), "only the latest holder may finish, and once"
+                winner = who if taken else winner
+        store.release("a")
+        store.release("b")
+        found = store.get([str(key)])
+        assert bool(found) == (winner is not None)
+        if winner:
+            assert (found[str(key)].predictions == float(winner == "a")).all()
+    assert takeovers > 5
+
+
+def test_a_lease_of_a_dead_process_is_free_at_once_and_of_a_living_one_is_not(store):
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    mine = new_owner().split(":")
+    start = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    owner = ":".join([mine[0], str(child.pid), start, "0"])
+    fence = store.claim("k", "{}", owner)
+    assert store.claim("k", "{}") is None
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_gone(owner), "a zombie is gone"
+    child.communicate()
+    assert store.claim("k", "{}") == fence + 1
+    assert not store.finish("k", fence, result())
+    assert is_gone(":".join([mine[0], str(os.getpid()), "1", "0"])), "its number is another process's now"
+    assert not is_gone(":".join(["elsewhere", str(child.pid), start, "0"]))
+    assert not is_gone(":".join(mine))
+    assert not is_gone("any text")
+
+
+def test_release_gives_back_only_what_is_unfinished(store):
+    done, left = store.claim("done", "{}", "a"), store.claim("left", "{}", "a")
+    store.finish("done", done, result())
+    assert store.release("a") == 1
+    assert store.claim("done", "{}", "b") is None
+    assert store.claim("left", "{}", "b") == left + 1
+    assert not store.finish("left", left, result())
+
+
+def test_a_failed_trial_stays_until_asked_again(store):
+    store.finish("k", store.claim("k", "{}"), result(error="ValueError: no"))
+    assert store.get(["k"])["k"].error == "ValueError: no"
+    assert store.claim("k", "{}") is None
+    fence = store.claim("k", "{}", retry=True)
+    assert store.get(["k"]) == {}
+    assert store.finish("k", fence, result())
+    assert store.get(["k"])["k"].error is None
+
+
+def test_same_options_same_study(store):
+    first = store.open_study("My Reviews.csv", "f", {"seed": 0, "methods": ("a", "b")})
+    assert first.id.startswith("my-reviews-csv-")
+    assert store.open_study("My Reviews.csv", "f", {"methods": ["a", "b"], "seed": 0}).id == first.id
+    others = [store.open_study("My Reviews.csv", "g", {"seed": 0}), store.open_study("My Reviews.csv", "f", {"seed": 1}),
+              store.open_study("???", "f", {})]
+    assert len({first.id, *(o.id for o in others)}) == 4
+    store.finish_study(first.id, "done", {"estimate": 0.4}, ["y", "x"])
+    found = store.study(first.id[:-2])
+    assert (found.state, found.summary, found.trials) == ("done", {"estimate": 0.4}, ["y", "x"])
+    assert found.options == {"seed": 0, "methods": ["a", "b"]}
+    assert store.open_study("My Reviews.csv", "f", {"seed": 0, "methods": ["a", "b"]}).state == "running"
+    assert store.studies()[0].id == first.id
+    with pytest.raises(BadInput, match="could be any of"):
+        store.study("my-reviews")
+    with pytest.raises(BadInput, match=f"Did you mean '{first.id}'"):
+        store.study(first.id.replace("reviews", "reveiws"))
+
+
+def test_ids_stay_apart_when_their_short_forms_meet(store, monkeypatch):
+    from smidgen.studies import store as module
+
+    digests = iter(["abcdef" + "0" * 26, "abcdef" + "1" * 26])
+    monkeypatch.setattr(module, "digest", lambda *parts: next(digests))
+    assert [store.open_study("s", "f", {}).id, store.open_study("s", "g", {}).id] == ["s-abcdef", "s-abcdef1"]
+
+
+def test_removing_a_study_leaves_the_trials_of_others(store):
+    one, two = store.open_study("one", "f", {}).id, store.open_study("two", "f", {}).id
+    for key, users in (("own", [one]), ("shared", [one, two])):
+        store.finish(key, store.claim(key, json.dumps({"method": "m"}), study=users[0]), result())
+    store.finish_study(two, "done", None, ["shared"])
+    assert [(row.key, row.trial, row.state) for row in store.trials(one)] == [
+        ("own", {"method": "m"}, "done"), ("shared", {"method": "m"}, "done")]
+    assert store.remove(one) == 1
+    assert list(store.get(["own", "shared"])) == ["shared"]
+    with pytest.raises(BadInput, match="There is no study"):
+        store.study(one)
+    store.claim("busy", "{}", "another", study=two)
+    with pytest.raises(BadInput, match="being worked on"):
+        store.remove(two)
+    store.release("another")
+    assert store.remove(two) == 2
+
+
+def test_a_study_whose_process_is_gone_shows_as_stopped(nursery, tmp_path, monkeypatch):
+    from smidgen.studies import store as module
+
+    with RunStore(tmp_path / "runs.db") as store:
+        study = store.open_study("s", "f", {})
+        assert store.study(study.id).state == "running"
+        monkeypatch.setattr(module, "is_gone", lambda owner: True)
+        assert store.study(study.id).state == "stopped"
+
+
+def filled(path, trials=30):
+    with RunStore(path) as store:
+        study = store.open_study("s", "f", {"a": 1}).id
+        for i in range(trials):
+            key, values = f"key-{i}", np.random.default_rng(i).normal(size=(60, 3))
+            store.finish(key, store.claim(key, '{"method": "m"}', study=study), Result(values, 1.0, 1.0, 1, 1))
+        store.finish_study(study, "done", {"x": 1}, [f"key-{i}" for i in range(trials)])
+    return path.read_bytes()
+
+
+def use(path, trials=30):
+    with RunStore(path) as store:
+        for study in store.studies():
+            store.trials(study.id)
+        return store.get([f"key-{i}" for i in range(trials)])
+
+
+def test_no_damage_to_the_file_is_more_than_one_sentence(tmp_path):
+    whole, rng = filled(tmp_path / "good.db"), random.Random(1)
+    damaged = [b"hello, world", b"SQLite format 3\0" + b"\xff" * 500, whole[:5000], whole[:len(whole) // 2], b"\0" * 9000]
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 20])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        damaged.append(bytes(data))
+    refused = 0
+    for i, data in enumerate(damaged):
+        path = tmp_path / f"{i}.db"
+        path.write_bytes(data)
+        try:
+            for key, found in use(path).items():  # what is still given is right
+                expected = np.random.default_rng(int(key[4:])).normal(size=(60, 3))
+                assert found.predictions is None or (found.predictions == expected).all()
+        except SmidgenError as error:
+            refused += 1
+            assert "\n" not in str(error)
+            assert path.name in str(error)
+            assert path.read_bytes() == data or i >= 5, "a file that is not a store must be left as it is"
+    assert refused >= 10
+
+
+def test_a_newer_schema_is_refused_by_name_and_untouched(tmp_path):
+    path = tmp_path / "runs.db"
+    filled(path, 1)
+    with sqlite3.connect(path) as raw:
+        raw.execute("UPDATE smidgen_store SET version = 99")
+    raw.close()
+    with pytest.raises(BadInput, match=r"newer smidgen \(schema 99, this one reads 1\)"):
+        RunStore(path)
+    other = tmp_path / "other.db"
+    with sqlite3.connect(other) as raw:
+        raw.execute("CREATE TABLE photos (id)")
+    raw.close()
+    before = other.read_bytes()
+    with pytest.raises(BadInput, match="another program"):
+        RunStore(other)
+    if sqlite3.sqlite_version_info >= (3, 0):
+        assert before[100:] == other.read_bytes()[100:]
+
+
+def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match="is a folder"):
+        RunStore(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match="cannot be made"):
+        RunStore(tmp_path / "file" / "runs.db")
+    for url, words in (("mysql://me:secret-word@h/d", "SQLite or PostgreSQL"), ("sqlite://", "needs a file"),
+                       ("postgresql://me:secret-word@h:x/d", "not a run store's URL")):
+        with pytest.raises(BadInput, match=words) as caught:
+            RunStore(url)
+        assert "secret-word" not in str(caught.value)
+    monkeypatch.setattr(database, "network_kind", lambda path, mounts: "nfs4")
+    with pytest.raises(BadInput, match=r"network disk \(nfs4\).*PostgreSQL"):
+        RunStore(tmp_path / "runs.db")
+
+
+def test_network_disks_are_known_by_the_deepest_mount():
+    mounts = "/dev/sda / ext4 rw 0 0\nhost:/home /home nfs4 rw 0 0\n/dev/sdb /home/me/fast ext4 rw 0 0\n" \
+             "//nas/x /mnt/my\\040share cifs rw 0 0\nbad line\n"
+    where = {"/tmp/a": None, "/home/me": "nfs4", "/home/me/fast/x": None, "/homes": None, "/mnt/my share/x": "cifs"}
+    assert {path: network_kind(Path(path), mounts) for path in where} == where
+
+
+def test_passwords_stay_out_of_rows_and_messages(tmp_path):
+    url = "postgresql://me:hunter2secret@db.example/x"
+    path = tmp_path / "runs.db"
+    with RunStore(path) as store:
+        study = store.open_study("s", "f", {"store": url, "deep": [{"again": url + "?password=hunter2secret"}]})
+        assert study.options["store"] == "postgresql://me:***@db.example/x"
+        store.finish("k", store.claim("k", "{}"), result(error=f"cannot reach {url}"))
+        store.finish_study(study.id, "failed", {"why": url}, [])
+    assert b"hunter2" not in path.read_bytes()
+    assert hide_passwords("see http://host:80/a and mail@b") == "see http://host:80/a and mail@b"
+    assert "ss" not in hide_passwords("x://me:pa@ss@h/d").replace("***", "")
+
+
+def test_an_unreachable_server_is_one_sentence_without_its_password(tmp_path):
+    try:
+        RunStore("postgresql://me:hunter2secret@127.0.0.1:1/x")
+    except MissingExtra as error:
+        assert "psycopg" in str(error)
+    except SmidgenError as error:
+        assert "hunter2" not in str(error)
+        assert "\n" not in str(error)
+    else:
+        pytest.fail("nothing listens there")
