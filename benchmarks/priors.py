@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from draws import DATA, development_tables, draw_rows, read_table  # noqa: E402
 
-CELLS = HERE / "results" / "priors"
+CELLS = Path(os.environ.get("SMIDGEN_CELLS", HERE / "results" / "priors"))
 SIZES = (30, 50, 100, 200)
 DRAWS = 2
 TEST = 2000

@@ -27,7 +27,6 @@ RESULTS = HERE / "results" / "tables.jsonl"
 PEERS = Path(os.environ.get("SMIDGEN_PEERS", HERE / ".peers" / "bin" / "python"))
 TOOLS = ("smidgen", "logistic", "autogluon_best", "autogluon_medium", "flaml")
 CLI = (sys.executable, "-m", "smidgen")
-OWN = ("smidgen", "logistic")
 EPS = float(np.finfo(np.float32).eps)  # probabilities are clipped at single precision, for every tool alike
 
 
@@ -77,6 +76,9 @@ def smidgen(draw: Draw, folder: Path) -> dict:
             **{k: said[k] for k in keep if k in said}}
 
 
+OWN = {"smidgen": smidgen, "logistic": logistic}
+
+
 def peer(tool: str, draw: Draw, folder: Path, limit: float | None = None) -> dict:
     """One run in the peers' environment; TimeoutExpired after `limit` seconds."""
     command = [PEERS, HERE / "peers" / "run_peer.py", tool, folder]
@@ -98,7 +100,7 @@ def measure(tool: str, draw: Draw) -> dict:
         draw.train.to_csv(folder / "train.csv", index=False)
         draw.test.assign(target="").to_csv(folder / "test.csv", index=False)
         load = os.getloadavg()[0]
-        meta = {"smidgen": smidgen, "logistic": logistic}[tool](draw, folder) if tool in OWN else peer(tool, draw, folder)
+        meta = OWN[tool](draw, folder) if tool in OWN else peer(tool, draw, folder)
         scores = score(pd.read_csv(folder / "probs.csv"), draw.test.target)
     return {"tool": tool, "cell": draw.key, "table": draw.name, "n": draw.n, "draw": draw.seed,
             "test_rows": len(draw.test), **scores, **meta, "date": date.today().isoformat(), "load_before": load}

@@ -33,6 +33,7 @@ FIRST_DRAW_ONLY = ("setfit",)
 def minilm_logistic(draw: Draw, folder: Path) -> dict:
     """Logistic regression (C = 1, the default) on the frozen MiniLM embeddings, made by smidgen's encoder."""
     from sklearn.linear_model import LogisticRegression
+
     from smidgen.data.views.encoders import encode
 
     encode("minilm", ["warm up: load the weights"])
@@ -69,10 +70,7 @@ def measure(tool: str, draw: Draw, limit: float) -> dict:
         draw.train.to_csv(folder / "train.csv", index=False)
         draw.test.assign(target="").to_csv(folder / "test.csv", index=False)
         try:
-            if tool == "setfit":
-                meta = peer(tool, draw, folder, limit)
-            else:
-                meta = OWN[tool](draw, folder)
+            meta = OWN[tool](draw, folder) if tool in OWN else peer(tool, draw, folder, limit)
         except subprocess.TimeoutExpired:
             return {**row, "failed": f"not done after {limit:.0f} s", "seconds": limit}
         return {**row, **score(pd.read_csv(folder / "probs.csv"), draw.test.target), **meta}

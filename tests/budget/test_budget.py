@@ -1,4 +1,5 @@
 """Durations, sizes, budgets and the meter."""
+import contextlib
 import json
 import threading
 
@@ -28,9 +29,9 @@ def test_what_is_no_duration_is_refused_in_one_sentence(text):
 
 
 @pytest.mark.parametrize(("text", "count"), [
-    ("4GB", 4_000_000_000), ("50MB", 50_000_000), ("1.5GiB", 3 * 2**29), ("1000", 1000), ("1 kib", 1024), ("2g", 2 * 10**9),
-    (7, 7), ("64kB", 64_000), ("1e", None), ("0", None), ("0.2", None), ("-1MB", None), ("4 gigs", None), ("4GB2", None),
-    ("99999999TB", None), ("", None), ("1GB 1MB", None)])
+    ("4GB", 4_000_000_000), ("50MB", 50_000_000), ("1.5GiB", 3 * 2**29), ("1000", 1000), ("1 kib", 1024),
+    ("2g", 2 * 10**9), (7, 7), ("64kB", 64_000), ("1e", None), ("0", None), ("0.2", None), ("-1MB", None),
+    ("4 gigs", None), ("4GB2", None), ("99999999TB", None), ("", None), ("1GB 1MB", None)])
 def test_sizes(text, count):
     if count is None:
         with pytest.raises(BadInput, match="such as 4GB"):
@@ -47,10 +48,8 @@ def test_a_shown_size_reads_back_within_its_rounding(count):
 @given(st.text(max_size=12))
 def test_any_text_is_a_number_or_bad_input(text):
     for parse in (parse_duration, parse_bytes):
-        try:
+        with contextlib.suppress(BadInput):
             assert parse(text) > 0
-        except BadInput:
-            pass
 
 
 @pytest.mark.parametrize("wrong", [{"seconds": 0}, {"trials": -1}, {"trials": 2.5}, {"memory": float("inf")},

@@ -16,7 +16,7 @@ def data(n=40, seed=0):
 
 
 def kernel(length, bend, line):
-    return ConstantKernel(bend) * RBF(length) + ConstantKernel(line / 3) * DotProduct(0)
+    return ConstantKernel(bend) * RBF(length) + ConstantKernel(line / 3) * DotProduct(1e-6)
 
 
 def test_regression_equals_scikit_learn():
@@ -37,7 +37,8 @@ def test_gradient_of_the_evidence_is_right():
 
     def value(name, factor):
         v = {**s, name: s[name] * factor}
-        model = GaussianProcessRegressor(kernel(v["length"], v["bend"], v["line"]) + WhiteKernel(v["noise"]), optimizer=None, alpha=1e-8)
+        whole = kernel(v["length"], v["bend"], v["line"]) + WhiteKernel(v["noise"])
+        model = GaussianProcessRegressor(whole, optimizer=None, alpha=1e-8)
         prior = sum((np.log(v[k] / m) / w) ** 2 for k, m, w in
                     [("length", unit, 1), ("bend", 0.7, 2), ("line", 0.3, 2), ("noise", 0.2, 2)])
         return model.fit(X, t).log_marginal_likelihood_value_ - prior / 2

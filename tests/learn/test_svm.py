@@ -1,6 +1,7 @@
 """The support vector machine's decisions against scikit-learn's, and its probabilities against their definition."""
 import numpy as np
 import scipy.optimize
+from scipy.special import log_softmax
 from sklearn.svm import SVC, SVR
 
 from smidgen.learn.svm import SVMClassifier, SVMRegressor, calibrate
@@ -45,7 +46,7 @@ def test_calibration_is_at_its_minimum():
 
     def value(theta):
         S = theta[0] * F + theta[1:]
-        return -(T * (S - np.log(np.exp(S).sum(1, keepdims=True)))).sum() + 0.5e-3 * theta[0] ** 2 + 0.5 * (theta[1:] ** 2).sum()
+        return -(T * log_softmax(S, axis=1)).sum() + 0.5e-3 * theta[0] ** 2 + 0.5 * (theta[1:] ** 2).sum()
 
     best = scipy.optimize.minimize(value, np.ones(4), tol=1e-10).x
     assert np.allclose(np.append(slope, bias), best, atol=1e-3)

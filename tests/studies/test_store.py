@@ -1,4 +1,5 @@
 """The run store: what was acknowledged survives, each trial is run once, damage is one sentence."""
+import importlib.util
 import itertools
 import json
 import os
@@ -37,14 +38,17 @@ def work(order):
         fence = store.claim(key, "{}", study=order["study"])
         if fence is not None and store.finish(key, fence, Result(np.full((40, 3), float(key)), 1.0)):
             say("done", key)
-    say("end")
 
 say("up")
 for line in sys.stdin:
     order = json.loads(line)
     for _ in range(order["processes"]):
         if os.fork() == 0:
-            work(order)
+            try:
+                work(order)
+            except BaseException as error:
+                say("error", type(error).__name__, " ".join(str(error).split()))
+            say("end")
             os._exit(0)
 """
 
@@ -79,7 +83,7 @@ def test_nothing_acknowledged_is_lost_by_kills(nursery, tmp_path):
     keys = [str(i) for i in range(2000)]
     with RunStore(path) as store:
         study = store.open_study("kill", "f", {}).id
-    for _ in range(20):
+    for _ in range(15):
         order(nursery, do="loop", processes=1, store=str(path), keys=keys, study=study)
         pid = int(nursery.stdout.readline().split()[1])
         for _ in range(rng.randrange(1, 12)):
@@ -100,9 +104,10 @@ def test_nothing_acknowledged_is_lost_by_kills(nursery, tmp_path):
         # Lines that it wrote before it died are acknowledged too: read them up to a marker of the next process.
         order(nursery, do="share", processes=1, store=str(path), keys=[], study=study)
         while (line := nursery.stdout.readline().split()) and line[0] != "pid":
+            assert line[0] == "done"
             acknowledged.add(line[1])
         assert nursery.stdout.readline() == "end\n"
-    assert len(acknowledged) >= 20
+    assert len(acknowledged) >= 15
     check = sqlite3.connect(path)
     assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     check.close()
@@ -116,6 +121,7 @@ def test_two_processes_run_sixty_trials_exactly_once(nursery, tmp_path):
     lines = []
     while lines.count("end\n") < 2:
         lines.append(nursery.stdout.readline())
+    assert not [line for line in lines if line.startswith("error")]
     ran = [line.split()[1] for line in lines if line.startswith("done")]
     assert sorted(ran, key=int) == keys
     with RunStore(path) as store:
@@ -223,8 +229,8 @@ def test_same_options_same_study(store):
     first = store.open_study("My Reviews.csv", "f", {"seed": 0, "methods": ("a", "b")})
     assert first.id.startswith("my-reviews-csv-")
     assert store.open_study("My Reviews.csv", "f", {"methods": ["a", "b"], "seed": 0}).id == first.id
-    others = [store.open_study("My Reviews.csv", "g", {"seed": 0}), store.open_study("My Reviews.csv", "f", {"seed": 1}),
-              store.open_study("???", "f", {})]
+    others = [store.open_study(*what) for what in (
+        ("My Reviews.csv", "g", {"seed": 0}), ("My Reviews.csv", "f", {"seed": 1}), ("???", "f", {}))]
     assert len({first.id, *(o.id for o in others)}) == 4
     store.finish_study(first.id, "done", {"estimate": 0.4}, ["y", "x"])
     found = store.study(first.id[:-2])
@@ -293,13 +299,14 @@ def use(path, trials=30):
 
 def test_no_damage_to_the_file_is_more_than_one_sentence(tmp_path):
     whole, rng = filled(tmp_path / "good.db"), random.Random(1)
-    damaged = [b"hello, world", b"SQLite format 3\0" + b"\xff" * 500, whole[:5000], whole[:len(whole) // 2], b"\0" * 9000]
+    foreign = [b"hello, world", b"SQLite format 3\0" + b"\xff" * 500, b"\0" * 9000]
+    damaged = [*foreign, whole[:5000], whole[:len(whole) // 2]]
     for _ in range(60):
         data = bytearray(whole)
         for _ in range(rng.choice([1, 20])):
             data[rng.randrange(len(data))] = rng.randrange(256)
         damaged.append(bytes(data))
-    refused = 0
+    said = []
     for i, data in enumerate(damaged):
         path = tmp_path / f"{i}.db"
         path.write_bytes(data)
@@ -308,11 +315,12 @@ def test_no_damage_to_the_file_is_more_than_one_sentence(tmp_path):
                 expected = np.random.default_rng(int(key[4:])).normal(size=(60, 3))
                 assert found.predictions is None or (found.predictions == expected).all()
         except SmidgenError as error:
-            refused += 1
-            assert "\n" not in str(error)
-            assert path.name in str(error)
-            assert path.read_bytes() == data or i >= 5, "a file that is not a store must be left as it is"
-    assert refused >= 10
+            said.append((path, str(error)))
+    assert len(said) >= 10
+    assert {p for p, _ in said} >= {tmp_path / f"{i}.db" for i in range(len(foreign))}
+    assert all(path.name in text and "\n" not in text for path, text in said)
+    for i, data in enumerate(foreign):
+        assert (tmp_path / f"{i}.db").read_bytes() == data, "a file that is not a store must be left as it is"
 
 
 def test_a_newer_schema_is_refused_by_name_and_untouched(tmp_path):
@@ -330,8 +338,7 @@ def test_a_newer_schema_is_refused_by_name_and_untouched(tmp_path):
     before = other.read_bytes()
     with pytest.raises(BadInput, match="another program"):
         RunStore(other)
-    if sqlite3.sqlite_version_info >= (3, 0):
-        assert before[100:] == other.read_bytes()[100:]
+    assert before[100:] == other.read_bytes()[100:]
 
 
 def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):
@@ -361,6 +368,10 @@ def test_passwords_stay_out_of_rows_and_messages(tmp_path):
     url = "postgresql://me:hunter2secret@db.example/x"
     path = tmp_path / "runs.db"
     with RunStore(path) as store:
+        store._db._secrets = {"hunter2secret"}  # as if this store had been opened by such a URL
+        store.finish("q", store.claim("q", "{}"), result(error="no login with hunter2secret"))
+        assert store.get(["q"])["q"].error == "no login with ***"
+        store._db._secrets = set()
         study = store.open_study("s", "f", {"store": url, "deep": [{"again": url + "?password=hunter2secret"}]})
         assert study.options["store"] == "postgresql://me:***@db.example/x"
         store.finish("k", store.claim("k", "{}"), result(error=f"cannot reach {url}"))
@@ -371,12 +382,8 @@ def test_passwords_stay_out_of_rows_and_messages(tmp_path):
 
 
 def test_an_unreachable_server_is_one_sentence_without_its_password(tmp_path):
-    try:
+    with pytest.raises(SmidgenError) as caught:  # of the driver, where that is not installed
         RunStore("postgresql://me:hunter2secret@127.0.0.1:1/x")
-    except MissingExtra as error:
-        assert "psycopg" in str(error)
-    except SmidgenError as error:
-        assert "hunter2" not in str(error)
-        assert "\n" not in str(error)
-    else:
-        pytest.fail("nothing listens there")
+    assert isinstance(caught.value, MissingExtra) == (importlib.util.find_spec("psycopg") is None)
+    assert "hunter2" not in str(caught.value)
+    assert "\n" not in str(caught.value)

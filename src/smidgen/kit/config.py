@@ -87,11 +87,11 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
         try:
             if isinstance(value, bool):
                 raise ValueError
-            number = kind(value) if isinstance(value, str) else kind(value)
+            number = kind(value)
             if kind is int and not isinstance(value, str) and number != value:
                 raise ValueError
             return number
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise bad(where, "a whole number" if kind is int else "a number", value) from None
     if kind is str:
         if not isinstance(value, str):

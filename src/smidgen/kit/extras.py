@@ -8,7 +8,10 @@ from smidgen.kit.errors import MissingExtra
 
 def installed(*modules: str) -> bool:
     """Whether all of these modules could be imported, without importing them."""
-    return all(importlib.util.find_spec(m) is not None for m in modules)
+    try:
+        return all(importlib.util.find_spec(m) is not None for m in modules)
+    except (ImportError, ValueError):  # the parent of "a.b" is missing; a module without a spec
+        return False
 
 
 def need(module: str, *, extra: str, why: str) -> ModuleType:

@@ -37,12 +37,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read_json(path: Path, limit: int = MAX_JSON) -> Any:
     """JSON from a file of at most `limit` bytes. Raises BadInput when it is missing, larger or not JSON."""
-    data = _read(path, limit)
+    data = read_bytes(path, limit)
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -53,7 +57,7 @@ def tensor_bytes(arrays: dict[str, np.ndarray]) -> bytes:
     """The arrays in safetensors form; the same arrays always give the same bytes."""
     from safetensors.numpy import save
 
-    return save({k: np.ascontiguousarray(v) for k, v in sorted(arrays.items())})
+    return save({k: np.asarray(v, order="C") for k, v in sorted(arrays.items())})
 
 
 def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
@@ -62,7 +66,7 @@ def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
     Raises:
         BadInput: truncated, overlapping, oversized or malformed.
     """
-    return parse_tensors(_read(path, limit), str(path))
+    return parse_tensors(read_bytes(path, limit), str(path))
 
 
 def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
@@ -97,7 +101,7 @@ def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
                 raise ValueError
             out[name] = np.frombuffer(body[start:stop], dtype).reshape(shape).copy()
             end = stop
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise fail("its table does not match its contents") from None
     if end != len(body):
         raise fail("it has bytes that no tensor owns")
@@ -126,8 +130,13 @@ def new_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             os.replace(path, aside / "old")
-            os.replace(temporary, path)
-            remove_tree(aside)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                os.replace(aside / "old", path)
+                raise
+            finally:
+                remove_tree(aside)
         else:
             os.replace(temporary, path)
     except BaseException:
@@ -141,7 +150,8 @@ def remove_tree(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A regular file of at most `limit` bytes. Raises BadInput when it is missing, a link, or larger."""
     path = Path(path)
     if path.is_symlink() or not path.is_file():
         raise BadInput(f"{path}: expected a regular file, found {'a link' if path.is_symlink() else 'none'}.")

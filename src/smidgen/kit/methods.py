@@ -70,7 +70,10 @@ def card(name: str) -> MethodCard:
     """The method's card. Raises BadInput for an unknown name, with the nearest one."""
     path = _files().get(name)
     if path is None and name in _entry_points():
-        return from_mapping(MethodCard, {**load(name).CARD, "name": name}, where=f"card of {name}")
+        try:
+            return from_mapping(MethodCard, {**load(name).CARD, "name": name}, where=f"card of {name}")
+        except Exception as error:  # another package's code: whatever is wrong with it, ours goes on
+            raise BadInput(f"The method '{name}' of another package cannot be used ({type(error).__name__}: {error}).") from error
     if path is None:
         raise BadInput(f"There is no method '{name}'. {nearest(name, names())}")
     return from_mapping(MethodCard, {**_literal_card(path), "name": name}, where=f"card of {name}")

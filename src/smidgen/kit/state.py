@@ -7,6 +7,7 @@ import numpy as np
 from smidgen.kit.errors import BadInput
 
 _ARRAY = "$array"
+_OWN = (_ARRAY, "$list", "$float", "$dict")  # a dictionary with one of these as its only key is ours
 
 
 def pack(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
@@ -19,13 +20,16 @@ def pack(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "fiub":
             return {"$list": value.tolist()}
+        while path in arrays:  # a key may hold a dot
+            path += "'"
         arrays[path] = value
         return {_ARRAY: path}
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{path}: keys of a state must be text, got {key!r}")
-        return {k: pack(v, arrays, f"{path}.{k}" if path else k) for k, v in value.items()}
+        made = {k: pack(v, arrays, f"{path}.{k}" if path else k) for k, v in value.items()}
+        return {"$dict": made} if len(made) == 1 and next(iter(made)) in _OWN else made
     if isinstance(value, list | tuple):
         return [pack(v, arrays, f"{path}.{i}" if path else str(i)) for i, v in enumerate(value)]
     if isinstance(value, np.generic):
@@ -48,7 +52,8 @@ def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
             return np.array(value["$list"])
         if set(value) == {"$float"}:
             return float(value["$float"])
-        return {k: unpack(v, arrays) for k, v in value.items()}
+        inner = value["$dict"] if set(value) == {"$dict"} else value
+        return {k: unpack(v, arrays) for k, v in inner.items()}
     if isinstance(value, list):
         return [unpack(v, arrays) for v in value]
     return value

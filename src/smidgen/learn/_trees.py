@@ -13,6 +13,7 @@ from smidgen.kit.errors import BadInput
 
 Trees = dict[str, np.ndarray]
 _DTYPES = {"feature": "int32", "threshold": "float64", "left": "int32", "value": "float64", "roots": "int32"}
+DAMAGED = "the model folder is damaged or was edited"
 _ROWS, _PAIRS = 2048, 1 << 16  # rows, and rows times trees, walked at once: their numbers stay in the cache
 
 
@@ -111,7 +112,7 @@ def check(trees: Any, *, features: int, values: int, turns: int = 1) -> Trees:
     """
     def need(holds: Any, what: str) -> None:
         if not holds:
-            raise BadInput(f"The trees of this model are not whole ({what}): the model folder is damaged or was edited.")
+            raise BadInput(f"The trees of this model are not whole ({what}): {DAMAGED}.")
 
     need(isinstance(trees, dict) and set(trees) == set(_DTYPES), "arrays are missing or unknown")
     for name, dtype in _DTYPES.items():
@@ -124,7 +125,8 @@ def check(trees: Any, *, features: int, values: int, turns: int = 1) -> Trees:
     need(len(roots) and len(roots) % turns == 0 and roots.min() >= 0 and roots.max() < nodes, "a root is out of range")
     need(feature.min() >= -1 and feature.max() < features, "a feature is out of range")
     inner = np.flatnonzero(feature >= 0)
-    need((left[inner] > inner).all() and (left[inner] < nodes - 1).all(), "a child is out of range or before its parent")
+    behind = left[inner] > inner
+    need(behind.all() and (left[inner] < nodes - 1).all(), "a child is out of range or not behind its parent")
     need(np.isfinite(trees["threshold"]).all() and np.isfinite(trees["value"]).all(), "a number is not finite")
     return trees
 
@@ -139,13 +141,13 @@ def loaded(head: Any, *, values: int, turns: int = 1, **lengths: int) -> Any:
     """
     features = getattr(head, "n_features_in_", None)
     if type(features) is not int or features < 1:
-        raise BadInput("This model does not say how many features it takes: the model folder is damaged or was edited.")
+        raise BadInput(f"This model does not say how many features it takes: {DAMAGED}.")
     check(getattr(head, "trees_", None), features=features, values=values, turns=turns)
     for name, length in lengths.items():
-        vector = getattr(head, name, None)
-        if not isinstance(vector, np.ndarray) or vector.shape != (length,) or vector.dtype != np.float64 \
-                or not np.isfinite(vector).all():
-            raise BadInput(f"'{name}' of this model is not {length} finite numbers: the model folder is damaged or was edited.")
+        vector: Any = getattr(head, name, None)
+        shaped = isinstance(vector, np.ndarray) and vector.shape == (length,) and vector.dtype == np.float64
+        if not (shaped and np.isfinite(vector).all()):
+            raise BadInput(f"'{name}' of this model is not {length} finite numbers: {DAMAGED}.")
     return head
 
 
@@ -153,7 +155,7 @@ def class_count(head: Any) -> int:
     """How many classes a loaded classifier knows. Raises BadInput when it has no list of them."""
     classes = getattr(head, "classes_", None)
     if not isinstance(classes, np.ndarray) or classes.ndim != 1 or len(classes) < 2:
-        raise BadInput("This model has no list of classes: the model folder is damaged or was edited.")
+        raise BadInput(f"This model has no list of classes: {DAMAGED}.")
     return len(classes)
 
 

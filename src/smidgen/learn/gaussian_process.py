@@ -5,7 +5,7 @@ noise; the four scales at the top of marginal likelihood times weak log-normal p
 the rest by Laplace's approximation (Rasmussen & Williams, 2006, algorithms 3.1 and 3.2) around a constant mean at the
 class's log odds; the scales are shared and chosen on a small grid by the summed approximate log marginal likelihood;
 the probability is MacKay's `p_c = sigmoid(mean / sqrt(1 + pi / 8 variance))`, and that exactly one class holds makes
-it `p_c / (1 - p_c)`, normalised.
+it `p_c / (1 - p_c)`, normalised. Those odds are raised to one exponent, found on the closed-form left-out odds.
 """
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ CARD = {
     "features": "linear",
     "max_rows": 800,
     "max_classes": 12,
-    "seconds": (0.1, 30.0),
+    "seconds": (0.03, 3.0),
     "bytes_per_row": 8.0,
 }
 
@@ -58,8 +58,9 @@ class GPClassifier(ClassifierHead):
     """Gaussian process classifier, one class against the rest.
 
     Attributes:
-        rows_ `[n, d]`; mean_ `[K]` log odds; weight_ `[K, n]`: gradient of the log likelihood at the mode; root_ `[K, n]`:
-        square roots of its curvature; scales_: length, bend, line. K = 1 for two classes.
+        rows_ `[n, d]`; mean_ `[K]` log odds; weight_ `[K, n]`: gradient of the log likelihood at the mode;
+        root_ `[K, n]`: square roots of its curvature; scales_: length, bend, line. K = 1 for two classes.
+        evidence_: summed log marginal likelihood; exponent_: on the odds, by left-out log loss.
     """
 
     Config = GPConfig
@@ -104,7 +105,7 @@ class GPClassifier(ClassifierHead):
             "bend": [config.bend] if config.bend is not None else list(BENDS),
             "line": [config.line] if config.line is not None else list(LINES),
         }
-        at = {"length": min(2, len(axes["length"]) - 1), "bend": min(1, len(axes["bend"]) - 1), "line": min(1, len(axes["line"]) - 1)}
+        at = {name: min(i, len(axes[name]) - 1) for name, i in (("length", 2), ("bend", 1), ("line", 1))}
         seen: dict[tuple[int, ...], float] = {}
         latest: list[np.ndarray | None] = [None] * sides.shape[1]
 
@@ -183,7 +184,7 @@ class GPRegressor(RegressorHead):
 
 @dataclass(frozen=True, eq=False)
 class Mode:
-    """Laplace's approximation: the mode is `mean + K alpha`; gradient and root of the curvature of the log likelihood there."""
+    """Laplace's approximation: the mode `mean + K alpha`; slope and root of curvature of the log likelihood there."""
 
     alpha: np.ndarray
     gradient: np.ndarray
@@ -191,13 +192,13 @@ class Mode:
     evidence: float
 
 
-def laplace(K: np.ndarray, side: np.ndarray, mean: float = 0.0, alpha: np.ndarray | None = None) -> Mode:
+def laplace(K: np.ndarray, side: np.ndarray, mean: float = 0.0, start: np.ndarray | None = None) -> Mode:
     """Algorithm 3.1: the mode of the latent values for sides -1, 1 `[n]`, covariance K `[n, n]`, and log evidence.
 
     Args:
-        alpha: where to start, `[n]`, or None.
+        start: alpha to start from, `[n]`, or None.
     """
-    alpha = np.zeros(len(side)) if alpha is None else alpha
+    alpha = np.zeros(len(side)) if start is None else start
     target = (side + 1) / 2
 
     def value(alpha: np.ndarray, f: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 A model is a few members (view and head), each with a weight and a temperature. What is in memory after a fit is
 built from the very state that is saved, so a loaded model gives bit-equal predictions.
 """
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
+from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
-from smidgen.kit.files import digest, new_folder, read_json, read_tensors, tensor_bytes, write_bytes, write_json
+from smidgen.kit.files import digest, json_bytes, new_folder, parse_tensors, read_bytes, read_json, tensor_bytes, write_bytes, write_json
 from smidgen.kit.state import pack, unpack
 from smidgen.learn.blend import blend
 from smidgen.learn.member import Member
@@ -22,6 +25,8 @@ from smidgen.tasks.task import Column, Task
 
 SCHEMA = 1
 MAX_MEMBERS = 64
+MAX_BYTES = 4 << 30
+FILES = {"model.json", "arrays.safetensors", "report.html"}  # what a model folder holds
 
 
 @dataclass
@@ -79,6 +84,7 @@ class Model:
         rows = Rows(frame)
         if not len(rows):
             return np.zeros((0, len(self.classes)) if self.classes else 0)
+        fill(rows, sorted({e for m in self.members for e in encoders_of(m.view)}), None, columns=self.columns)
         with threadpool_limits(1):  # sums must not depend on how many threads there are
             out = blend([m.predict(rows) for m in self.members], self.weights, self.log_t)
         return out / out.sum(1, keepdims=True) if self.classes else out
@@ -93,10 +99,20 @@ class Model:
             "columns": [asdict(c) for c in self.columns], "weights": self.weights, "log_t": self.log_t,
             "members": members, "about": self.about, "arrays": {"sha256": digest(body), "bytes": len(body)},
         }
-        return head, body
+        return {**head, "sha256": _digest(head)}, body
+
+    def saved_bytes(self) -> int:
+        """Bytes that the folder takes, without a report."""
+        head, body = self.to_parts()
+        return len(json_bytes(head)) + len(body)
 
     def save(self, folder: str | Path, extra: dict[str, str] | None = None) -> Path:
-        """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is replaced."""
+        """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is replaced.
+
+        Raises:
+            BadInput: something else than a model lies under that name.
+        """
+        check_place(folder)
         head, body = self.to_parts()
         with new_folder(Path(folder)) as new:
             write_bytes(new / "arrays.safetensors", body)
@@ -122,9 +138,12 @@ class Model:
         if head["schema"] > SCHEMA:
             raise BadInput(f"{folder} was saved by a newer smidgen (model schema {head['schema']}, this one reads up to {SCHEMA}): update smidgen.")
         path = folder / "arrays.safetensors"
-        arrays = read_tensors(path)
-        if not isinstance(head.get("arrays"), dict) or digest(path.read_bytes()) != head["arrays"].get("sha256"):
+        body = read_bytes(path, MAX_BYTES)
+        arrays = parse_tensors(body, str(path))
+        if not isinstance(head.get("arrays"), dict) or digest(body) != head["arrays"].get("sha256"):
             raise BadInput(f"{path} is not the file that model.json describes: the folder is damaged or was edited.")
+        if head.pop("sha256", None) != _digest(head):
+            raise BadInput(f"{folder}/model.json is not as it was saved: the file is damaged or was edited.")
         try:
             made = cls._from_parts(head, arrays)
         except BadInput:
@@ -136,19 +155,39 @@ class Model:
 
     @classmethod
     def _from_parts(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
-        columns = tuple(Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"])) for c in head["columns"])
+        columns = tuple(Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"]), form=str(c["form"])) for c in head["columns"])
         states = unpack(head["members"], arrays)
         weights, log_t = [float(w) for w in head["weights"]], [float(t) for t in head["log_t"]]
         if not states or len(states) > MAX_MEMBERS or not len(states) == len(weights) == len(log_t):
             raise ValueError("members, weights and temperatures do not match")
-        if not np.isfinite([*weights, *log_t]).all() or min(weights) < 0:
-            raise ValueError("weights must be finite and not negative")
+        if not np.isfinite([*weights, *log_t]).all() or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
+            raise ValueError("weights must be finite, not negative, and sum to 1")
+        if head["kind"] not in ("classification", "regression") or (head["kind"] == "classification") != (len(head["classes"]) > 0):
+            raise ValueError("the kind of task and the classes do not match")
         for state in states:
+            if (state["kind"], state["classes"]) != (head["kind"], len(head["classes"])):
+                raise ValueError("a member is of another kind of task")
             if state["version"] != methods.card(state["method"]).version:
                 raise BadInput(f"The model needs version {state['version']} of '{state['method']}', this smidgen has "
                                f"version {methods.card(state['method']).version}: fit it again.")
         members = [Member.from_state(s, columns) for s in states]
         return cls(head["kind"], tuple(head["classes"]), columns, str(head["target"]), members, weights, log_t, head["about"])
+
+
+def _digest(head: dict[str, Any]) -> str:
+    return digest(json.dumps(head, sort_keys=True))
+
+
+def check_place(folder: str | Path) -> None:
+    """Raises BadInput when a model saved there would replace anything but an older model."""
+    path = Path(folder)
+    if path.is_dir():
+        names = {p.name for p in path.iterdir()}
+        if names and ("model.json" not in names or names - FILES):
+            strange = sorted(names - FILES)[:1] or sorted(names)[:1]
+            raise BadInput(f"{path}: this folder holds other files ({strange[0]}) and would be replaced by the model: name a new folder.")
+    elif path.exists() or path.is_symlink():
+        raise BadInput(f"{path}: this is a file; name a folder for the model.")
 
 
 def load(folder: str | Path) -> Model:

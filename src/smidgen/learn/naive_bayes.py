@@ -25,7 +25,7 @@ CARD = {
     "tldr": "Class means and one variance a feature, in one pass; made for a handful of labels and good features.",
     "tasks": ("classification",),
     "features": "linear",
-    "seconds": (0.005, 0.05),
+    "seconds": (0.005, 0.005),
     "papers": ("035",),
 }
 
@@ -58,8 +58,8 @@ class SharedVarianceGaussianNB(ClassifierHead):
 
     Config = NaiveBayesConfig
 
-    def __init__(self, var_smoothing: float = 1e-9, scale: str = "minmax", var_floor: float = 1e-3, temper: bool = False,
-                 random_state: int = 0):
+    def __init__(self, var_smoothing: float = 1e-9, scale: str = "minmax", var_floor: float = 1e-3,
+                 temper: bool = False, random_state: int = 0):
         self.var_smoothing = var_smoothing
         self.scale = scale
         self.var_floor = var_floor
@@ -102,14 +102,15 @@ class SharedVarianceGaussianNB(ClassifierHead):
         """(W `[K, n]`, b `[K]`): `softmax(X @ W.T + b)` is `predict_proba(X)`, for deployment as a linear layer."""
         if (self.class_count_ == 0).any():
             lacking = self.classes_[self.class_count_ == 0].tolist()
-            raise BadInput(f"These classes have no example yet: {lacking}. Give some to partial_fit, or fit without them.")
+            raise BadInput(f"These classes have no example yet: {lacking}. Give some to partial_fit, or fit anew.")
         W = self.exponent_ * self.theta_ / self.var_
         return W, np.log(self.class_prior_) - 0.5 * (W * self.theta_).sum(1)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Log probabilities `[m, K]`: finite also where a probability is 0 in float64."""
+        X = self._check_X(X)
         W, b = self.linear_head()
-        return log_softmax(self._check_X(X) @ W.T + b, axis=1)
+        return log_softmax(X @ W.T + b, axis=1)
 
     def _proba(self, X: np.ndarray) -> np.ndarray:
         W, b = self.linear_head()

@@ -9,6 +9,7 @@ the support rows and their weights, and the decision is made here.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.svm import SVC, SVR
 
 from smidgen.kit.errors import bad
@@ -23,11 +24,11 @@ CARD = {
     "features": "linear",
     "max_rows": 3000,
     "max_classes": 20,
-    "seconds": (0.05, 15.0),
+    "seconds": (0.1, 4.0),
     "bytes_per_row": 8.0,
 }
 
-CS = (0.3, 1.0, 4.0, 16.0)
+CS = (1.0, 4.0, 16.0)
 WIDTHS = (0.35, 1.0, 3.0)  # gamma = width / median squared distance; 2 is about scikit-learn's "scale"
 FOLDS = 5
 MAX_JUDGED = 400  # rows on which C and width are compared
@@ -51,7 +52,8 @@ class SVMClassifier(ClassifierHead):
 
     Attributes:
         rows_ `[s, d]`: rows that support some class. dual_ `[K, s]`, intercept_ `[K]`: decisions are
-        `kernel(X, rows_) @ dual_.T + intercept_`; K = 1 for two classes. gamma_, C_; slope_, bias_ `[C]`: the probabilities.
+        `kernel(X, rows_) @ dual_.T + intercept_`; K = 1 for two classes. gamma_, C_: as used.
+        slope_, bias_ `[C]`: what makes decisions probabilities.
     """
 
     Config = SVMConfig
@@ -115,8 +117,8 @@ class SVMRegressor(RegressorHead):
         self.random_state = random_state
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
-        middle, unit = float(y.mean()), float(y.std()) or 1.0
-        t = (y - middle) / unit
+        middle, unit = float(y.mean()), float(y.std())
+        t = (y - middle) / (unit or 1.0)  # unit 0: a constant, and the machine's word counts for nothing
         far = squared_distances(X, X)
         grid = _grid(self._config, far, (1.0, 8.0, 64.0), (0.12, *WIDTHS))
         best = grid[0]
@@ -130,12 +132,16 @@ class SVMRegressor(RegressorHead):
                 for f in np.unique(fold):
                     out = fold == f
                     if not out.all():
-                        guess[out] = SVR(C=C, kernel="precomputed").fit(_cut(kernel, ~out, ~out), t[part][~out]).predict(_cut(kernel, out, ~out))
+                        machine = SVR(C=C, kernel="precomputed").fit(_cut(kernel, ~out, ~out), t[part][~out])
+                        guess[out] = machine.predict(_cut(kernel, out, ~out))
                 losses.append(float(np.mean((guess - t[part]) ** 2)))
             best = grid[int(np.argmin(losses))]
         self.C_, self.gamma_ = best
         machine = SVR(C=self.C_, kernel="precomputed").fit(gaussian(far, self.gamma_), t)
-        self.rows_, self.dual_ = np.ascontiguousarray(X[machine.support_]), machine.dual_coef_[0] * unit
+        used, dual = machine.support_, machine.dual_coef_[0]
+        if len(used) == 0:  # every value lies within the tube: a constant
+            used, dual = np.array([0]), np.zeros(1)
+        self.rows_, self.dual_ = np.ascontiguousarray(X[used]), dual * unit
         self.intercept_ = float(machine.intercept_[0]) * unit + middle
 
     def _value(self, X: np.ndarray) -> np.ndarray:
@@ -160,7 +166,7 @@ def calibrate(F: np.ndarray, codes: np.ndarray, pull: float = 1.0) -> tuple[floa
     penalty = np.append(1e-3, np.full(C, pull))
 
     def value(theta: np.ndarray) -> float:
-        return float(-(T * np.log(np.maximum(softmax(theta[0] * F + theta[1:]), 1e-300))).sum() + 0.5 * penalty @ theta**2)
+        return float(-(T * log_softmax(theta[0] * F + theta[1:], axis=1)).sum() + 0.5 * penalty @ theta**2)
 
     now = value(theta)
     for _ in range(50):
@@ -199,14 +205,17 @@ def _columns(F: np.ndarray) -> np.ndarray:
     return np.hstack([-F, F]) / 2 if F.shape[1] == 1 else F
 
 
-def _grid(config: SVMConfig, far: np.ndarray, cs: tuple[float, ...], widths: tuple[float, ...]) -> list[tuple[float, float]]:
+Floats = tuple[float, ...]
+
+
+def _grid(config: SVMConfig, far: np.ndarray, cs: Floats, widths: Floats) -> list[tuple[float, float]]:
     unit = median_distance(far)
     gammas = [config.gamma] if config.gamma else [w / unit for w in widths]
     return [(float(C), float(g)) for g in gammas for C in ([config.C] if config.C else cs)]
 
 
 def _sample(n: int, seed: int) -> np.ndarray:
-    return np.arange(n) if n <= MAX_JUDGED else np.sort(np.random.default_rng(seed).choice(n, MAX_JUDGED, replace=False))
+    return np.sort(np.random.default_rng(seed).permutation(n)[:MAX_JUDGED])
 
 
 def _cut(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -214,7 +223,7 @@ def _cut(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
 
 
 def _out_of_fold(kernel: np.ndarray, sides: np.ndarray, fold: np.ndarray, C: float) -> np.ndarray:
-    """Decisions `[n, K]` of machines that did not see the row; where a class is absent from the others, its side is -1."""
+    """Decisions `[n, K]` of machines that did not see the row; -1 where the others have no row of the class."""
     F = np.empty(sides.shape)
     for f in np.unique(fold):
         out = fold == f

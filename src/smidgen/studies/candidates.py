@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smidgen.data.views.view import choices
+from smidgen.data.views.view import choices, rough_width
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import installed
@@ -58,7 +58,13 @@ def candidates(
     found: list[Candidate] = []
     skipped: list[Skipped] = []
     for name in wanted or methods.names("learn"):
-        card = methods.card(name)
+        try:
+            card = methods.card(name)
+        except BadInput as error:  # of another package, and broken
+            if wanted:
+                raise
+            skipped.append(Skipped(name, "", str(error)))
+            continue
         why = _unfit(card, task)
         if why:
             if wanted:
@@ -89,18 +95,9 @@ def _unfit(card: MethodCard, task: Task) -> str:
     return ""
 
 
-def width(task: Task, view: str) -> int:
-    """Rough number of features that a view makes, for forecasts only."""
-    kinds = [c.kind for c in task.columns]
-    table = kinds.count("number") + 4 * kinds.count("date") + 5 * kinds.count("category")
-    per_text = 384 if "minilm" in view else 100 if "svd" in view else 300  # tf-idf: entries a row, not columns
-    per_image = 800 if "hog" in view else 784
-    return max(1, table + per_text * kinds.count("text") + per_image * kinds.count("image"))
-
-
 def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
-    n, d, c = len(task), width(task, view), max(len(task.classes), 1)
+    n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
     fixed, slope = card.seconds
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = WORKER_BYTES + 8 * n * d * 6 + 8 * n * c * 8 + int(card.bytes_per_pair * n * n) + int(card.bytes_per_row * n * d)

@@ -4,9 +4,11 @@ Dims: K candidates, R repeats of cross-validation, N rows, C classes, T temperat
 
 1. Each candidate's out-of-fold probabilities are tempered: p^(1/T) normalised, T by penalised log loss (a normal
    prior on log T, so that few rows move it little).
-2. Weights are the posterior mode of a mixture under a Dirichlet prior: sum_i log sum_k w_k p_ki + a sum_k pi_k log w_k,
-   where pi says how methods rank on small tasks (`studies.priors`) and `a` is worth that many rows. With few rows the
-   blend stays near the prior; with many it goes where the losses say. For regression the same with squared errors.
+2. Weights are the posterior mode of a mixture under a Dirichlet prior: sum_i log sum_k w_k p_ki + a sum_k pi'_k log w_k.
+   The prior pi (how methods rank on small tasks, `studies.priors`) is first sharpened by a part of the evidence:
+   pi'_k ~ pi_k exp(-eta loss_k), losses summed over rows, so that a method that is plainly worse leaves even where few
+   rows say so; `a` is worth that many rows. With few rows the blend stays near the prior; with many it goes where
+   the losses say. For regression the same with squared errors.
 3. The score of the chosen blend on its own out-of-fold rows is too good, since these rows chose it. So the whole of
    1 and 2 is done again on bootstrap draws of the rows, and scored on the rows that each draw left out
    (Tsamardinos, Greasidou, Borboudakis 2018, "Bootstrapping the out-of-sample predictions", arXiv 1708.07180).
@@ -26,7 +28,8 @@ LOG_T = np.arange(-9, 19) / 10
 class ChoiceConfig:
     """Constants of the choice, settled on the development tables (`benchmarks/priors.py`)."""
 
-    prior_rows: float = 10.0  # `a`: how many rows the prior is worth
+    prior_rows: float = 8.0  # `a`: how many rows the prior is worth
+    evidence: float = 0.2  # `eta`: the part of the log likelihood that sharpens the prior
     temper_sd: float = 0.35  # prior standard deviation of log T
     min_weight: float = 0.03  # smaller weights are dropped: each member costs bytes and time
     max_members: int = 8
@@ -83,10 +86,18 @@ def choose(board: OutOfFold, config: ChoiceConfig, multiplicity: np.ndarray | No
     """Steps 1 and 2 on the rows, each counted `multiplicity` times `[N]` (default: once)."""
     m = np.ones(board.size) if multiplicity is None else multiplicity
     if not board.classes:
-        return Choice(_trim(_simplex_squares(board.losses, m, board.prior, config.prior_rows), config), np.zeros(len(board.prior)))
+        mse = (board.losses**2).mean(1) @ m / m.sum()
+        prior = _sharpened(board.prior, config.evidence * 0.5 * m.sum() * np.log(np.maximum(mse, 1e-300)))
+        return Choice(_trim(_simplex_squares(board.losses, m, prior, config.prior_rows), config), np.zeros(len(prior)))
     index = temper(board.losses, m, config)
-    tempered = np.exp(-board.losses[np.arange(len(index)), index])  # [K, R, N]
-    return Choice(_trim(_mixture_weights(tempered, m, board.prior, config.prior_rows), config), LOG_T[index])
+    losses = board.losses[np.arange(len(index)), index]  # [K, R, N]
+    prior = _sharpened(board.prior, config.evidence * (losses.mean(1) @ m))
+    return Choice(_trim(_mixture_weights(np.exp(-losses), m, prior, config.prior_rows), config), LOG_T[index])
+
+
+def _sharpened(prior: np.ndarray, cost: np.ndarray) -> np.ndarray:
+    w = prior * np.exp(-np.minimum(cost - cost.min(), 600.0))
+    return w / w.sum()
 
 
 def temper(losses: np.ndarray, m: np.ndarray, config: ChoiceConfig) -> np.ndarray:

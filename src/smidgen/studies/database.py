@@ -6,6 +6,7 @@ PostgreSQL.
 import contextlib
 import os
 import re
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,7 +80,7 @@ class Database:
         if "://" in text:
             try:
                 url = sa.engine.make_url(text)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, ValueError):
                 raise BadInput(f"'{hide_passwords(text)}' is not a run store's URL: write sqlite:///path or "
                                "postgresql://user:password@host/name.") from None
         else:
@@ -172,13 +173,13 @@ class Database:
             yield
         except DBAPIError as error:
             why = self.scrub(str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given")
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error, UnicodeError) as error:  # a damaged file even has damaged error texts
             why = self.scrub(f"{type(error).__name__}: {error}".splitlines()[0])
         else:
             return
         low = why.lower()
         if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low
-                            or "could not decode" in low):
+                            or "decode" in low):
             raise BadInput(f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
                            "move it away, or name another with --store.") from None
         if self.sqlite and ("unable to open" in low or "readonly" in low):

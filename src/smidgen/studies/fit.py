@@ -18,11 +18,13 @@ from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods as registry
 from smidgen.kit.config import nearest, parse_settings
 from smidgen.kit.errors import BadInput, bad
+from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import candidates
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.pool import Pool
 from smidgen.studies.race import Race
+from smidgen.studies.replay import Replay
 from smidgen.studies.run import Plan, Progress, Run
 from smidgen.studies.store import RunStore
 from smidgen.tasks.read import read
@@ -66,7 +68,12 @@ def fit(
         model_bytes=parse_bytes(size, "size") if size is not None else None)
     wanted = _wanted(methods)
     own = _settings(settings, wanted)
+    if workers is not None and workers < 1:
+        raise bad("workers", "at least 1", workers)
     count = workers or min(os.cpu_count() or 1, 8)
+    place = _folder(out, source)
+    if place is not None and not dry_run:
+        check_place(place)
     with contextlib.ExitStack() as stack:
         # Started first, so that the workers' imports overlap with reading the file.
         pool = None if dry_run else stack.enter_context(Pool(count, budget.memory))
@@ -74,8 +81,10 @@ def fit(
         task = read(source, target, unlabelled=unlabelled, group=group, kind=kind, metric=metric)
         tell({"kind": "read", "text": _said(task), "done": 0, "total": None, "seconds_left": budget.seconds})
         found, skipped = candidates(task, wanted, own, budget.memory)
+        if not found:
+            raise BadInput(f"No method can be tried: {'; '.join(f'{s.method} {s.why}' for s in skipped[:3])}.")
         race = Race(task, found, priors.weights(task, found), seed)
-        plan = Plan(task=task, race=race, skipped=skipped, budget=budget, workers=count, seed=seed, out=_folder(out, source),
+        plan = Plan(task=task, race=race, skipped=skipped, budget=budget, workers=count, seed=seed, out=place,
                     name=_name(source), begun=begun, progress=tell, render=render)
         if dry_run:
             return Fitted.planned(plan)
@@ -86,14 +95,15 @@ def fit(
             "settings": own, "seed": seed, "unlabelled": str(unlabelled) if isinstance(unlabelled, str | Path) else None,
             "named_kind": kind, "named_metric": metric,
         }
+        known = Replay.of(runs.study(replay)) if replay else None
         study = runs.open_study(plan.name, task.fingerprint, options)
         rows = Rows(task.frame)
         encoders = tuple(sorted({e for c in found for e in encoders_of(c.view)}))
         if encoders:
             fill(rows, encoders, Path(".smidgen/cache"), lambda done, total: tell(
-                {"kind": "encode", "text": "Encoding texts and images", "done": done, "total": total, "seconds_left": None}))
+                {"kind": "encode", "text": "Encoding texts and images", "done": done, "total": total, "seconds_left": None}), columns=task.columns)
         pool.load(task, rows)
-        return Run(plan, runs, study, pool, rows, replay=runs.study(replay).trials if replay else None).finish()
+        return Run(plan, runs, study, pool, rows, replay=known).finish()
 
 
 def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitted:

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from smidgen.budget.budget import show_bytes
@@ -15,7 +15,7 @@ from smidgen.kit.errors import SmidgenError
 from smidgen.studies.inline import InlinePool
 from smidgen.studies.job import STOPPED, Failure, Job, name_of, outcome
 from smidgen.studies.process import Process
-from smidgen.studies.worker import WATCH_SECONDS
+from smidgen.studies.worker import PRELOAD, WATCH_SECONDS
 
 __all__ = ["Failure", "InlinePool", "Job", "Pool"]
 
@@ -28,14 +28,15 @@ class Pool:
     Args:
         workers: how many processes, at least 1.
         memory: bytes, resident, that each worker may take; None: no bound.
+        preload: modules that each worker imports while the caller still reads its file.
 
     Use as a context manager, or call `close`. When this process dies, however it dies, the workers go as well.
     """
 
-    def __init__(self, workers: int, memory: int | None = None) -> None:
+    def __init__(self, workers: int, memory: int | None = None, preload: Sequence[str] = PRELOAD) -> None:
         if workers < 1:
             raise ValueError(f"a pool needs at least 1 worker, got {workers}")
-        self.workers, self.memory = workers, memory
+        self.workers, self.memory, self._preload = workers, memory, preload
         self._changed = threading.Condition()
         self._processes: list[Process] = []
         self._queue: deque[Job] = deque()
@@ -176,13 +177,16 @@ class Pool:
                     self._changed.wait(pause)
                     continue
                 self._missing -= 1
-            process = Process(self.memory, self._heard, self._lost)  # takes a while: not under the lock
+            process = Process(self.memory, self._preload, self._heard, self._lost)  # takes a while: not under the lock
             with self._changed:
-                if self._closed:
-                    process.kill()
-                    process.join()
-                    return
-                self._processes.append(process)
+                closed = self._closed
+                if not closed:
+                    self._processes.append(process)
+            process.start()
+            if closed:
+                process.kill()
+                process.join()
+                return
 
     def _step(self) -> float | None:
         """Enforces and hands out; gives the seconds until it must look again even if nothing is heard."""

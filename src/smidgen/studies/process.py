@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +30,15 @@ class Process:
         state: "starting", "idle", "loading" or "busy"; kept by the pool, as are version (of the data) and deadline.
     """
 
-    def __init__(self, memory: int | None, heard: Callable[..., None], lost: Callable[..., None]) -> None:
+    def __init__(self, memory: int | None, preload: Sequence[str], heard: Callable[..., None],
+                 lost: Callable[..., None]) -> None:
         self.state, self.version, self.deadline = "starting", 0, math.inf
         self._heard, self._lost = heard, lost
         path = os.pathsep.join(p or str(Path.cwd()) for p in sys.path)
         command = [sys.executable, "-P", "-m", "smidgen.studies.worker", "--parent", str(os.getpid())]
         if memory:
             command += ["--memory", str(int(memory))]
+        command += preload
         # An own session: a terminal's Ctrl-C goes to us alone, and the group can be killed with what it started.
         environment = dict(os.environ) | _ENVIRONMENT | {"PYTHONPATH": path}
         self._proc = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -46,7 +48,10 @@ class Process:
         self._reaped = False
         self._tail = b""
         self._threads = [threading.Thread(target=target, daemon=True)
-                         for target in (self._read, self._write, self._read_errors)]
+                         for target in (self._write, self._read_errors, self._read)]
+
+    def start(self) -> None:
+        """Begins to listen; from now on `heard` and `lost` may be called."""
         for thread in self._threads:
             thread.start()
 
@@ -70,7 +75,7 @@ class Process:
 
     def join(self, timeout: float = 10.0) -> None:
         """Waits until the killed process is gone."""
-        self._threads[0].join(timeout)
+        self._threads[2].join(timeout)
 
     def _signal_group(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -102,7 +107,7 @@ class Process:
             status = self._proc.wait()
             self._reaped = True
         self._outbox.put(None)
-        self._threads[2].join(1.0)
+        self._threads[1].join(1.0)
         if status == MEMORY_EXIT:
             kind = "memory"
         elif status < 0:

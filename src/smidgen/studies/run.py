@@ -14,13 +14,14 @@ from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.kit.files import write_bytes
 from smidgen.learn.model import Model
 from smidgen.studies import summary
-from smidgen.studies.candidates import Candidate, Skipped
+from smidgen.studies.candidates import BASELINE, Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.curve import curve_draws, curve_points
 from smidgen.studies.estimate import IntervalConfig, judge
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.pool import Failure, InlinePool, Pool
 from smidgen.studies.race import Race
+from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial, fit_member, state_bytes
@@ -29,7 +30,9 @@ from smidgen.tasks.task import Task
 
 Progress = Callable[[dict[str, Any]], None]
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
-REPORT_BYTES = 200_000  # room for the report in the folder; below it the report lies beside
+REPORT_BYTES = 200_000  # room for the report in the folder; where it is too large it lies beside
+ABOUT_BYTES = 1_000  # what is known of a model, in its folder
+SLOW_SHARE = 0.35  # a candidate of which one repeat takes more of the race's time is not tried
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
@@ -66,7 +69,7 @@ class Plan:
 class Run:
     """Executes a plan; `finish` does all of it."""
 
-    def __init__(self, plan: Plan, store: RunStore, study: Study, pool: Pool | InlinePool, rows: Rows, replay: list[str] | None = None) -> None:
+    def __init__(self, plan: Plan, store: RunStore, study: Study, pool: Pool | InlinePool, rows: Rows, replay: Replay | None = None) -> None:
         self.plan, self.store, self.study, self.pool, self.rows, self.replay = plan, store, study, pool, rows, replay
         self.task, self.race, self.budget = plan.task, plan.race, plan.budget
         self.clock = time.monotonic
@@ -77,6 +80,8 @@ class Run:
         self.seconds: dict[tuple[str, str], float] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.interrupted = False
+        self._ended = 0
+        self.runner.live = self._live
 
     def finish(self) -> Fitted:
         """Race, choose, fit, save. Raises BudgetSpent when no candidate was measured before the budget ended."""
@@ -84,8 +89,8 @@ class Run:
         try:
             self._race()
             tried, board = self._comparable()
-            choice = self._within_size(tried, board, choose(board, self.race.choice))
-            judged = judge(board, self.race.choice, self.plan.seed)
+            choice, judgeable = self._within_size(tried, board, choose(board, self.race.choice))
+            judged = judge(judgeable, self.race.choice, self.plan.seed)
             metric = resolve(self.task.metric, self.task.kind)
             found = summary.measured(judged, self.task, board.units, metric, self.plan.interval, self.plan.seed)
             curve = self._curve(tried, choice, metric, found)
@@ -95,28 +100,45 @@ class Run:
             state = "stopped" if self.interrupted else "done"
             self.store.finish_study(self.study.id, state, about, self.race.used)
             return Fitted(model, about, self.study.id, path, self.interrupted)
-        except BaseException:
+        except BaseException as error:
+            state = "stopped" if isinstance(error, KeyboardInterrupt) else state
             self.store.finish_study(self.study.id, state, None, self.race.used)
             raise
 
     # -- racing --
 
     def _race(self) -> None:
+        self._leave_out_the_slow()
         try:
             for repeat in range(self.race.repeats):
                 todo = self.race.round(repeat)
                 if self.replay is not None:
-                    todo = [(c, t) for c, t in todo if t.key in self.replay]
+                    for c, t in todo:
+                        if c.key in self.replay.failed and t.key not in self.replay.keys:
+                            self.race.drop(c, "failed in the run that is replayed")
+                    todo = [(c, t) for c, t in todo if t.key in self.replay.keys]
                 self.runner.stop_at = self._race_end()
                 self.runner.longest = None if self.end is None else max(2.0, 0.25 * (self.end - self.plan.begun))
                 by_key = {t.key: c for c, t in todo}
                 whole = self.runner.run([t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result))
                 self._tell("round", f"Round {repeat + 1} of {self.race.repeats}: {len(self.race.alive)} candidates in the race")
-                if not whole:
+                if not whole or not self.race.complete()[1] or (self.replay is not None and repeat >= self.replay.rounds):
                     break
                 self.race.close()
+                self.meter.add(rounds=1)
         except KeyboardInterrupt:
             self.interrupted = True
+
+    def _leave_out_the_slow(self) -> None:
+        """Candidates of which one repeat alone would take too much of the time; the quickest one always stays."""
+        end = self._race_end()
+        if end is None or self.replay is not None:
+            return
+        left = end - self.clock()
+        need = {c.key: c.seconds * self.race.folds for c in self.race.found}
+        for c in self.race.found:
+            if need[c.key] > SLOW_SHARE * left and need[c.key] > min(v for k, v in need.items() if k[0] != BASELINE or len(need) == 1):
+                self.race.drop(c, f"not tried: one repeat takes about {need[c.key]:.0f} s, of the {left:.0f} s that there are")
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
         if result.predictions is None:
@@ -125,7 +147,11 @@ class Run:
             self.race.record(candidate, trial, result.predictions)
             self.seconds[candidate.key] = self.seconds.get(candidate.key, 0.0) + result.seconds
             self.sizes[candidate.key] = max(result.model_bytes, self.sizes.get(candidate.key, 0))
-        self._tell("trial", f"{candidate.method} on {candidate.view}: {'failed' if result.predictions is None else f'{result.seconds:.2f} s'}")
+
+    def _live(self, trial: Trial, result: Result) -> None:
+        self._ended += 1
+        how = f"{result.seconds:.2f} s" if result.predictions is not None else "failed"
+        self._tell("trial", f"{trial.method} on {trial.view}: {how}", self._ended)
 
     def _race_trials(self) -> int | None:
         """The count for the race: a few trials are kept back for the learning curve when there are many."""
@@ -152,11 +178,14 @@ class Run:
             raise BudgetSpent(f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. Give more time or trials.")
         return self.race.board()
 
-    def _within_size(self, tried: list[Candidate], board: OutOfFold, choice: Choice) -> Choice:
-        """Under a bound of model bytes: members leave, the most bytes for the least weight first, until the rest fits."""
+    def _within_size(self, tried: list[Candidate], board: OutOfFold, choice: Choice) -> tuple[Choice, OutOfFold]:
+        """Under a bound of model bytes: members leave, the most bytes for the least weight first, until the rest fits.
+
+        Also returns the board of those that could be chosen: the estimate must not count on the others.
+        """
         limit = self.budget.model_bytes
         if limit is None:
-            return choice
+            return choice, board
         room = limit - (REPORT_BYTES if limit >= 3 * REPORT_BYTES else 4_000)
         # A fold's member is a little smaller than the one fitted on all rows.
         need = np.array([1.15 * self.sizes[c.key] * self.race.folds / (self.race.folds - 1) + 2_000 for c in tried])
@@ -173,7 +202,7 @@ class Run:
             if need[chosen].sum() <= room:
                 weights, log_t = np.zeros(len(tried)), choice.log_t.copy()
                 weights[keep], log_t[keep] = part.weights, part.log_t
-                return Choice(weights, log_t)
+                return Choice(weights, log_t), own
             dear = chosen[np.argmax(need[chosen] / np.maximum(part.weights[part.weights > 0], 1e-9))]
             keep = keep[keep != dear]
 
@@ -185,7 +214,7 @@ class Run:
         if self.interrupted or not draws:
             return None
         if self.replay is not None:
-            draws = [t for t in draws if t.key in self.replay]
+            draws = [t for t in draws if t.key in self.replay.keys]
         if self.budget.trials is not None:
             self.runner.trials_left = len(draws) if self.budget.trials >= 5 * len(draws) else 0
         if self.end is not None:
@@ -209,32 +238,42 @@ class Run:
         order = [int(k) for k in np.argsort(-choice.weights, kind="stable") if choice.weights[k] > 0]
         if not self.pool.outstanding:
             self.pool.wait(0)
+        if self.replay is not None:
+            order = [k for k in order if tried[k].key in self.replay.chosen] or order
+        limit = None if self.end is None else max(self.clock() + 1.0, self.end + 0.05 * (self.end - self.plan.begun))
         jobs = {}
         for k in order:
             c = tried[k]
-            left = None if self.end is None else max(1.0, self.end + 0.05 * (self.end - self.plan.begun) - self.clock())
-            jobs[self.pool.submit(fit_member, (c.method, c.view, c.params, self.plan.seed), left)] = k
+            jobs[self.pool.submit(fit_member, (c.method, c.view, c.params, self.plan.seed))] = k
         states: dict[int, dict[str, Any]] = {}
         why: list[str] = []
         while len(states) + len(why) < len(order):
-            for job, outcome in self.pool.wait():
+            if limit is not None and self.clock() >= limit:  # of all of them together: some may still be queued
+                for job in jobs:
+                    self.pool.kill(job)
+            for job, outcome in self.pool.wait(None if limit is None else max(0.05, limit - self.clock())):
                 if job not in jobs:
                     continue
                 if isinstance(outcome, Failure):
-                    why.append(f"{tried[jobs[job]].method}: {outcome.reason}")
+                    why.append(f"{tried[jobs[job]].method}: {'the time ended' if outcome.kind == 'stopped' else outcome.reason}")
                 else:
                     states[jobs[job]] = outcome
                     self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
                 self._tell("refit", f"{tried[jobs[job]].method} on all rows", len(states), len(order))
         if not states:
             raise BudgetSpent(f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time.")
-        weights = np.zeros(len(tried))
-        for k in states:
-            weights[k] = choice.weights[k]
-        weights /= weights.sum()
         kept = [k for k in order if k in states]
-        model = Model.assemble(self.task, [states[k] for k in kept], [float(weights[k]) for k in kept], [float(choice.log_t[k]) for k in kept], {})
-        self.meter.add(model_bytes=sum(state_bytes(s) for s in states.values()))
+        while True:
+            weights = np.zeros(len(tried))
+            weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
+            model = Model.assemble(self.task, [states[k] for k in kept], [float(weights[k]) for k in kept], [float(choice.log_t[k]) for k in kept], {})
+            size, most = model.saved_bytes() + ABOUT_BYTES, self.budget.model_bytes
+            if most is None or size <= most:
+                break
+            if len(kept) == 1:
+                raise BadInput(f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; allow that much, or take other --methods.")
+            kept.pop()  # the one with the least weight
+        self.meter.add(model_bytes=sum(state_bytes(states[k]) for k in kept))
         return model, Choice(weights, choice.log_t)
 
     def _about(self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any, found: dict, curve: Any, model: Model) -> dict[str, Any]:
@@ -266,7 +305,7 @@ class Run:
         about["model"] = str(out)
         page = self.plan.render(about) if self.plan.render else None
         limit = self.budget.model_bytes
-        inside = limit is None or limit >= 3 * REPORT_BYTES
+        inside = limit is None or (page is not None and model.saved_bytes() + len(page.encode()) <= limit)
         path = model.save(out, {"report.html": page} if page and inside else {})
         if page and not inside:
             write_bytes(out.with_name(out.name + "-report.html"), page.encode())

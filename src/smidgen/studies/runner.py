@@ -1,8 +1,5 @@
 """Runs trials: from the run store where they are known, else on the workers; claimed, so two processes can share a study."""
-import os
-import socket
 import time
-import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +32,8 @@ class Runner:
     stop_at: float | None = None
     longest: float | None = None
     trials_left: int | None = None
-    owner: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}")
+    live: Callable[[Trial, Result], None] = lambda trial, result: None  # as each ends, in any order: for progress only
+    _mine: set[str] = field(default_factory=set)  # keys of the trials that were run here
 
     def run(self, trials: Iterable[Trial], each: Callable[[Trial, Result], None]) -> bool:
         """Runs the trials, starting them in order; calls `each` with every trial that has an outcome, in that same order
@@ -48,16 +46,16 @@ class Runner:
         if self.trials_left is not None and len(wanted) > self.trials_left:
             wanted, whole = wanted[: self.trials_left], False
         results = {key: r for key, r in self.store.get([t.key for t in wanted]).items() if r is not None}
-        known = set(results)
+        self.store.use(self.study, list(results))
         try:
-            whole &= self._measure([t for t in wanted if t.key not in known], results)
+            whole &= self._measure([t for t in wanted if t.key not in results], results)
         finally:
             for trial in wanted:
                 if trial.key in results:
                     result = results[trial.key]
                     if self.trials_left is not None:
                         self.trials_left -= 1
-                    self.meter.add(trials=1, reused=float(trial.key in known))
+                    self.meter.add(trials=1, reused=int(trial.key not in self._mine))
                     each(trial, result)
         return whole
 
@@ -77,16 +75,16 @@ class Runner:
                 if waiting and not running and not todo:
                     waiting = self._look_again(waiting, todo, results)
                 if self.clock() - last_beat > BEAT_SECONDS:
-                    self.store.beat(self.owner)
+                    self.store.beat()
                     last_beat = self.clock()
             return True
         finally:
             for job in running:
                 self.pool.kill(job)
-            self.store.release(self.owner)
+            self.store.release()
 
     def _start(self, trial: Trial, running: dict, waiting: list[Trial], results: dict[str, Result]) -> None:
-        fence = self.store.claim(trial.key, trial.to_json(), self.owner, LEASE_SECONDS)
+        fence = self.store.claim(trial.key, trial.to_json(), lease_seconds=LEASE_SECONDS, study=self.study)
         if fence is None:
             found = self.store.get([trial.key]).get(trial.key)
             if found is None:
@@ -94,11 +92,12 @@ class Runner:
             else:
                 results[trial.key] = found
             return
-        limits = [v for v in (self.longest, None if self.stop_at is None else self.stop_at - self.clock()) if v is not None]
-        job = self.pool.submit("smidgen.studies.trial:run_trial", (trial,), max(0.01, min(limits)) if limits else None)
+        # The end of the time is no deadline of the trial: `_measure` ends what runs then, and it says nothing about it.
+        job = self.pool.submit("smidgen.studies.trial:run_trial", (trial,), self.longest)
         running[job] = (trial, fence)
 
     def _end(self, job: Any, outcome: Any, trial: Trial, fence: int, results: dict[str, Result]) -> None:
+        self._mine.add(trial.key)
         if isinstance(outcome, Failure):
             result = Result(error=outcome.reason)
             if outcome.kind in ("deadline", "memory", "stopped"):  # it says nothing about the trial, only about this budget
@@ -107,7 +106,8 @@ class Runner:
                 return
         else:
             result = outcome
-        self.meter.add(cpu_seconds=result.cpu_seconds, peak_memory_bytes=result.peak_bytes, fits=float(_fits(trial)))
+        self.meter.add(cpu_seconds=result.cpu_seconds, peak_memory_bytes=result.peak_bytes, fits=_fits(trial))
+        self.live(trial, result)
         if self.store.finish(trial.key, fence, result):
             results[trial.key] = result
         else:  # someone else finished it while this process slept; equal keys give equal results

@@ -94,7 +94,11 @@ def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
             predictions[test] = member.predict(rows.take(test))
             if not np.isfinite(predictions[test]).all():
                 raise ValueError("it predicted values that are not finite")
+            if classes and (predictions[test].min() < 0 or np.abs(predictions[test].sum(1) - 1).max() > 1e-3):
+                raise ValueError("its probabilities are negative or do not sum to 1")
             size = size or state_bytes(member.get_state())
+    except MemoryError:  # says something about this worker's memory, not about the trial: the pool tells them apart
+        raise
     except Exception as error:  # a method may fail in any way; the study goes on without it
         text = f"{type(error).__name__}: {error}".strip()
         return Result(error=text[:500], seconds=time.perf_counter() - start, cpu_seconds=time.process_time() - cpu)

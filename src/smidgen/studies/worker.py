@@ -1,4 +1,4 @@
-"""One worker process: `python -P -m smidgen.studies.worker --parent PID [--memory BYTES]`.
+"""One worker process: `python -P -m smidgen.studies.worker --parent PID [--memory BYTES] [MODULE ...]`.
 
 It is a plain subprocess and not `multiprocessing`, so a person's script needs no main guard. Pickles go over the two
 pipes that it was started with, only between our own processes. From the pool: `("data", values)` once, then
@@ -22,6 +22,7 @@ from typing import Any
 
 MEMORY_EXIT = 73  # exit status: resident memory passed the bound
 WATCH_SECONDS = 0.02
+KEPT_BYTES = 30_000_000  # what a job may leave resident without a clean-up
 PRELOAD = ("pandas", "scipy.sparse", "sklearn.linear_model", "sklearn.ensemble", "smidgen.studies.trial")
 
 
@@ -43,7 +44,12 @@ def resident_bytes(pid: int | str = "self") -> int | None:
 
 
 def peak_bytes() -> int:
-    """Peak resident memory of this process since `reset_peak`, or since its start where that cannot be reset."""
+    """Peak resident memory of this process since `reset_peak`, or since its start where that cannot be reset.
+
+    Linux's getrusage is only second best: its number is handed down from the parent that started the process.
+    """
+    with contextlib.suppress(OSError, IndexError, ValueError):
+        return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
     try:
         import resource
     except ImportError:  # Windows
@@ -103,9 +109,9 @@ def run(number: int, name: str, args: tuple) -> tuple:
     return ("done", number, value, time.perf_counter() - start, time.process_time() - cpu, peak_bytes())
 
 
-def _trim(memory: int | None) -> None:
-    """Gives freed memory back to the system, else what one job freed would count against the next."""
-    if memory and peak_bytes() > memory // 2:
+def _trim(base: int) -> None:
+    """Gives freed memory back to the system, else what one job freed would count as the next one's."""
+    if (resident_bytes() or 0) > base + KEPT_BYTES:
         gc.collect()
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
@@ -115,6 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--memory", type=int)
+    parser.add_argument("modules", nargs="*", help="imported before the worker says that it is ready")
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
     _die_with(options.parent)
@@ -128,7 +135,7 @@ def main() -> None:
     inbox: queue.SimpleQueue[tuple] = queue.SimpleQueue()
     threading.Thread(target=_receive, args=(source, inbox), daemon=True).start()
     threading.Thread(target=_watch, args=(options.memory, options.parent), daemon=True).start()
-    for module in PRELOAD:
+    for module in options.modules:
         with contextlib.suppress(Exception):  # what is really missing is reported by the job that needs it
             importlib.import_module(module)
     gc.freeze()
@@ -141,18 +148,18 @@ def main() -> None:
         sink.write(packed)
         sink.flush()
 
-    data: tuple = ()
+    data, base = (), resident_bytes() or 0
     try:
         answer(("ready",))
         while True:
             message = inbox.get()
             if message[0] == "data":
-                data = message[1]
+                data, base = message[1], resident_bytes() or 0
                 answer(("loaded",))
             elif message[0] == "call":
                 answer(run(message[1], message[2], data + message[3]))
                 del message
-                _trim(options.memory)
+                _trim(base)
             else:
                 print(message[1], file=sys.stderr, flush=True)
                 os._exit(1)

@@ -4,6 +4,7 @@ What one cell alone does not tell (1,234 or 3/4/2024) is settled by the column a
 """
 import re
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,11 @@ def is_text(values: pd.Series) -> bool:
     """Whether cells are held as Python objects or strings rather than as numbers, bools or times."""
     return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
                 or pd.api.types.is_timedelta64_dtype(values))
+
+
+def whole(text: str) -> str:
+    """Text without lone halves of surrogate pairs, which some formats can spell and nothing can store."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def settled(values: pd.Series) -> pd.Series:
@@ -56,7 +62,7 @@ def _float(value: object) -> float:
 def text_of(value: object) -> str | None:
     """One cell as stripped text, None when blank; 1 and 1.0 are both "1", as a column with gaps turns one into the other."""
     if isinstance(value, str):
-        return value.strip() or None
+        return whole(value).strip() or None
     if value is None or value is pd.NA or value is pd.NaT:
         return None
     if isinstance(value, bool | np.bool_):
@@ -138,11 +144,13 @@ def numbers(values: pd.Series, form: str = "") -> tuple[np.ndarray, list[int]]:
     if pd.api.types.is_datetime64_any_dtype(values):
         return np.full(len(values), np.nan), np.flatnonzero(values.notna()).tolist()
     if not is_text(values):
-        return pd.to_numeric(values, errors="coerce").astype("Float64").to_numpy(np.float64, na_value=np.nan), []
+        x: Any = pd.to_numeric(values, errors="coerce")
+        return x.astype("Float64").to_numpy(np.float64, na_value=np.nan), []
     codes, distinct = factorized(values)
     plain = [text_of(v) for v in distinct]
     if form == "" and len(distinct) > 10_000:  # mostly plain numbers: parse those at once
-        quick = pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce").to_numpy(np.float64)
+        parsed: Any = pd.to_numeric(pd.Series(plain, dtype=object), errors="coerce")
+        quick = parsed.to_numpy(np.float64)
     else:
         quick = np.full(len(distinct), np.nan)
     made = np.array([q if q == q else float("nan") if t is None else number_of(t, form if isinstance(v, str) else "")

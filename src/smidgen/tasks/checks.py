@@ -1,5 +1,6 @@
 """What could make a score look better than it is: duplicate rows, groups, copies of the target among the features."""
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,7 +80,7 @@ def leaks(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, 
     for column in columns:
         if column.kind not in ("number", "category"):
             continue
-        values = frame[column.name]
+        values: Any = frame[column.name]
         if values.isna().any():
             continue
         if names is None:

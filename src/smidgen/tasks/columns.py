@@ -5,6 +5,7 @@ categories and ids. Few distinct numbers stay numbers; a unique measurement is n
 """
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,9 +32,9 @@ _NO_NAME = re.compile(r"^(column \d+|unnamed: ?\d+|)$", re.IGNORECASE)
 _TIME_NAME = re.compile(r"year|month|week|day|date|hour|time|minute|second|age|step|quarter", re.IGNORECASE)
 
 
-def understand(frame: pd.DataFrame, labelled: np.ndarray, *, folder: Path | None, decimal_comma: bool = False
+def understand(frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal_comma: bool = False
                ) -> tuple[tuple[Column, ...], list[Finding]]:
-    """Columns with their kinds, and what a person should know about them.
+    """Columns with their kinds, and what a person should know about them, from a DataFrame.
 
     Args:
         labelled: `[n]` bool, the rows with a target.
@@ -55,11 +56,11 @@ def _understand(name: str, values: pd.Series, labelled: np.ndarray, folder: Path
 
     if not is_text(values) and values.dtype.kind != "b" and str(values.dtype) != "boolean":
         if pd.api.types.is_datetime64_any_dtype(values):
-            stamps = dates(values)[0]
+            stamps: Any = dates(values)[0]
             return _poor(name, stamps[labelled]) or found("date", form="iso")
         x = numbers(values)[0]
         return _number(name, x, labelled, "", findings)
-    cells = values[_sample(labelled)]
+    cells: Any = values[_sample(labelled)]
     nested = next((type(v).__name__ for v in cells if isinstance(v, list | dict | tuple | set | bytes | np.ndarray)), "")
     if nested:
         return found("empty", f"its cells hold nested values ({nested}), which are not read")
@@ -71,7 +72,7 @@ def _understand(name: str, values: pd.Series, labelled: np.ndarray, folder: Path
     said = [t for t in distinct if t.lower() not in NO_NUMBER]
     form = number_form(said, decimal_comma)
     parsed = np.array([not np.isnan(number_of(t, form)) for t in said], bool)
-    counts = present.value_counts()
+    counts: Any = present.value_counts()
     share = float(counts[said].to_numpy() @ parsed / counts[said].sum()) if said else 0.0
     if share >= 0.9:
         x, wrong = numbers(values, form)
@@ -186,7 +187,7 @@ def in_form(frame: pd.DataFrame, columns: tuple[Column, ...], folder: Path | Non
     """
     made, wrong = {}, {}
     for column in columns:
-        values = settled(frame[column.name])
+        values = settled(pd.Series(frame[column.name]))
         if column.kind == "number":
             x, wrong[column.name] = numbers(values, column.form)
             made[column.name] = np.where(np.isinf(x), np.nan, x)

@@ -72,27 +72,30 @@ def check_rows(data: bytes, dialect: Dialect, where: str) -> Dialect:
     Raises:
         BadInput: names the first line with more or fewer cells than the header, or an open quote.
     """
-    if _all_alike(data, dialect):
+    rows = _rows_alike(data, dialect)
+    if dialect.delimiter == "\t" and b'"' in data:
+        literal = replace(dialect, quoted=False)
+        even = _rows_alike(data, literal)
+        if even and even != rows:  # a quoted line break with just the right number of tabs before it: by chance only
+            return literal
+    if rows:
         return dialect
-    literal = replace(dialect, quoted=False)
-    if dialect.delimiter == "\t" and _all_alike(data, literal):
-        return literal
     _name_ragged(data, dialect, where)
     return dialect
 
 
-def _all_alike(data: bytes, dialect: Dialect) -> bool:
-    """Whether every row has the header's number of cells, counting delimiters outside quotes.
+def _rows_alike(data: bytes, dialect: Dialect) -> int:
+    """How many rows there are if all have the header's number of cells, else 0; delimiters in quotes do not count.
 
-    A quote inside an unquoted cell can make it say no wrongly; the exact walk then decides.
+    A quote inside an unquoted cell can make it say 0 wrongly; the exact walk then decides.
     """
     if b"\r" in data.replace(b"\r\n", b""):
-        return False  # lone carriage returns: let the exact walk count them
+        return 0  # lone carriage returns: let the exact walk count them
     quoted = dialect.quoted and b'"' in data
-    parity, carry, last = 0, 0, -1
+    parity, carry, last, rows = 0, 0, -1, 0
     want = len(dialect.names) - 1
     if want == 0 and not quoted:
-        return ord(dialect.delimiter) not in data
+        return 0 if ord(dialect.delimiter) in data else data.count(b"\n") + 1
     for start in range(0, len(data), CHUNK):
         part = np.frombuffer(data, np.uint8, min(CHUNK, len(data) - start), start)
         mark, end = part == ord(dialect.delimiter), part == 10
@@ -108,15 +111,16 @@ def _all_alike(data: bytes, dialect: Dialect) -> bool:
         length = np.diff(places + start, prepend=last)
         blank = (per_row == 0) & (length <= 2)
         if ((per_row != want) & ~blank).any():
-            return False
+            return 0
+        rows += len(places)
         if len(places):
             last = int(places[-1]) + start
             carry = int(total[-1] - total[places[-1]])
         else:
             carry += int(total[-1])
-    if parity:
-        return False
-    return last == len(data) - 1 or carry == want
+    if parity or (last < len(data) - 1 and carry != want):
+        return 0
+    return rows + (last < len(data) - 1)
 
 
 def _name_ragged(data: bytes, dialect: Dialect, where: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+import warnings
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +17,16 @@ import pandas as pd
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
+from smidgen.tasks.cells import is_text, whole
 from smidgen.tasks.delimited import Dialect, check_rows, sniff
 from smidgen.tasks.task import Finding
 
 MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong tool
 # cells that mean "nothing here" in every column; others (-, ?, none) only where numbers are expected
 BLANK = ("", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "<NA>", "#N/A", "#NA", "NaT")
+
+MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
+         (b"\xfe\xff", "utf-16"))
 
 
 @dataclass
@@ -31,6 +36,7 @@ class Loaded:
     frame: pd.DataFrame
     where: str  # how messages call it
     folder: Path | None = None  # image paths are relative to it
+    images_checked: bool = False  # each image was opened already
     decimal_comma: bool = False  # the file's delimiter suggests numbers like 1,5
     findings: list[Finding] = field(default_factory=list)
 
@@ -111,15 +117,11 @@ def _unzipped(data: bytes, where: str) -> bytes:
 
 def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
     """The text as UTF-8 without a byte-order mark."""
-    for mark, code in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
-                       (b"\xfe\xff", "utf-16")):
-        if data.startswith(mark):
-            break
-    else:
-        mark, code = b"", "utf-8"
+    mark, code = next(((m, c) for m, c in MARKS if data.startswith(m)), (b"", "utf-8"))
+    if not mark:
         head = np.frombuffer(data[:4096], np.uint8)
-        odd, even = (head[1::2] == 0).mean() if len(head) > 1 else 0, (head[::2] == 0).mean()
-        if max(odd, even) > 0.4 and min(odd, even) < 0.1:
+        odd, even = ((head[1::2] == 0).mean(), (head[::2] == 0).mean()) if len(head) > 1 else (0, 0)
+        if max(odd, even) > 0.4 and min(odd, even) < 0.1:  # Latin letters in two bytes each
             code = "utf-16-le" if odd > even else "utf-16-be"
     if code != "utf-8":
         try:
@@ -157,6 +159,11 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
 
 
     def parsed(kept: list[str], only: list[str] | None = None) -> pd.DataFrame:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # it says that cells would be lost
+            return read_csv(kept, only)
+
+    def read_csv(kept: list[str], only: list[str] | None) -> pd.DataFrame:
         return pd.read_csv(
             io.BytesIO(data), sep=dialect.delimiter, header=None, names=names, usecols=only, skiprows=dialect.header_lines,
             dtype=dict.fromkeys(kept, object), index_col=False, low_memory=False, encoding="utf-8", keep_default_na=False,
@@ -172,15 +179,21 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
             frame[changed] = parsed(changed, changed)[changed]
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame(columns=names)
-    except (pd.errors.ParserError, ValueError, OverflowError) as error:
-        raise BadInput(f"{made.where} cannot be read as a table: {str(error).strip()[:200]}. Look for a quote that is never closed.") from None
-    for name in kept:
-        frame[name] = frame[name].map(lambda v: v if isinstance(v, str) and v.strip() not in BLANK else None).astype(object)
-    bare = frame.isna().all(axis=1)
+    except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError) as error:
+        raise BadInput(f"{made.where} cannot be read as a table: {str(error).strip()[:200]}. Look for a quote that stands alone in a cell.") from None
+    for name in names:  # beside a whole number too large for 64 bits, pandas forgets which cells are blank
+        values: Any = frame[name]
+        if name in kept:
+            codes, distinct = pd.factorize(values)
+            as_written = [v if isinstance(v, str) and v.strip() not in BLANK else None for v in distinct]
+            frame[name] = pd.Series(np.array([*as_written, None], dtype=object)[codes], dtype=object)
+        elif is_text(values) and (unseen := values.isin(BLANK)).any():
+            frame[name] = values.where(~unseen)
+    bare: Any = frame.isna().all(axis=1)
     if bare.any():
         made.findings.append(Finding(level="note", text=f"{int(bare.sum())} rows of {made.where} have only blank cells and were left out."))
-        frame = frame[~bare].reset_index(drop=True)
-    made.frame = frame
+        frame = frame.loc[~bare].reset_index(drop=True)
+    made.frame = pd.DataFrame(frame)
 
 
 def _json(data: bytes, where: str) -> pd.DataFrame:
@@ -207,15 +220,10 @@ def _json(data: bytes, where: str) -> pd.DataFrame:
             raise BadInput(f'{where}, {places[i]}: expected an object like {{"text": "...", "label": "..."}}, got {json.dumps(record)[:60]}.')
         names.update(dict.fromkeys(record))
     # columns one by one as objects: nothing is guessed, numbers keep their type
-    columns = {_whole(n): pd.Series([_whole(r.get(n)) for r in records], dtype=object) for n in names}
-    return pd.DataFrame(columns, index=pd.RangeIndex(len(records)))
-
-
-def _whole(value: Any) -> Any:
-    """Text without lone halves of surrogate pairs, which JSON can spell and nothing can store."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    columns = {n: pd.Series([r.get(n) for r in records], dtype=object) for n in names}
+    frame = pd.DataFrame(dict(enumerate(columns.values())), index=pd.RangeIndex(len(records)))
+    frame.columns = pd.Index(list(columns), dtype=object)
+    return frame
 
 
 def _parquet(data: bytes, where: str) -> pd.DataFrame:
@@ -251,7 +259,7 @@ def _check_names(made: Loaded) -> None:
     names = list(made.frame.columns)
     if not names:
         raise BadInput(f"{made.where} has no columns: expected a table with a target and at least one other column.")
-    made.frame.columns = pd.Index(_unique([str(n) for n in names], made), dtype=object)
+    made.frame.columns = pd.Index(_unique([whole(str(n)) for n in names], made), dtype=object)
 
 
 def from_frame(source: Any) -> Loaded | None:

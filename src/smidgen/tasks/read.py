@@ -41,8 +41,10 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
         raise BadInput(f"kind: expected 'classification' or 'regression', got {kind!r}.{f' Did you mean {near[0]}?' if near else ''}")
     if metric is not None and kind is not None:
         resolve(metric, kind)  # a wrong name is said before a long file is read
+    target, group = (str(n) if isinstance(n, int | np.integer) and not isinstance(n, bool) else n for n in (target, group))
     wanted = tuple(n for n in (target, group) if isinstance(n, str))
     loaded, target_name, values, group_values = open_source(source, target, group, wanted)
+    labelled: Any
     labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
     features = loaded.frame.drop(columns=[n for n in wanted if n in loaded.frame.columns])
     if not len(features.columns):
@@ -52,8 +54,10 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
         why = "; ".join(f"'{c.name}': {c.note}" for c in columns[:5])
         raise BadInput(f"{loaded.where}: no column can be used to predict '{target_name}' ({why}). Add a column that tells rows apart.")
     findings = [*loaded.findings, *found.findings, *notes]
-    whole, _ = in_form(features, columns, loaded.folder)
-    whole, keep = _without_bad_images(whole, columns, findings)
+    whole: Any = in_form(features, columns, loaded.folder)[0]
+    keep = np.ones(len(whole), bool)
+    if not loaded.images_checked:
+        whole, keep = _without_bad_images(whole, columns, findings)
     if not keep.all():
         if keep[labelled].sum() < 2:
             raise BadInput(f"{loaded.where}: fewer than 2 images with a target can be read: {findings[-1].text}")
@@ -65,11 +69,11 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
     frame = whole[labelled].reset_index(drop=True)
     pool = whole[~labelled].reset_index(drop=True)
     duplicate_of, said = duplicates(frame, columns, found.values, np.flatnonzero(labelled) + 1)
-    groups = merged(duplicate_of, None if group_values is None else group_values[labelled].reset_index(drop=True))
+    groups = merged(duplicate_of, None if group_values is None else pd.Series(group_values[labelled]).reset_index(drop=True))
     if groups is not None and groups.max() < 1:
         raise BadInput(f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so none can be set aside to measure the model. Check the group column.")
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
-    more = _pool(unlabelled, columns, (*wanted, target_name), findings)
+    more = _pool(unlabelled, columns, findings)
     if more is not None:
         pool = pd.concat([pool, more], ignore_index=True) if len(pool) else more
     return Task(frame=frame, target=found.values, kind=found.kind, columns=columns, metric=resolve(metric, found.kind).name,  # type: ignore[arg-type]
@@ -95,6 +99,15 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
     """
     columns = tuple(columns)
     used = [c for c in columns if c.used]
+    made, where = _new_rows(source, columns, used)
+    for column in used:
+        if column.kind == "image":
+            _check_new_images(made, column, len(used) == 1, where)
+    return made
+
+
+def _new_rows(source: Any, columns: tuple[Column, ...], used: list[Column]) -> tuple[pd.DataFrame, str]:
+    """Further rows in the task's form, and how messages call their source; images are found but not opened."""
     loaded = open_new(source, columns, used)
     frame = loaded.frame
     missing = [c.name for c in used if c.name not in frame.columns]
@@ -104,6 +117,7 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
         raise BadInput(f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of the model "
                        f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it.")
     frame = frame.reindex(columns=[c.name for c in columns])
+    made: Any
     made, wrong = in_form(frame, columns, loaded.folder)
     for column in used:
         rows = wrong.get(column.name, [])
@@ -112,14 +126,11 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
         if rows and made[column.name].isna().all():
             raise BadInput(f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds {str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
                            f"{column.kind} as in the data that the model was fitted on. Is it the right column?")
-    for column in used:
-        if column.kind == "image":
-            _check_new_images(made, column, len(used) == 1, loaded.where)
-    return made.reset_index(drop=True)
+    return made.reset_index(drop=True), loaded.where
 
 
-def _without_bad_images(frame: pd.DataFrame, columns: tuple[Column, ...], findings: list[Finding]) -> tuple[pd.DataFrame, np.ndarray]:
-    """Unreadable images made missing, and `[n]` bool which rows still say something."""
+def _without_bad_images(frame: Any, columns: tuple[Column, ...], findings: list[Finding]) -> tuple[Any, np.ndarray]:
+    """In a frame, unreadable images made missing, and `[n]` bool which rows still say something."""
     keep = np.ones(len(frame), bool)
     images = [c.name for c in columns if c.kind == "image"]
     for name in images:
@@ -150,18 +161,17 @@ def _only_used(values: np.ndarray, classes: tuple) -> tuple[np.ndarray, tuple]:
     return codes.ravel().astype(np.int64), tuple(classes[i] for i in used)
 
 
-def _pool(unlabelled: Any, columns: tuple[Column, ...], not_features: tuple[str, ...], findings: list[Finding]) -> pd.DataFrame | None:
+def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding]) -> pd.DataFrame | None:
+    """The rows of a further source, as unlabelled rows."""
     if unlabelled is None:
         return None
-    more = read_new(unlabelled, columns, not_features[-1])
-    images = [c for c in columns if c.kind == "image"]
-    if images:
-        more, keep = _without_bad_images(more, columns, findings)
-        more = more[keep].reset_index(drop=True)
-    return more
+    more: Any
+    more, _ = _new_rows(unlabelled, columns, [c for c in columns if c.used])
+    more, keep = _without_bad_images(more, columns, findings)
+    return more[keep].reset_index(drop=True)
 
 
-def _check_new_images(frame: pd.DataFrame, column: Column, alone: bool, where: str) -> None:
+def _check_new_images(frame: Any, column: Column, alone: bool, where: str) -> None:
     paths = frame[column.name]
     bad = {p: why for p in dict.fromkeys(paths.dropna()) if (why := unreadable(p))}
     if alone and (bad or paths.isna().any()):

@@ -20,12 +20,12 @@ def open_source(source: Any, target: Any, group: Any, wanted: tuple[str, ...]) -
         source, target = source
     if isinstance(source, str | Path) and str(source) != "-" and _is_folder(source):
         paths, labels, findings = read_folder(Path(source))
-        loaded = Loaded(pd.DataFrame({"image": pd.Series(paths, dtype=object)}), str(source), Path(source), False, findings)
+        loaded = Loaded(pd.DataFrame({"image": pd.Series(paths, dtype=object)}), str(source), Path(source), True, findings=findings)
         if isinstance(group, str):
             raise BadInput(f"group: a folder of images has no column '{group}'. Give a table with a column of image paths instead.")
         return loaded, str(target or "class"), pd.Series(labels, dtype=object), _given(group, "group", len(paths))
     loaded = load_file(source, wanted) if isinstance(source, str | Path) else from_frame(source) or _from_array(source)
-    frame = loaded.frame
+    frame: Any = loaded.frame
     if isinstance(target, str):
         _must_have(loaded, target, "target")
         name, values = target, frame[target]
@@ -105,8 +105,10 @@ def _from_array(X: Any, names: Sequence[str] | None = None) -> Loaded:
     elif values.ndim == 1 and values.dtype.kind in "fiub" and len(values):
         frame = pd.DataFrame({names[0] if names else "x0": values})
     elif values.ndim == 2 and values.shape[1]:
-        frame = pd.DataFrame(values, columns=pd.Index(names or [f"x{j}" for j in range(values.shape[1])], dtype=object))
-        frame = frame.infer_objects() if values.dtype == object else frame
+        # column by column: of a whole array of objects pandas guesses the types, and fails on odd text
+        held = object if values.dtype.kind in "OUT" else values.dtype
+        frame = pd.DataFrame({j: pd.Series(values[:, j], dtype=held) for j in range(values.shape[1])})
+        frame.columns = pd.Index(names or [f"x{j}" for j in range(values.shape[1])], dtype=object)
     elif values.ndim > 2:
         raise BadInput(f"X: expected rows and columns, got an array of shape {values.shape}. Images: give a folder of files by class, or a table with a column of paths.")
     else:
@@ -124,16 +126,16 @@ def _flat(X: Any) -> bool:
 def open_new(source: Any, columns: tuple[Column, ...], used: list[Column]) -> Loaded:
     only = used[0] if len(used) == 1 else None
     if isinstance(source, str | Path):
-        image = only is not None and only.kind == "image"
+        image = only.name if only is not None and only.kind == "image" else None
         if str(source) != "-" and _is_folder(source):
-            if not image:
+            if image is None:
                 raise BadInput(f"{source} is a folder, but the model needs a table with {listed(c.name for c in used)}.")
             paths, _ = images_in(Path(source).absolute())
             if not paths:
                 raise BadInput(f"{source} holds no image.")
-            return Loaded(pd.DataFrame({only.name: [str(p) for p in paths]}), str(source), Path(source))
-        if image and str(source).lower().endswith(IMAGE_SUFFIXES):
-            return Loaded(pd.DataFrame({only.name: [str(source)]}), str(source), Path.cwd())
+            return Loaded(pd.DataFrame({image: [str(p) for p in paths]}), str(source), Path(source))
+        if image is not None and str(source).lower().endswith(IMAGE_SUFFIXES):
+            return Loaded(pd.DataFrame({image: [str(source)]}), str(source), Path.cwd())
         # categories and texts are read as written: "01" must not become 1 here when it was text at the fit
         return load_file(source, tuple(c.name for c in used if c.kind in ("category", "text", "image")))
     found = from_frame(source)

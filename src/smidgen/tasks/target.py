@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from smidgen.kit.errors import BadInput
-from smidgen.tasks.cells import factorized, number_form, number_of
+from smidgen.tasks.cells import factorized, number_form, number_of, whole
 from smidgen.tasks.files import BLANK
 from smidgen.tasks.task import Finding
 
@@ -28,7 +28,7 @@ class Target:
 def plain(value: Any) -> Any:
     """One target cell as a JSON scalar; None when blank. Text is stripped."""
     if isinstance(value, str):
-        value = value.strip()
+        value = whole(value).strip()
         return None if value in BLANK else value
     if value is None or value is pd.NA or value is pd.NaT:
         return None
@@ -40,7 +40,7 @@ def plain(value: Any) -> Any:
         return None if value != value else value
     if isinstance(value, list | dict | tuple | set | np.ndarray):
         raise BadInput(f"The target holds nested values ({type(value).__name__}): expected one class or one number a row.")
-    return str(value)
+    return whole(str(value))
 
 
 def read_target(raw: pd.Series, name: str, where: str, kind: str | None, decimal_comma: bool = False) -> tuple[np.ndarray, Target]:
@@ -129,7 +129,7 @@ def _classes(cells: list[Any], as_number: np.ndarray, form: str, here: np.ndarra
     used = np.unique(here)
     if all(isinstance(cells[i], bool) for i in used) or all(isinstance(cells[i], int | float) and not isinstance(cells[i], bool) for i in used):
         key = {i: cells[i] for i in used}
-    elif all(isinstance(cells[i], str) for i in used) and all(_whole(cells[i]) for i in used):
+    elif all(isinstance(cells[i], str) for i in used) and all(_plain_int(cells[i]) for i in used):
         key = {i: int(cells[i]) for i in used}
     elif not form and all(isinstance(cells[i], str) and np.isfinite(as_number[i]) and repr(float(as_number[i])) == cells[i] for i in used):
         key = {i: float(as_number[i]) for i in used}
@@ -140,9 +140,9 @@ def _classes(cells: list[Any], as_number: np.ndarray, form: str, here: np.ndarra
     infinite = [v for v in key.values() if isinstance(v, float) and np.isinf(v)]
     if infinite:
         raise BadInput(f"{where}: the target '{name}' holds an infinite number: mend those cells or leave them blank.")
-    classes = tuple(sorted(set(key.values())))
+    classes: tuple[Any, ...] = tuple(sorted(set(key.values())))
     if len(classes) < 2:
-        raise BadInput(f"{where}: every row that has a target '{name}' has the same, {classes[0]!r}: at least 2 classes are needed. "
+        raise BadInput(f"{where}: every row that has a target '{name}' has the same, {next(iter(classes))!r}: at least 2 classes are needed. "
                        f"Label rows of another class, or check that the file is whole.")
     if len(classes) > MOST_CLASSES:
         raise BadInput(f"{where}: the target '{name}' has {len(classes):,} classes, more than the {MOST_CLASSES:,} allowed. "
@@ -153,7 +153,7 @@ def _classes(cells: list[Any], as_number: np.ndarray, form: str, here: np.ndarra
     return Target(code_of[here], "classification", classes, findings)
 
 
-def _whole(text: str) -> bool:
+def _plain_int(text: str) -> bool:
     """Whether this is how an int writes itself: no sign +, no leading zero."""
     return text.lstrip("-").isascii() and text.lstrip("-").isdigit() and len(text) < 16 and str(int(text)) == text
 

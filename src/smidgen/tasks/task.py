@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from pandas.util import hash_pandas_object
 
 from smidgen.kit.files import digest
 
@@ -95,7 +96,7 @@ class Task:
                 if column.kind == "image":
                     parts += [digest(Path(p).read_bytes()) if isinstance(p, str) else "" for p in values]
                 else:
-                    parts.append(pd.util.hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes())
+                    parts.append(hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes())
         return digest(*parts)
 
     def take(self, rows: np.ndarray) -> "Task":

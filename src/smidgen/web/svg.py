@@ -2,31 +2,21 @@
 
 Colours and fonts come from classes that the page's style sheet knows, so that one picture serves light, dark and print.
 """
+
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from smidgen.web.words import number
-
-
-def clean(text: Any, limit: int = 200) -> str:
-    """Foreign text, fit to be shown: no control characters, no marks that turn the reading direction, not too long."""
-    out = "".join(c if _shown(c) else "�" for c in str(text)[: limit + 1].replace("\n", " ").replace("\t", " "))
-    return out if len(out) <= limit else out[: limit - 1] + "…"
-
-
-def _shown(c: str) -> bool:
-    code = ord(c)
-    if code < 0x20 or 0x7F <= code < 0xA0 or 0xD800 <= code < 0xE000 or code in (0xFFFE, 0xFFFF):
-        return False
-    return not (0x200E <= code <= 0x200F or 0x202A <= code <= 0x202E or 0x2066 <= code <= 0x2069)
+from smidgen.web.words import clean, number
 
 
 def tag(name: str, *children: str, **attributes: Any) -> str:
     """An element. Children are XML already (text goes through `label` or `escape`); `class_` is the class."""
-    text = "".join(f" {k.rstrip('_').replace('_', '-')}={quoteattr(_value(v))}" for k, v in attributes.items() if v is not None)
+    text = "".join(
+        f" {k.rstrip('_').replace('_', '-')}={quoteattr(_value(v))}" for k, v in attributes.items() if v is not None
+    )
     return f"<{name}{text}>{''.join(children)}</{name}>" if children else f"<{name}{text}/>"
 
 
@@ -41,8 +31,14 @@ def line(x1: Any, y1: Any, x2: Any, y2: Any, class_: str) -> str:
 def picture(width: float, height: float, title: str, parts: Iterable[str]) -> str:
     """A whole `svg` element that scales with its place; `title` says what it shows to who cannot see it."""
     body = tag("title", escape(clean(title, 300))) + "".join(parts)
-    return tag("svg", body, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 {_value(width)} {_value(height)}",
-               role="img", class_="picture")
+    return tag(
+        "svg",
+        body,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {_value(width)} {_value(height)}",
+        role="img",
+        class_="picture",
+    )
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -68,10 +64,14 @@ def tick_labels(values: Sequence[float]) -> list[str]:
         return []
     largest = max(abs(v) for v in values)
     step = min((b - a for a, b in zip(values, values[1:], strict=False)), default=largest or 1.0)
-    if largest >= 1e6 or 0 < largest < 1e-3:
-        return [number(float(v), 2) if v else "0" for v in values]
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9)) if step > 0 else 0
-    if round(step, decimals) != round(step, decimals + 1):
+    for unit, suffix in ((1e12, " T"), (1e9, " G"), (1e6, " M")):
+        if unit <= largest < 1e15:
+            return [text + suffix if text.strip("0.,") else "0" for text in tick_labels([v / unit for v in values])]
+    if largest >= 1e15 or 0 < largest < 1e-3:
+        digits = 2 + math.floor(math.log10(largest) + 1e-9) - math.floor(math.log10(step) + 1e-9)
+        return [number(float(v), digits) if abs(v) > step / 2 else "0" for v in values]
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    if abs(round(step, decimals) - step) > 1e-6 * step:
         decimals += 1
     return [f"{v + 0.0:,.{decimals}f}".replace("-", "−") for v in values]
 

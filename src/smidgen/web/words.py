@@ -1,17 +1,35 @@
 """A study's summary in words: numbers as people write them, and three sentences. Pure functions of the summary."""
+
 import math
-from typing import Any
+import re
+from typing import Any, TypeGuard
 
 HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "r2")
 _METRICS = {
-    "log_loss": "log loss", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "macro_f1": "macro F1",
-    "auc": "AUC", "brier": "Brier score", "rmse": "RMSE", "mse": "squared error", "mae": "absolute error", "r2": "R²",
+    "log_loss": "log loss",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auc": "AUC",
+    "brier": "Brier score",
+    "rmse": "RMSE",
+    "mse": "squared error",
+    "mae": "absolute error",
+    "r2": "R²",
 }
+_SPACES = re.compile(r"[\n\t]")
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _STEEP = 0.05  # the share of its value that the estimate must gain for a doubling of rows to be called falling
 _WIDE = 0.5  # interval width, as a share of the estimate, that is called wide
 
 
-def finite(value: Any) -> bool:
+def clean(text: Any, limit: int = 200) -> str:
+    """Foreign text, fit to be shown: no control characters, no marks that turn the reading direction, not too long."""
+    out = _HIDDEN.sub("\ufffd", _SPACES.sub(" ", str(text)[: limit + 1]))
+    return out if len(out) <= limit else out[: limit - 1] + "…"
+
+
+def finite(value: Any) -> TypeGuard[float]:
     """A number that can be shown or drawn."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
@@ -71,8 +89,13 @@ def short(method: Any) -> str:
     return str(method).rpartition("/")[2]
 
 
+def whole(count: Any) -> str:
+    """A count, thousands grouped."""
+    return f"{round(count):,}" if finite(count) else "–"
+
+
 def plural(count: Any, one: str, many: str = "") -> str:
-    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+    return f"{whole(count)} {one if count == 1 else many or one + 's'}"
 
 
 def sentences(summary: dict[str, Any]) -> list[str]:
@@ -90,7 +113,9 @@ def _found(summary: dict[str, Any]) -> str:
         listed = [a + b for a, b in zip(parts, shares, strict=True)]
         more = f" and {len(listed) - 4} more" if len(listed) > 5 else ""
         listed = listed[:4] if more else listed
-        what = f"a mix of {len(chosen)}: " + (", ".join(listed) + more if more else ", ".join(listed[:-1]) + " and " + listed[-1])
+        what = f"a mix of {len(chosen)}: " + (
+            ", ".join(listed) + more if more else ", ".join(listed[:-1]) + " and " + listed[-1]
+        )
     elif chosen:
         what = _named(chosen[0])
     else:
@@ -116,7 +141,8 @@ def _how_good(summary: dict[str, Any]) -> str:
     metric, estimate = summary.get("metric"), summary.get("estimate")
     if not finite(estimate):
         return "How good it is could not be measured."
-    text = f"On new rows, expect {'an' if metric_name(metric)[0] in 'aAR' else 'a'} {metric_name(metric)} of {number(estimate)}"
+    name = metric_name(metric)
+    text = f"On new rows, expect {'an' if name[0] in 'aAR' else 'a'} {name} of {number(estimate)}"
     ends, level = pair(summary.get("interval")), summary.get("level") or 0.9
     notes = []
     if ends:
@@ -130,7 +156,11 @@ def _how_good(summary: dict[str, Any]) -> str:
         text += f", against {number(baseline['estimate'])} for {naive}: {_verdict(summary)}"
     if finite(summary.get("accuracy")) and metric != "accuracy":
         text += f"; about {percent(summary['accuracy'])} of new rows come out right"
-        text += f" ({percent(baseline['accuracy'])} by always saying the most frequent class)" if finite(baseline.get("accuracy")) else ""
+        text += (
+            f" ({percent(baseline['accuracy'])} by always saying the most frequent class)"
+            if finite(baseline.get("accuracy"))
+            else ""
+        )
     if finite(summary.get("r2")) and metric != "r2":
         text += f"; it explains about {percent(summary['r2'])} of the variance"
     return text + "."
@@ -167,21 +197,27 @@ def _next(summary: dict[str, Any]) -> str:
     gain = gain_per_doubling(summary)
     baseline = (summary.get("baseline") or {}).get("estimate")
     unsure = finite(baseline) and finite(estimate) and _verdict(summary) != "clearly better"
-    scale = max(abs(estimate or 0.0), abs(baseline) / 2 if finite(baseline) else 0.0)
+    scale = max(abs(estimate) if finite(estimate) else 0.0, abs(baseline) / 4 if finite(baseline) else 0.0)
     wide = ends is not None and finite(estimate) and ends[1] - ends[0] > _WIDE * max(scale, 1e-12)
     pool = summary.get("unlabelled") or 0
     where = f" ({plural(pool, 'unlabelled row')} of yours wait for one)" if pool else ""
     if gain is not None and gain > _STEEP:
-        text = f"The learning curve is still improving (by about {percent(gain)} for the last doubling of rows): more labels are the best buy{where}"
-        return text + (", and would narrow a wide interval." if wide else ".")
+        much = f" (by about {percent(gain)} for the last doubling of rows)" if gain < 1 else ""
+        narrow = ", and would narrow a wide interval" if wide else ""
+        return f"The learning curve is still improving{much}: more labels are the best buy{where}{narrow}."
     if unsure and finite(n) and n < 30:
         return f"With {plural(n, 'row')} nothing is certain yet: label more rows before relying on it{where}."
     if unsure:
-        return f"The columns say little about the target so far: check the target, add columns that could explain it, or label more rows{where}."
+        tries = "check the target, add columns that could explain it, or label more rows"
+        return f"The columns say little about the target so far: {tries}{where}."
+    if gain is not None and gain < -_STEEP:
+        return f"The learning curve is too rough to say what more labels would bring: label a few more{where}."
     if gain is not None and wide:
-        return f"The learning curve is flat but the interval is wide: label more rows to know how good it is, rather than to make it better{where}."
+        why = "label more rows to know how good it is, rather than to make it better"
+        return f"The learning curve is flat but the interval is wide: {why}{where}."
     if gain is not None:
-        return "The learning curve is flat and the interval is small: more rows of this kind would change little; better columns or cleaner labels could."
+        why = "more rows of this kind would change little; better columns or cleaner labels could"
+        return f"The learning curve is flat and the interval is small: {why}."
     if wide or (finite(n) and n < 30):
-        return f"So few rows allow no learning curve worth drawing and leave a wide interval: label more rows before relying on it{where}."
+        return f"There are too few rows for a learning curve, and the interval is wide: label more rows first{where}."
     return "Use it on new rows with “smidgen predict”, and measure again when you have more labels."

@@ -4,6 +4,7 @@ A shard is two files. `X.npy` holds rows; `X.keys`, written after it, holds the 
 16-byte key a row. Both appear whole or not at all; a shard that does not match its digest is passed over and its
 values are made anew. Two processes may write at once: equal keys make equal names and equal content.
 """
+
 import contextlib
 import hashlib
 import io
@@ -21,8 +22,15 @@ CHUNK = 2048  # values to a shard: what a kill may cost
 _KEY, _DIGEST = 16, 32
 
 
-def fill(rows: Rows, encoders: Iterable[str], folder: Path | None, progress: Progress | None = None, *,
-         columns: tuple[Column, ...], threads: int | None = None) -> None:
+def fill(
+    rows: Rows,
+    encoders: Iterable[str],
+    folder: Path | None,
+    progress: Progress | None = None,
+    *,
+    columns: tuple[Column, ...],
+    threads: int | None = None,
+) -> None:
     """Puts the blocks of these encoders into `rows`, each distinct value encoded once, ever.
 
     Args:
@@ -32,14 +40,22 @@ def fill(rows: Rows, encoders: Iterable[str], folder: Path | None, progress: Pro
         columns: the task's columns: which are texts, which images.
         threads: for the sentence encoder.
     """
-    todo = [(e, c.name) for e in encoders for c in columns if c.kind == ("text" if e in TEXT else "image")
-            and e in TEXT + IMAGE and f"{e}:{c.name}" not in rows.blocks]
+    todo = [
+        (e, c.name)
+        for e in encoders
+        for c in columns
+        if c.kind == ("text" if e in TEXT else "image") and e in TEXT + IMAGE and f"{e}:{c.name}" not in rows.blocks
+    ]
     total, before = len(todo) * len(rows), 0
     for name, column in todo:
         start = before
         rows.blocks[f"{name}:{column}"] = cached(
-            name, rows.frame[column].tolist(), folder, threads=threads,
-            progress=(lambda done, start=start: progress(start + done, total)) if progress else None)
+            name,
+            rows.frame[column].tolist(),
+            folder,
+            threads=threads,
+            progress=(lambda done, start=start: progress(start + done, total)) if progress else None,
+        )
         before += len(rows)
 
 
@@ -57,7 +73,7 @@ def cached(name: str, values: list, folder: Path | None, *, progress=None, threa
     todo = [k for k in wanted if k not in found]
     tell(len(values) * (len(wanted) - len(todo)) // len(wanted))
     for start in range(0, len(todo), CHUNK):
-        chunk = todo[start:start + CHUNK]
+        chunk = todo[start : start + CHUNK]
         had = len(wanted) - len(todo) + start
 
         def part(done: int, of: int, had: int = had, size: int = len(chunk)) -> None:
@@ -86,7 +102,7 @@ def _read(place: Path, wanted: set[bytes]) -> dict[bytes, np.ndarray]:
     for path in sorted(place.glob("*.keys")) if place.is_dir() else ():
         try:
             head = path.read_bytes()
-            keys = [head[i:i + _KEY] for i in range(_DIGEST, len(head), _KEY)]
+            keys = [head[i : i + _KEY] for i in range(_DIGEST, len(head), _KEY)]
             here = [(i, k) for i, k in enumerate(keys) if k in wanted and k not in found]
             if not here:
                 continue

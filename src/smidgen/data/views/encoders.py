@@ -1,4 +1,5 @@
 """Stateless encoders: a list of values to a matrix, each row from its value alone. Nothing is learned here."""
+
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +49,9 @@ def encode(name: str, values: list, progress: Progress | None = None, threads: i
 
 
 def missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
+    return (
+        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
+    )
 
 
 def content(name: str, value: Any) -> bytes:
@@ -88,7 +91,9 @@ def _texts(name: str, texts: list[str], progress: Progress | None, threads: int 
     windows = [_windows(t) for t in texts]
     rows = encoder.encode([w for ws in windows for w in ws], threads=threads, progress=progress)
     ends = np.cumsum([len(w) for w in windows])
-    means = np.array([rows[end - len(w):end].mean(0) for w, end in zip(windows, ends, strict=True)], np.float32).reshape(-1, minilm.WIDTH)
+    means = np.array(
+        [rows[end - len(w) : end].mean(0) for w, end in zip(windows, ends, strict=True)], np.float32
+    ).reshape(-1, minilm.WIDTH)
     return means / np.sqrt((means**2).sum(1, keepdims=True))
 
 
@@ -99,7 +104,7 @@ def _windows(one: str) -> list[str]:
         return [one]
     count = min(MAX_WINDOWS, -(-(len(words) - WINDOW) // STRIDE) + 1)
     starts = np.linspace(0, len(words) - WINDOW, count).astype(int)
-    return [" ".join(words[s:s + WINDOW]) for s in starts]
+    return [" ".join(words[s : s + WINDOW]) for s in starts]
 
 
 def _images(describe: Callable[[Any], np.ndarray], values: list, progress: Progress | None) -> np.ndarray:
@@ -108,7 +113,9 @@ def _images(describe: Callable[[Any], np.ndarray], values: list, progress: Progr
         rows.append(None if missing(value) else describe(value))
         if progress and (i % 16 == 15 or i + 1 == len(values)):
             progress(i + 1, len(values))
-    blank = np.zeros_like(next((r for r in rows if r is not None), None) if any(r is not None for r in rows) else _blank(describe))
+    blank = np.zeros_like(
+        next((r for r in rows if r is not None), None) if any(r is not None for r in rows) else _blank(describe)
+    )
     return np.array([blank if r is None else r for r in rows], np.float32).reshape(len(rows), len(blank))
 
 

@@ -3,6 +3,7 @@
 Needs the extra `[image]`. A value is a path, or the bytes of an image file, or an array; nothing is read from beyond
 the first frame, and no picture is unfolded that claims more than 100 million pixels.
 """
+
 import io
 import warnings
 from pathlib import Path
@@ -47,7 +48,9 @@ def decode(value: Any, edge: int = 0) -> np.ndarray:
     from PIL import Image, ImageOps
 
     if isinstance(value, np.ndarray):
-        picture = Image.fromarray(np.ascontiguousarray(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value))
+        picture = Image.fromarray(
+            np.ascontiguousarray(value[..., 0] if value.ndim == 3 and value.shape[2] == 1 else value)
+        )
         return _rgb(picture)
     name = "The image" if isinstance(value, bytes) else f"The image {value}"
     data = read_bytes(value)
@@ -56,7 +59,9 @@ def decode(value: Any, edge: int = 0) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow warns where we refuse
             with Image.open(io.BytesIO(data)) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
-                    raise BadInput(f"{name} claims {picture.width} x {picture.height} pixels: more than {MAX_PIXELS:,} are not read.")
+                    raise BadInput(
+                        f"{name} claims {picture.width} x {picture.height} pixels: more than {MAX_PIXELS:,} are not read."
+                    )
                 if edge:
                     picture.draft("RGB", (edge, edge))
                 picture.load()
@@ -88,7 +93,10 @@ def pixels(value: Any) -> np.ndarray:
     from PIL import Image
 
     bands = Image.fromarray(decode(value, 256)).convert("YCbCr").split()
-    parts = [band.resize((edge, edge), Image.Resampling.BOX) for band, edge in zip(bands, (GREY, COLOUR, COLOUR), strict=True)]
+    parts = [
+        band.resize((edge, edge), Image.Resampling.BOX)
+        for band, edge in zip(bands, (GREY, COLOUR, COLOUR), strict=True)
+    ]
     return np.concatenate([np.asarray(p, np.float32).ravel() for p in parts]) / np.float32(255)
 
 
@@ -101,9 +109,13 @@ def hog(value: Any) -> np.ndarray:
 
     picture = Image.fromarray(decode(value, 256)).resize((EDGE, EDGE), Image.Resampling.BICUBIC)
     grey, colour = np.asarray(picture.convert("L")), np.asarray(picture.convert("HSV"))
-    shape = gradients(grey, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), block_norm="L2-Hys", transform_sqrt=True)
+    shape = gradients(
+        grey, orientations=9, pixels_per_cell=(8, 8), cells_per_block=(2, 2), block_norm="L2-Hys", transform_sqrt=True
+    )
     shape = shape / np.sqrt(49)  # 49 blocks of about unit length
     bins = np.minimum(colour // [32, 86, 86], [7, 2, 2]).astype(np.int64) @ [9, 3, 1]
     hues = np.bincount(bins.ravel(), minlength=72)
-    textures = [np.bincount(local_binary_pattern(grey, 8, r, "uniform").astype(np.int64).ravel(), minlength=10) for r in (1, 3)]
+    textures = [
+        np.bincount(local_binary_pattern(grey, 8, r, "uniform").astype(np.int64).ravel(), minlength=10) for r in (1, 3)
+    ]
     return np.concatenate([shape, *(np.sqrt(h / h.sum()) for h in (hues, *textures))]).astype(np.float32)

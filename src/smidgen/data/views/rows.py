@@ -3,6 +3,7 @@
 Such an array is the same whatever the labels are, so it is computed once for a study, cached on disk by content,
 and sliced for every fold; nothing about the labels can leak through it.
 """
+
 from dataclasses import dataclass, field
 from typing import Any
 

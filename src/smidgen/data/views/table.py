@@ -3,6 +3,7 @@
 Each column learns a small dictionary of plain data on the training rows; transforming a row uses that and the row
 alone. Dims: n rows, k columns made of one column.
 """
+
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ def fit_table(frame: pd.DataFrame, columns: tuple[Column, ...], style: str) -> d
     """What the table columns of `frame` need to become numbers. `style`: "linear" or "tree"."""
     fits = {"number": _fit_number, "category": _fit_category, "date": _fit_date}
     used = [c for c in columns if c.kind in TABLE_KINDS]
-    return {"style": style, "columns": [{"name": c.name, "kind": c.kind, **fits[c.kind](frame[c.name], style)} for c in used]}
+    return {
+        "style": style,
+        "columns": [{"name": c.name, "kind": c.kind, **fits[c.kind](frame[c.name], style)} for c in used],
+    }
 
 
 def transform_table(state: dict[str, Any], frame: pd.DataFrame) -> np.ndarray:
@@ -35,13 +39,21 @@ def transform_table(state: dict[str, Any], frame: pd.DataFrame) -> np.ndarray:
 
 # -- numbers ------------------------------------------------------------------------------------------------------
 
+
 def numbers(values: pd.Series) -> np.ndarray:
     """float64 `[n]`; what is not a finite number is NaN."""
     if values.dtype.kind not in "fiub":
-        values = pd.to_numeric(values, errors="coerce")
+        values = pd.Series([_float(v) for v in values], dtype=np.float64)
     out = values.to_numpy(np.float64, na_value=np.nan).copy()
     out[~np.isfinite(out)] = np.nan
     return np.clip(out, -HUGE, HUGE)
+
+
+def _float(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return np.nan
 
 
 def _fit_number(values: pd.Series, style: str) -> dict[str, Any]:
@@ -50,11 +62,14 @@ def _fit_number(values: pd.Series, style: str) -> dict[str, Any]:
 
 def _fit_scalar(x: np.ndarray, style: str, tame: bool = True) -> dict[str, Any]:
     seen = x[~np.isnan(x)]
-    state: dict[str, Any] = {"median": float(np.median(seen)) if len(seen) else 0.0, "missing": 0 < len(seen) < len(x),
-                             "varies": len(seen) > 0 and bool(seen.min() < seen.max())}
+    state: dict[str, Any] = {
+        "median": float(np.median(seen)) if len(seen) else 0.0,
+        "missing": 0 < len(seen) < len(x),
+        "varies": len(seen) > 0 and bool(seen.min() < seen.max()),
+    }
     if style == "tree":
         return state
-    state["tail"] = _tail(seen) if tame and state["varies"] else 0.0
+    state["origin"], state["tail"] = _tails(seen) if tame and state["varies"] else (state["median"], 0.0)
     z = _tamed(np.where(np.isnan(x), state["median"], x), state)
     # A column whose spread is lost in rounding says nothing.
     spread = float(z.std()) if state["varies"] else 0.0
@@ -66,20 +81,33 @@ def _fit_scalar(x: np.ndarray, style: str, tame: bool = True) -> dict[str, Any]:
     return state
 
 
-def _tail(seen: np.ndarray) -> float:
-    """Scale at which the tails are drawn in by asinh; 0: they are left. Judged by skewness, on more than two values."""
-    if len(np.unique(seen)) <= 2:
-        return 0.0
-    z = seen - seen.mean()
+def _tails(seen: np.ndarray) -> tuple[float, float]:
+    """(origin, scale) from which the tails are drawn in by asinh, as mildly as leaves little skewness; scale 0: not at all."""
+    low, middle, high = (float(q) for q in np.quantile(seen, [0.25, 0.5, 0.75]))
+    skew = _skewness(seen)
+    if abs(skew) < SKEWED or len(np.unique(seen)) <= 2:
+        return middle, 0.0
+    spread = high - low or float(seen.std())
+    end = float(seen.min() if skew > 0 else seen.max())
+    best, least = (middle, 0.0), abs(skew)
+    for origin, scale in ((middle, 2 * spread), (end, spread), (end, spread / 8)):
+        left = abs(_skewness(np.arcsinh((seen - origin) / scale)))
+        if left < least:
+            best, least = (origin, scale), left
+        if left < 2 * SKEWED:
+            break
+    return best
+
+
+def _skewness(x: np.ndarray) -> float:
+    z = x - x.mean()
     spread = np.sqrt((z**2).mean())
-    if spread <= 0 or abs((z / spread) ** 3).mean() == 0 or abs(((z / spread) ** 3).mean()) < SKEWED:
-        return 0.0
-    low, high = np.quantile(seen, [0.25, 0.75])
-    return 2 * float(high - low) or float(spread)
+    return float(((z / spread) ** 3).mean()) if spread > 0 and np.isfinite(spread) else 0.0
 
 
 def _tamed(x: np.ndarray, state: dict[str, Any]) -> np.ndarray:
-    return np.arcsinh((x - state["median"]) / state["tail"]) if state["tail"] else x - state["median"]
+    moved = x - state["origin"]
+    return np.arcsinh(moved / state["tail"]) if state["tail"] else moved
 
 
 def _number(state: dict[str, Any], values: pd.Series, style: str) -> np.ndarray:
@@ -98,6 +126,7 @@ def _scalar(state: dict[str, Any], x: np.ndarray, style: str) -> np.ndarray:
 
 
 # -- categories ---------------------------------------------------------------------------------------------------
+
 
 def level_text(value: Any) -> str:
     """One spelling for a level, whatever type a reader gave it: 3, 3.0 and "3" are one level."""
@@ -119,7 +148,7 @@ def _fit_category(values: pd.Series, style: str) -> dict[str, Any]:
         counts[name] = counts.get(name, 0) + int(count)
     ordered = sorted(counts, key=lambda k: (-counts[k], k))
     kept = [k for k in ordered if counts[k] >= MIN_COUNT][:MAX_LEVELS]
-    pooled = ordered[len(kept):]
+    pooled = ordered[len(kept) :]
     if len(pooled) == 1 and len(kept) < MAX_LEVELS:  # nothing to pool it with
         kept, pooled = ordered, []
     state: dict[str, Any] = {"levels": kept, "rare": bool(pooled), "missing": bool((codes < 0).any())}
@@ -164,6 +193,7 @@ def _category(state: dict[str, Any], values: pd.Series, style: str) -> np.ndarra
 
 # -- dates --------------------------------------------------------------------------------------------------------
 
+
 def dates(values: pd.Series) -> pd.Series:
     """datetime64 without zone (local time where there was one); what is no date is NaT."""
     if values.dtype.kind != "M":
@@ -174,12 +204,26 @@ def dates(values: pd.Series) -> pd.Series:
 def _date_parts(values: pd.Series, style: str) -> dict[str, np.ndarray]:
     at = dates(values)
     days = ((at - pd.Timestamp("2000-01-01")) / pd.Timedelta(days=1)).to_numpy(np.float64)
-    part = {k: getattr(at.dt, k).to_numpy(np.float64, na_value=np.nan) for k in ("year", "month", "day", "dayofyear", "weekday", "hour", "minute")}
+    part = {
+        k: getattr(at.dt, k).to_numpy(np.float64, na_value=np.nan)
+        for k in ("year", "month", "day", "day_of_year", "day_of_week", "hour", "minute")
+    }
     hour = part["hour"] + part["minute"] / 60
     if style == "tree":
-        return {"days": days, "year": part["year"], "month": part["month"], "day": part["day"], "weekday": part["weekday"], "hour": hour}
-    out = {"days": days, "weekend": np.where(np.isnan(days), np.nan, part["weekday"] >= 5)}
-    for name, value, period in (("season", part["dayofyear"], 365.25), ("weekday", part["weekday"], 7), ("hour", hour, 24)):
+        return {
+            "days": days,
+            "year": part["year"],
+            "month": part["month"],
+            "day": part["day"],
+            "weekday": part["day_of_week"],
+            "hour": hour,
+        }
+    out = {"days": days, "weekend": np.where(np.isnan(days), np.nan, part["day_of_week"] >= 5)}
+    for name, value, period in (
+        ("season", part["day_of_year"], 365.25),
+        ("weekday", part["day_of_week"], 7),
+        ("hour", hour, 24),
+    ):
         out[f"{name}_sin"], out[f"{name}_cos"] = np.sin(2 * np.pi * value / period), np.cos(2 * np.pi * value / period)
     return out
 

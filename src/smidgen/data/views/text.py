@@ -3,6 +3,7 @@
 Counting is stateless: an n-gram's column is its hash, among so many columns that few collide. So a study counts once,
 each fold only chooses columns, and a saved model holds no word of anybody's text.
 """
+
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ COLUMNS = 2**22
 MAX_COLUMNS = 25_000  # kept of each sort, the most common first
 SVD_COLUMNS, SVD_WIDTH = 8_000, 64
 RARE_FROM = 300  # texts from which an n-gram seen once is left out
-GRAMS = {"words": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
-         "chars": {"analyzer": "char_wb", "ngram_range": (3, 5)}}
+GRAMS = {
+    "words": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
+    "chars": {"analyzer": "char_wb", "ngram_range": (3, 5)},
+}
 
 
 def grams(kind: str, texts: list[str]) -> sparse.csr_matrix:

@@ -3,6 +3,7 @@
 "linear+minilm" is the table columns as standardised numbers beside the embeddings of the text columns. Everything
 learned is learned in `fit`, on the rows given to it.
 """
+
 from itertools import product
 from typing import Any, Literal
 
@@ -21,12 +22,19 @@ from smidgen.tasks.task import Column, Task
 TABLE_PARTS = ("linear", "tree")
 # Part: the encoders that it stands on, and the kind of column they read.
 PARTS: dict[str, tuple[tuple[str, ...], str]] = {
-    "tfidf": (("words", "chars"), "text"), "tfidf_svd": (("words", "chars"), "text"),
-    "minilm": (("minilm",), "text"), "minilm_short": (("minilm_short",), "text"), "minilm_windows": (("minilm_windows",), "text"),
-    "pixels": (("pixels",), "image"), "hog": (("hog",), "image"),
+    "tfidf": (("words", "chars"), "text"),
+    "tfidf_svd": (("words", "chars"), "text"),
+    "minilm": (("minilm",), "text"),
+    "minilm_short": (("minilm_short",), "text"),
+    "minilm_windows": (("minilm_windows",), "text"),
+    "pixels": (("pixels",), "image"),
+    "hog": (("hog",), "image"),
 }
 VARIANCE = 16.0  # of a whole block; a number column has 1
-LONG_WORDS, LONG_SHARE = 200, 0.1  # texts that the sentence encoder cannot read to their end, and how many make it matter
+LONG_WORDS, LONG_SHARE = (
+    200,
+    0.1,
+)  # texts that the sentence encoder cannot read to their end, and how many make it matter
 
 
 class View:
@@ -100,7 +108,11 @@ def _fit_block(part: str, blocks: list[Any]) -> dict[str, Any]:
     if not varies.all():
         state["varies"] = np.flatnonzero(varies)
         dense = dense[:, varies]
-    return {**state, "mean": dense.mean(0) if len(dense) else np.zeros(dense.shape[1]), "scale": _scale(float(dense.var(0).sum()))}
+    return {
+        **state,
+        "mean": dense.mean(0) if len(dense) else np.zeros(dense.shape[1]),
+        "scale": _scale(float(dense.var(0).sum())),
+    }
 
 
 def _scale(spread: float) -> float:
@@ -108,7 +120,9 @@ def _scale(spread: float) -> float:
 
 
 def _tfidf(state: dict[str, Any], blocks: list[Any]) -> sparse.csr_matrix:
-    return sparse.csr_matrix(sparse.hstack([tfidf(g, b) for g, b in zip(state["grams"], blocks, strict=True)], format="csr"))
+    return sparse.csr_matrix(
+        sparse.hstack([tfidf(g, b) for g, b in zip(state["grams"], blocks, strict=True)], format="csr")
+    )
 
 
 def _block(state: dict[str, Any], blocks: list[Any]) -> Any:
@@ -164,7 +178,9 @@ def _text_parts(task: Task, sparse: bool) -> list[str]:
 
 def long_texts(task: Task) -> bool:
     """Whether enough texts are longer than the sentence encoder reads for their end to matter."""
-    words = [task.frame[c.name].dropna().astype(str).str.count(r"\S+").to_numpy() for c in task.columns if c.kind == "text"]
+    words = [
+        task.frame[c.name].dropna().astype(str).str.count(r"\S+").to_numpy() for c in task.columns if c.kind == "text"
+    ]
     return any(len(w) and (w > LONG_WORDS).mean() >= LONG_SHARE for w in words)
 
 

@@ -1,0 +1,265 @@
+"""The command line. Each verb is a thin layer over the Python API, which is imported only when the verb runs.
+
+Exit status: 0 done; 2 the input or a flag is wrong; 3 the budget ended before any model was fitted; 130 stopped by
+Ctrl-C (the best so far is kept). Errors are one sentence on standard error.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from smidgen.kit.errors import SmidgenError
+
+_CONTEXT = {"help_option_names": ["-h", "--help"]}
+_OPTIONS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "context_settings": _CONTEXT,
+    "invoke_without_command": True,
+}
+app = typer.Typer(help="Get the most from little: a model from few labels, and how good it really is.", **_OPTIONS)
+studies = typer.Typer(help="Studies in the run store: what was tried, and going on with it.", **_OPTIONS)
+methods = typer.Typer(help="The methods that a study tries.", **_OPTIONS)
+app.add_typer(studies, name="studies")
+app.add_typer(methods, name="methods")
+
+Store = Annotated[str | None, typer.Option(metavar="URL", help="The run store. Default: .smidgen/runs.db here.")]
+Time = Annotated[str | None, typer.Option(metavar="60s", help="Wall time of the whole run: 60s, 2m, 1h. Default: 60s.")]
+Trials = Annotated[
+    int | None, typer.Option(min=1, metavar="200", help="A budget by count instead of time: exactly repeatable.")
+]
+Memory = Annotated[str | None, typer.Option(metavar="4GB", help="Bound of the memory of each worker.")]
+Size = Annotated[str | None, typer.Option(metavar="50MB", help="Bound of the saved model.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
+Out = Annotated[
+    str | None, typer.Option(metavar="DIR", help="Folder of the model and its report. Default: <name>-model here.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+
+
+@app.command()
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE_OR_FOLDER", help="CSV, TSV, Parquet, JSON lines (.gz too), or a folder of images by class."
+        ),
+    ],
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="COLUMN", help="The column to predict. Rows where it is blank count as unlabelled."),
+    ] = None,
+    out: Out = None,
+    time: Time = None,
+    trials: Trials = None,
+    memory: Memory = None,
+    size: Size = None,
+    metric: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What is reported: log_loss, accuracy, auc, rmse, r2, ...")
+    ] = None,
+    unlabelled: Annotated[str | None, typer.Option(metavar="FILE", help="More rows, without labels.")] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Rows with equal values here never straddle a split.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Try only these (smidgen methods ls).")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting, METHOD.NAME=VALUE; may be repeated."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(metavar="KIND", help="classification or regression, where the guess is wrong.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
+    store: Store = None,
+    workers: Workers = None,
+    replay: Annotated[
+        str | None, typer.Option(metavar="STUDY", help="Use the trials of this study, in their order.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be tried and what it would need.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fit the best model that few labels allow, and say how good it is."""
+    from smidgen.cli import fitting
+    from smidgen.kit.errors import bad
+
+    if task not in (None, "classification", "regression"):
+        raise bad("--task", "classification or regression", task)
+    raise typer.Exit(
+        fitting.fit(
+            source,
+            target=target,
+            out=out,
+            time=time,
+            trials=trials,
+            memory=memory,
+            size=size,
+            metric=metric,
+            unlabelled=unlabelled,
+            group=group,
+            methods=methods,
+            settings=set_ or None,
+            kind=task,
+            seed=seed,
+            store=store,
+            workers=workers,
+            replay=replay,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+    )
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A folder that smidgen fit made.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The rows to predict.")],
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="preds.csv", help="Where to write (.parquet for Parquet). Default: standard output."),
+    ] = None,
+) -> None:
+    """Predict new rows: CSV in their order, with probabilities.
+
+    A text label that a spreadsheet would run as a formula (=1+1) is written with a ' before it.
+    """
+    from smidgen.cli import predicting
+
+    predicting.predict(model, file, out)
+
+
+@app.command()
+def demo(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where to put data, model and report.")] = "smidgen-demo",
+) -> None:
+    """The main job on real data, in under a minute: 60 labelled rows, and the truth beside the estimate."""
+    from smidgen.cli import fitting
+
+    raise typer.Exit(fitting.demo(out))
+
+
+@studies.command("ls")
+def studies_ls(store: Store = None) -> None:
+    """List the studies."""
+    from smidgen.cli import listing
+
+    listing.list_studies(store)
+
+
+@studies.command("show")
+def studies_show(id: str, store: Store = None) -> None:
+    """Show one study: its options, trials and result."""
+    from smidgen.cli import listing
+
+    listing.show_study(id, store)
+
+
+@studies.command("resume")
+def studies_resume(
+    id: str,
+    out: Out = None,
+    time: Time = None,
+    trials: Trials = None,
+    memory: Memory = None,
+    size: Size = None,
+    workers: Workers = None,
+    store: Store = None,
+    as_json: Json = False,
+) -> None:
+    """Go on with a study: only what is missing is done."""
+    from smidgen.cli import fitting
+
+    raise typer.Exit(
+        fitting.resume(
+            id,
+            out=out,
+            time=time,
+            trials=trials,
+            memory=memory,
+            size=size,
+            workers=workers,
+            store=store,
+            as_json=as_json,
+        )
+    )
+
+
+@studies.command("rm")
+def studies_rm(id: str, store: Store = None) -> None:
+    """Remove a study and those of its trials that no other study uses."""
+    from smidgen.cli import listing
+
+    listing.remove_study(id, store)
+
+
+@methods.command("ls")
+def methods_ls() -> None:
+    """List the methods."""
+    from smidgen.cli import listing
+
+    listing.list_methods()
+
+
+@methods.command("show")
+def methods_show(name: str) -> None:
+    """Show one method: what it is, needs and can be set to."""
+    from smidgen.cli import listing
+
+    listing.show_method(name)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        import smidgen
+
+        typer.echo(f"smidgen {smidgen.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    _help(ctx)
+
+
+@studies.callback()
+@methods.callback()
+def _help(ctx: typer.Context) -> None:
+    """Without a verb: the help."""
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs a command line and gives its exit status."""
+    from smidgen.cli.output import tell
+
+    try:
+        code = app(args, prog_name="smidgen", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except SmidgenError as error:
+        tell(f"smidgen: {error}")
+        return error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"smidgen: {where}{error.strerror or error}.")
+        return 2
+    except Exception as error:
+        told = getattr(
+            error, "format_message", None
+        )  # an error in the flags; anything else is ours, and shows its trace
+        if told is None:
+            raise
+        command = getattr(getattr(error, "ctx", None), "command_path", "smidgen")
+        tell(f"smidgen: {told().rstrip('.')}. See '{command} --help'.")
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
