@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_demo_predict_and_studies(small, monkeypatch, capsys):
     assert fitting.DEMO_TIME == "30s"
 
     assert main(["predict", "smidgen-demo/model", "smidgen-demo/rest.csv", "--out", "p.csv"]) == 0
-    rows, given = (list(csv.DictReader(open(name))) for name in ("p.csv", "smidgen-demo/rest.csv"))  # noqa: PTH123
+    rows, given = (list(csv.DictReader(Path(f).read_text().splitlines())) for f in ("p.csv", "smidgen-demo/rest.csv"))
     assert len(rows) == len(given) == 509 and list(rows[0]) == ["prediction", "proba_benign", "proba_malignant"]
     assert all(abs(float(r["proba_benign"]) + float(r["proba_malignant"]) - 1) < 1e-9 for r in rows)
     right = sum(r["prediction"] == g["diagnosis"] for r, g in zip(rows, given, strict=True)) / 509

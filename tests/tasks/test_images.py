@@ -19,7 +19,8 @@ def picture(path, seed=0, mode="RGB", size=(9, 7)):
 @pytest.fixture
 def folder(tmp_path):
     for i in range(6):
-        picture(tmp_path / ("cat" if i % 2 else "dog") / f"{i}.png", i, mode=["RGB", "L", "RGBA"][i % 3], size=(5 + i, 8))
+        picture(tmp_path / ("cat" if i % 2 else "dog") / f"{i}.png", i, mode=["RGB", "L", "RGBA"][i % 3],
+                size=(5 + i, 8))
     return tmp_path
 
 
@@ -28,7 +29,8 @@ def test_a_folder_by_class(folder):
     picture(folder / "unlabelled" / "deep" / "u.png", 10)
     (folder / "dog" / "notes.txt").write_text("x")
     task = read(folder)
-    assert task.classes == ("cat", "dog") and len(task) == 6 and task.modalities == ("image",) and task.target_name == "class"
+    assert task.classes == ("cat", "dog") and len(task) == 6 and task.modalities == ("image",
+                                                                                     ) and task.target_name == "class"
     assert task.unlabelled is not None and len(task.unlabelled) == 2
     assert any("1 files" in f.text for f in task.findings)
     assert len(read_new(folder / "cat", task.columns, "class")) == 3

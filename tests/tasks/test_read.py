@@ -54,7 +54,8 @@ def test_refused_with_what_and_where(table, text, words):
 
 def test_other_things_that_are_no_tables(table, tmp_path):
     for source, words in [(tmp_path / "none.csv", "no such file"), (table(b"PK\x03\x04xx", "a.xlsx"), "Excel"),
-                          (table(gzip.compress(b"x,y\n1,2\n")[:-6], "b.csv.gz"), "damaged gzip"), (table(b"PAR1xxxx", "c.parquet"), "Parquet"),
+                          (table(gzip.compress(b"x,y\n1,2\n")[:-6], "b.csv.gz"), "damaged gzip"),
+                          (table(b"PAR1xxxx", "c.parquet"), "Parquet"),
                           (table('{"a": 1}\n{"a": \n', "d.jsonl"), "line 2"), (table("[1, 2]", "e.json"), "object 1"),
                           (3, "expected"), (np.zeros((2, 8, 8, 3)), "folder of files by class")]:
         with pytest.raises(BadInput, match=words):
@@ -81,26 +82,34 @@ def test_kinds_are_found_by_content():
     rng = np.random.default_rng(0)
     n = 60
     frame = pd.DataFrame({
-        "customer_id": rng.permutation(10_000)[:n], "row": np.arange(1, n + 1), "code": [f"k{i:04x}" for i in rng.permutation(5000)[:n]],
-        "weight": rng.permutation(500)[:n], "price": rng.normal(size=n), "grade": rng.integers(1, 4, n), "year": np.arange(1960, 1960 + n),
+        "customer_id": rng.permutation(10_000)[:n], "row": np.arange(1, n + 1),
+        "code": [f"k{i:04x}" for i in rng.permutation(5000)[:n]],
+        "weight": rng.permutation(500)[:n], "price": rng.normal(size=n), "grade": rng.integers(1, 4, n),
+        "year": np.arange(1960, 1960 + n),
         "town": rng.choice(["Rome", "New York", "Oslo"], n), "flag": rng.random(n) < 0.5,
-        "when": pd.date_range("2024-01-01", periods=n).astype(str), "day": [f"{d}/{1 + d % 12}/2024" for d in rng.integers(1, 29, n)],
+        "when": pd.date_range("2024-01-01", periods=n).astype(str),
+        "day": [f"{d}/{1 + d % 12}/2024" for d in rng.integers(1, 29, n)],
         "note": [f"word{i} came by and said {j}" for i, j in enumerate(rng.integers(0, 99, n))],
-        "comma": [f"{v:.2f}".replace(".", ",") for v in rng.normal(size=n)], "cash": [f"${1000 + 7 * v:,.2f}" for v in range(n)],
-        "one": 1, "none": None, "nest": [[1]] * n, "endless": [np.inf, *rng.normal(size=n - 1)], "dirty": ["x?", *map(str, range(10, n + 9))],
+        "comma": [f"{v:.2f}".replace(".", ",") for v in rng.normal(size=n)],
+        "cash": [f"${1000 + 7 * v:,.2f}" for v in range(n)],
+        "one": 1, "none": None, "nest": [[1]] * n, "endless": [np.inf, *rng.normal(size=n - 1)],
+        "dirty": ["x?", *map(str, range(10, n + 9))],
         "y": rng.choice(["a", "b"], n),
     })
     task = read(frame, "y")
     kinds = {c.name: c.kind for c in task.columns}
     assert kinds == {
-        "customer_id": "id", "row": "id", "code": "id", "weight": "number", "price": "number", "grade": "number", "year": "number",
-        "town": "category", "flag": "category", "when": "date", "day": "date", "note": "text", "comma": "number", "cash": "number",
+        "customer_id": "id", "row": "id", "code": "id", "weight": "number", "price": "number", "grade": "number",
+        "year": "number",
+        "town": "category", "flag": "category", "when": "date", "day": "date", "note": "text", "comma": "number",
+        "cash": "number",
         "one": "constant", "none": "empty", "nest": "empty", "endless": "number", "dirty": "number"}
     assert all(c.note for c in task.columns if not c.used)
     for name in ("customer_id", "row", "code", "one", "none", "nest"):
         assert f"'{name}' is left out" in said(task, "note")
     assert "'endless': 1 infinite" in said(task) and "'dirty': 1 of 60" in said(task) and "row 1: 'x?'" in said(task)
-    assert task.frame["cash"].iloc[3] == 1021 and task.frame["comma"].iloc[0] == float(frame["comma"].iloc[0].replace(",", "."))
+    assert task.frame["cash"].iloc[3] == 1021
+    assert task.frame["comma"].iloc[0] == float(frame["comma"].iloc[0].replace(",", "."))
     again = read_new(frame.iloc[[7]].drop(columns=["y", "row", "nest"]), task.columns, "y")
     for column in task.columns:
         if column.used:
@@ -121,14 +130,17 @@ def test_dates(cells, form, expected):
 
 
 def test_classes_stay_what_was_written(table):
-    for cells, classes in [("0 1 1 0", (0, 1)), ("yes no yes no", ("no", "yes")), ("10 9 10 9", (9, 10)), ("01 1 01 1", ("01", "1")),
-                           ("1.0 2.0 1.0 2.0", (1.0, 2.0)), ("True False True False", ("False", "True")), ("1 a 1 a", ("1", "a")),
+    for cells, classes in [("0 1 1 0", (0, 1)), ("yes no yes no", ("no", "yes")), ("10 9 10 9", (9, 10)),
+                           ("01 1 01 1", ("01", "1")),
+                           ("1.0 2.0 1.0 2.0", (1.0, 2.0)), ("True False True False", ("False", "True")),
+                           ("1 a 1 a", ("1", "a")),
                            ("None some None some", ("None", "some"))]:
         task = read(table("x,y\n" + "".join(f"{i * 1.5},{c}\n" for i, c in enumerate(cells.split()))), "y")
         assert task.classes == classes and [type(c) for c in task.classes] == [type(c) for c in classes]
     assert read(pd.DataFrame({"x": [1.5, 2, 4], "y": [True, False, True]}), "y").classes == (False, True)
     task = read(pd.DataFrame({"x": [1.5, 2, 4, 5], "y": ["a ", "a", " b", "c"]}), "y")
-    assert task.classes == ("a", "b", "c") and "White space" in said(task, "note") and "single example (b, c)" in said(task)
+    assert task.classes == ("a", "b", "c") and "White space" in said(task,
+                                                                     "note") and "single example (b, c)" in said(task)
     assert read(pd.DataFrame({"x": [1.5, 2, 4], "y": [1, np.nan, 0]}), "y").classes == (0, 1)
 
 
@@ -146,17 +158,20 @@ def test_kind_is_inferred_said_and_overridden():
 
 
 def test_blank_targets_are_the_pool_and_more_can_be_added(table):
-    task = read(table("x,y\n1.5,a\n2.5,\n3.5,b\n4.5,NA\n"), "y", unlabelled=table("y,z,x\n,1,7.5\nb,2,8.5\n", "more.csv"))
+    task = read(table("x,y\n1.5,a\n2.5,\n3.5,b\n4.5,NA\n"), "y",
+                unlabelled=table("y,z,x\n,1,7.5\nb,2,8.5\n", "more.csv"))
     assert task.frame.x.tolist() == [1.5, 3.5] and task.unlabelled is not None
     assert task.unlabelled.x.tolist() == [2.5, 4.5, 7.5, 8.5]
 
 
 def test_duplicates_and_groups_are_joined():
-    frame = pd.DataFrame({"x": [1.0, 2, 1, 3, 4, 5], "t": ["u", "v", "u", "w", "v", "u"], "who": ["p", "q", "r", "q", None, None],
+    frame = pd.DataFrame({"x": [1.0, 2, 1, 3, 4, 5], "t": ["u", "v", "u", "w", "v", "u"],
+                          "who": ["p", "q", "r", "q", None, None],
                           "y": ["a", "b", "b", "a", "b", "a"]})
     task = read(frame.drop(columns="who"), "y")
     assert task.groups is not None and task.groups.tolist() == [0, 1, 0, 2, 3, 4]
-    assert "2 rows are exact duplicates" in said(task) and "rows 1 and 3" in said(task) and "contradicts itself" in said(task)
+    assert "2 rows are exact duplicates" in said(task) and "rows 1 and 3" in said(task)
+    assert "contradicts itself" in said(task)
     joined = read(frame, "y", group="who")
     assert joined.groups is not None and joined.groups.tolist() == [0, 1, 0, 1, 2, 3]
     assert [c.name for c in joined.columns] == ["x", "t"]
@@ -170,8 +185,10 @@ def test_duplicates_and_groups_are_joined():
 def test_copies_of_the_target_are_reported():
     rng = np.random.default_rng(0)
     y = rng.choice(["a", "b"], 30)
-    task = read(pd.DataFrame({"x": rng.normal(size=30), "z": y, "w": np.where(y == "a", 7, 8), "ok": rng.choice(["a", "b"], 30), "y": y}), "y")
-    assert "'z' is a copy of the target" in said(task) and "'w' tells the target exactly" in said(task) and "'ok'" not in said(task)
+    task = read(pd.DataFrame({"x": rng.normal(size=30), "z": y, "w": np.where(y == "a", 7, 8),
+                              "ok": rng.choice(["a", "b"], 30), "y": y}), "y")
+    assert "'z' is a copy of the target" in said(task) and "'w' tells the target exactly" in said(task)
+    assert "'ok'" not in said(task)
 
 
 def test_many_classes():
@@ -190,19 +207,22 @@ def test_new_rows_are_read_as_at_the_fit(table):
     assert new.x.iloc[0] == 7 and new.x.isna().tolist() == [False, True, True]
     with pytest.raises(BadInput, match="row 1: column 'x' holds 'red'"):
         read_new(pd.DataFrame({"x": ["red", "blue"], "c": ["a", "b"]}), task.columns, "y")
-    with pytest.raises(BadInput, match=r"column 'x' of the model is missing. There is a column 'X '|column 'x' of the model is missing"):
+    with pytest.raises(BadInput, match=r"column 'x' of the model is missing. There is a column 'X '|column 'x' of the "
+                                       r"model is missing"):
         read_new(pd.DataFrame({"c": ["a"]}), task.columns, "y")
     assert read_new({"x": 1, "c": "red"}, task.columns, "y").x.tolist() == [1.0]
     assert read_new(np.array([[1.5, "red"]], object), task.columns, "y").c.tolist() == ["red"]
 
 
 def test_texts_and_arrays():
-    texts = ["a fine and sunny day", "such a bad, wet evening", "nothing more to say here", "we went home much too late"]
+    texts = ["a fine and sunny day", "such a bad, wet evening", "nothing more to say here",
+             "we went home much too late"]
     task = read((texts, ["p", "n", "n", None]))
     assert task.modalities == ("text",) and len(task) == 3 and task.unlabelled is not None
     assert read_new(["some new text"], task.columns, "target").iloc[0, 0] == "some new text"
     numbers = read(np.random.default_rng(0).normal(size=(9, 3)), np.arange(9) % 2, group=[0, 0, 1, 1, 2, 2, 3, 3, 3])
-    assert [c.name for c in numbers.columns] == ["x0", "x1", "x2"] and numbers.groups is not None and numbers.groups.max() == 3
+    assert [c.name for c in numbers.columns] == ["x0", "x1",
+                                                 "x2"] and numbers.groups is not None and numbers.groups.max() == 3
     with pytest.raises(BadInput, match="X has 2 columns, but the model was fitted on 3"):
         read_new(np.zeros((1, 2)), numbers.columns, "target")
 
@@ -217,14 +237,16 @@ def test_quotes_delimiters_and_names(table):
     task = read(table('text\ty\n"He said\ta\nno "quote" ends\tb\n"again\ta\n', "t.tsv"), "y")
     assert task.frame.text[0] == '"He said'
     assert read_frame(table("a;b\n1,5;2\n")).shape == (1, 2) and read_frame(table("a|b\n1|2\r\n")).shape == (1, 2)
-    assert read_frame(table("a,b\r1,2\r3,4\r")).shape == (2, 2) and read_frame(table("a,b\n\n1,2\n,\n3,4\n\n")).shape == (2, 2)
+    assert read_frame(table("a,b\r1,2\r3,4\r")).shape == (2, 2)
+    assert read_frame(table("a,b\n\n1,2\n,\n3,4\n\n")).shape == (2, 2)
     assert list(read_frame(table("a,,a\n1,2,3\n")).columns) == ["a", "column 2", "a.1"]
 
 
 def test_a_million_rows_of_which_a_hundred_have_a_label(tmp_path):
     rng, n = np.random.default_rng(0), 1_000_000
     text = io.StringIO()
-    pd.DataFrame({"x": rng.integers(0, 9999, n), "c": rng.choice(["u", "v", "w"], n), "y": None}).to_csv(text, index=False)
+    pd.DataFrame({"x": rng.integers(0, 9999, n), "c": rng.choice(["u", "v", "w"], n), "y": None}).to_csv(text,
+                                                                                                         index=False)
     lines = text.getvalue().split("\n")
     for i, row in enumerate(rng.permutation(n)[:100] + 1):
         lines[row] += "ab"[i % 2]

@@ -8,7 +8,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.tasks.read import read, read_new
 from smidgen.tasks.task import Task
 
-QUICK = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def check(task: Task) -> None:
@@ -16,7 +16,8 @@ def check(task: Task) -> None:
     assert n >= 2 and len(task.frame) == n and list(task.frame.index) == list(range(n))
     assert any(c.used for c in task.columns) and set(task.frame.columns) == {c.name for c in task.columns}
     if task.kind == "classification":
-        assert task.target.dtype == np.int64 and set(task.target) == set(range(len(task.classes))) and len(task.classes) >= 2
+        assert task.target.dtype == np.int64 and len(task.classes) >= 2
+        assert set(task.target) == set(range(len(task.classes)))
     else:
         assert np.isfinite(task.target).all() and np.ptp(task.target) > 0
     assert task.groups is None or (len(task.groups) == n and task.groups.max() >= 1)
@@ -40,13 +41,16 @@ def same_again(task: Task, source) -> None:
 
 
 def attempt(source) -> None:
+    task, refused = None, ""
     try:
         task = read(source, "label")
     except BadInput as error:
-        assert len(str(error)) > 25
-        return
-    check(task)
-    same_again(task, source)
+        refused = str(error)
+    if task is None:
+        assert len(refused) > 25
+    else:
+        check(task)
+        same_again(task, source)
 
 
 @QUICK
@@ -77,7 +81,8 @@ def test_every_format_gives_the_same_task(tmp_path, place):
     (tmp_path / name).write_bytes(data)
     task, plain = read(tmp_path / name, "label"), read(FRAME, "label")
     check(task)
-    assert [(c.name, c.kind) for c in task.columns] == [("length", "number"), ("colour", "category"), ("seen", "date"), ("said", "text")]
+    assert [(c.name, c.kind) for c in task.columns] == [("length", "number"), ("colour", "category"), ("seen", "date"),
+                                                        ("said", "text")]
     for column in ("length", "colour", "seen", "said"):
         assert task.frame[column].astype(str).equals(plain.frame[column].astype(str)), column
     assert task.classes == ("a", "b") and len(task) == 7

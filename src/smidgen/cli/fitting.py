@@ -24,9 +24,7 @@ def run(work: Callable[..., Any], as_json: bool) -> tuple[int, Any]:
         except (KeyboardInterrupt, BudgetSpent):
             if not stopped:
                 raise
-            tell(
-                "Stopped before any model was fitted; what was measured is kept, the same command goes on from it."
-            )
+            tell("Stopped before any model was fitted; what was measured is kept, the same command goes on from it.")
             return 130, None
     if "plan" in fitted.summary:
         if as_json:

@@ -257,7 +257,8 @@ def main(args: list[str] | None = None) -> int:
         if told is None:
             raise
         command = getattr(getattr(error, "ctx", None), "command_path", "smidgen")
-        tell(f"smidgen: {told().rstrip('.')}. See '{command} --help'.")
+        said = told().strip()
+        tell(f"smidgen: {said}{'' if said.endswith(('.', '?', '!')) else '.'} See '{command} --help'.")
         return 2
 
 

@@ -23,6 +23,7 @@ from smidgen.kit.errors import bad
 __all__ = ["TextShortener", "rank_checkpoints", "shorten_each", "tokenizer_fertility", "windows"]
 LOW_COVERAGE = 0.15  # running text of a language is about half stop words; below this the list does not fit
 ELIDING = ("fr", "it")  # l'homme, dell'anno: the part before the apostrophe is a word of its own
+PAUSES = tuple(".,;:!?")
 LIMITS = (128, 256, 512)
 _PIECE = re.compile(r"(\s*)(\w+(?:['’\-]\w+)*['’]?|[^\w\s]|_)")
 
@@ -111,7 +112,9 @@ class TextShortener(TransformerMixin, BaseEstimator):
             self._warn(guessed, share)
         self.stop_ = sorted(stop - negations if self.keep_negations else stop)
         self.counts_ = dict(Counter(words)) if self.min_frequency is not None else {}
-        self.spent_ = dict.fromkeys(("texts", "words_in", "words_out", "tokens_in", "tokens_out", "fell_back"), 0)
+        self.spent_: dict[str, int] = dict.fromkeys(
+            ("texts", "words_in", "words_out", "tokens_in", "tokens_out", "fell_back"), 0
+        )
         return self
 
     def transform(self, texts: Iterable[str]) -> list[str]:
@@ -131,8 +134,8 @@ class TextShortener(TransformerMixin, BaseEstimator):
         return out
 
     def coverage(self, texts: Iterable[str]) -> dict[str, float]:
-        """How much of what matters is kept: the mean share of a text's distinct informative words (neither stop word nor
-        mark) that are in the shortened text, `kept`, and in the raw text cut at the same limit, `raw_kept`."""
+        """How much of what matters is kept: the mean share of a text's distinct informative words (no stop words,
+        no marks) that are in the shortened text, `kept`, and in the raw text cut at the same limit, `raw_kept`."""
         texts = _checked(texts)
         spent = dict(self.spent_) if hasattr(self, "spent_") else {}
         short = self.transform(texts)
@@ -153,7 +156,7 @@ class TextShortener(TransformerMixin, BaseEstimator):
 
     def _thin(self, text: str, stop: frozenset[str]) -> str:
         seen: set[str] = set()
-        out, gap = [], False
+        out, gap, dropped = [], False, False
         for space, piece in pieces(text):
             gap = gap or bool(space)
             if is_word(piece):
@@ -161,23 +164,20 @@ class TextShortener(TransformerMixin, BaseEstimator):
                     head, mark, tail = piece.replace("’", "'").partition("'")
                     piece = tail if mark and tail and head.lower() in stop else piece
                 word = spelling(piece)
-                if (
-                    self.remove_stopwords
-                    and word in stop
-                    or self.min_frequency
-                    and self.counts_.get(word, 0) < self.min_frequency
-                    or self.drop_repeated
-                    and word in seen
-                ):
+                rare = self.min_frequency is not None and self.counts_.get(word, 0) < self.min_frequency
+                if (self.remove_stopwords and word in stop) or rare or (self.drop_repeated and word in seen):
+                    dropped = True
                     continue
                 seen.add(word)
             elif self.remove_punctuation:
                 gap = True
                 continue
+            elif dropped and piece in PAUSES and (not out or out[-1].strip() in PAUSES):
+                continue  # what stood between them is gone: one mark says it
             else:
                 gap = bool(space)  # a comma after a dropped word joins the word before it
             out.append((" " if gap and out else "") + piece)
-            gap = False
+            gap = dropped = False
         return "".join(out) if seen else ""
 
     def _cut(self, text: str, count: Callable[[str], int]) -> str:
@@ -229,8 +229,8 @@ def tokenizer_fertility(tokenizer: Any, texts: Iterable[str]) -> dict[str, Any]:
 
 
 def rank_checkpoints(tokenizers: Mapping[str, Any], texts: Iterable[str], limit: int = 256) -> list[dict[str, Any]]:
-    """Candidates by name, the one that makes fewest tokens first, each with its fertility and `inside`: the share of all
-    tokens that lie within the first `limit` of their text."""
+    """Candidates by name, the one that makes fewest tokens first, each with its fertility and `inside`: the share of
+    all tokens that lie within the first `limit` of their text."""
     texts, out = _checked(texts), []
     for name, tokenizer in tokenizers.items():
         count = counter(tokenizer)

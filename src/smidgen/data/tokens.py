@@ -38,7 +38,7 @@ def cut(text: str, limit: int, count: Callable[[str], int], keep: str = "first")
 
 
 def windows(text: str, limit: int, count: Callable[[str], int], overlap: float = 0.25) -> list[str]:
-    """The text in pieces of at most `limit` tokens that overlap by this share of their words: the baseline that reads all."""
+    """The text in pieces of at most `limit` tokens that overlap by this share of their words: it reads all."""
     words, out, start = text.split(), [], 0
     while start < len(words):
         size = max(1, _most(words[start:], limit, count))

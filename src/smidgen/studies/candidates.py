@@ -65,6 +65,8 @@ def candidates(
                 raise
             skipped.append(Skipped(name, "", str(error)))
             continue
+        if not wanted and (task.kind not in card.tasks or not set(task.modalities) & set(card.modalities)):
+            continue  # not a method for this kind of task: nobody would look for it
         why = _unfit(card, task)
         if why:
             if wanted:

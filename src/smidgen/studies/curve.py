@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.studies.estimate import IntervalConfig
+from smidgen.studies.estimate import Estimate
 from smidgen.tasks.metrics import Metric
 from smidgen.tasks.task import Task
 
@@ -23,10 +23,10 @@ def curve_draws(task: Task) -> list[str]:
 
 
 def curve_points(
-    draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, final: dict[str, Any], config: IntervalConfig
+    draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, whole: Estimate
 ) -> list[dict[str, Any]]:
-    """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged; the last
-    point is the study's own estimate.
+    """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged, the range of the
+    repeats as the interval; the last point is the same candidate cross-validated on all rows.
 
     Args:
         draws: predictions `[n, C]` or `[n]` by draw, NaN for the rows that were trained on. temper: log temperature.
@@ -42,4 +42,4 @@ def curve_points(
     for n, scores in sorted(by_size.items()):
         mean, low, high = float(np.mean(scores)), float(np.min(scores)), float(np.max(scores))
         points.append({"n": n, "estimate": mean, "interval": [low, high]})
-    return [*points, {"n": len(task), "estimate": final["estimate"], "interval": final["interval"]}]
+    return [*points, {"n": len(task), "estimate": whole.value, "interval": whole.interval}]

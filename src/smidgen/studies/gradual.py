@@ -43,7 +43,7 @@ class GradualSearch:
     Args:
         space: values of each setting, in their order, the most important setting first. Numbers in rising or falling
             order may be widened. A tuple of names has tuples of values, searched together.
-        evaluate: `evaluate(config, seed) -> value`; seeds are 0 .. repeats - 1. What fails or is not finite is never best.
+        evaluate: `evaluate(config, seed) -> value`; seeds are 0 .. repeats - 1. What fails is never best.
         store: the file of trials; made when absent.
         minimize: whether small values are good.
         repeats: evaluations of each configuration, averaged.
@@ -116,8 +116,8 @@ class GradualSearch:
                 finished = False
             if best is None or not math.isfinite(best[1]):
                 raise BudgetSpent(
-                    "The search ended before any configuration was measured: allow more trials or time, or look into the errors "
-                    f"in {self.store}."
+                    "The search ended before any configuration was measured: allow more trials or time, "
+                    f"or look into the errors in {self.store}."
                 )
             return BestConfig(best[0], best[1], len(known), finished)
 
@@ -126,7 +126,7 @@ class GradualSearch:
         return math.inf if self.minimize else -math.inf
 
     def _path(self, value: Callable[[dict[str, Any]], float]) -> Iterator[tuple[dict[str, Any], float]]:
-        """The best so far, after each configuration. The same values give the same path, so a stored one is walked again."""
+        """The best so far, after each configuration. Equal values give an equal path: a stored one is walked again."""
         config: dict[str, Any] = {}
         for name, values in self.space.items():
             config.update(_named(name, values[(len(values) - 1) // 2]))
@@ -208,7 +208,8 @@ class GradualSearch:
                     if number == 1:
                         if row["space"] != self.hash:
                             raise BadInput(
-                                f"{self.store} holds the trials of another search space: give another file, or the same space."
+                                f"{self.store} holds the trials of another search space: "
+                                "give another file, or the same space."
                             )
                         continue
                     known[_key(row["config"], row["seed"])] = math.nan if row["value"] is None else float(row["value"])

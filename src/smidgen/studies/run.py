@@ -1,4 +1,5 @@
 """One run of a study: race, choose, estimate, fit on all rows, save; all under one budget."""
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -93,7 +94,7 @@ class Run:
             judged = judge(judgeable, self.race.choice, self.plan.seed)
             metric = resolve(self.task.metric, self.task.kind)
             found = summary.measured(judged, self.task, board.units, metric, self.plan.interval, self.plan.seed)
-            curve = self._curve(tried, choice, metric, found)
+            curve = self._curve(tried, board, choice, metric)
             model, choice = self._fit_chosen(tried, choice)
             about = self._about(tried, board, choice, metric, found, curve, model)
             path = self._save(model, about)
@@ -174,9 +175,15 @@ class Run:
     def _comparable(self) -> tuple[list[Candidate], OutOfFold]:
         tried, repeats = self.race.complete()
         if not repeats:
+            for c in self.race.alive:
+                self.race.out[c.key] = self._unfinished(c)
             reasons = "; ".join(f"{m} on {v}: {why}" for (m, v), why in list(self.race.out.items())[:3])
             raise BudgetSpent(f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. Give more time or trials.")
         return self.race.board()
+
+    def _unfinished(self, candidate: Candidate) -> str:
+        began = any((t.method, t.view) == candidate.key for t in self.runner.cut)
+        return "not finished: the time ended" if began else "not tried: the budget ended"
 
     def _within_size(self, tried: list[Candidate], board: OutOfFold, choice: Choice) -> tuple[Choice, OutOfFold]:
         """Under a bound of model bytes: members leave, the most bytes for the least weight first, until the rest fits.
@@ -208,8 +215,10 @@ class Run:
 
     # -- after the race --
 
-    def _curve(self, tried: list[Candidate], choice: Choice, metric: Any, found: dict[str, Any]) -> list[dict[str, Any]] | None:
-        best = tried[int(np.argmax(choice.weights))]
+    def _curve(self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any) -> list[dict[str, Any]] | None:
+        """The learning curve of the heaviest member alone; its last point is that member cross-validated on all rows."""
+        k = int(np.argmax(choice.weights))
+        best, log_t = tried[k], float(choice.log_t[k])
         draws = [self.race.trial(best, d) for d in curve_draws(self.task)]
         if self.interrupted or not draws:
             return None
@@ -231,7 +240,10 @@ class Run:
             self.runner.run(draws, keep)
         except KeyboardInterrupt:
             self.interrupted = True
-        return curve_points(known, self.task, metric, float(choice.log_t[np.argmax(choice.weights)]), found, self.plan.interval) if known else None
+        if not known:
+            return None
+        whole = summary.simple(board, k, metric, board.units, self.plan.interval, log_t, self.plan.seed)
+        return curve_points(known, self.task, metric, log_t, whole)
 
     def _fit_chosen(self, tried: list[Candidate], choice: Choice) -> tuple[Model, Choice]:
         """The chosen members fitted on all rows. One that does not end in time, or fails, leaves the blend."""
@@ -260,6 +272,8 @@ class Run:
                     states[jobs[job]] = outcome
                     self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
                 self._tell("refit", f"{tried[jobs[job]].method} on all rows", len(states), len(order))
+        if not states and limit is not None:
+            states = self._quickest(tried, order)
         if not states:
             raise BudgetSpent(f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time.")
         kept = [k for k in order if k in states]
@@ -276,6 +290,19 @@ class Run:
         self.meter.add(model_bytes=sum(state_bytes(states[k]) for k in kept))
         return model, Choice(weights, choice.log_t)
 
+    def _quickest(self, tried: list[Candidate], order: list[int]) -> dict[int, dict[str, Any]]:
+        """Where starting workers again took all the time: the quickest member, fitted here, if it takes under a second."""
+        from threadpoolctl import threadpool_limits
+
+        took = {k: self.seconds[tried[k].key] / len(self.race.finished[tried[k].key]) / self.race.folds for k in order}
+        k = min(order, key=lambda k: took[k])
+        if took[k] > 1.0:
+            return {}
+        c = tried[k]
+        with contextlib.suppress(Exception), threadpool_limits(1):  # as in the workers: the same numbers
+            return {k: fit_member(self.task, self.rows, c.method, c.view, c.params, self.plan.seed)}
+        return {}
+
     def _about(self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any, found: dict, curve: Any, model: Model) -> dict[str, Any]:
         from smidgen import __version__
 
@@ -286,7 +313,7 @@ class Run:
             if c.key not in compared and done:
                 own = OutOfFold(np.stack(done)[None], self.task.target, np.ones(1), board.units)
                 dropped.append((c, own, self.race.out.get(c.key, "not in every round")))
-        never = [Skipped(c.method, c.view, self.race.out.get(c.key, "not tried: the budget ended")) for c in self.race.found
+        never = [Skipped(c.method, c.view, self.race.out.get(c.key) or self._unfinished(c)) for c in self.race.found
                  if c.key not in self.race.finished]
         board_rows = summary.leaderboard(board, tried, choice, metric, dropped, [*never, *self.plan.skipped], self.seconds,
                                          IntervalConfig(level=self.plan.interval.level, widen=self.plan.interval.widen, resamples=50), self.plan.seed)

@@ -33,6 +33,7 @@ class Runner:
     longest: float | None = None
     trials_left: int | None = None
     live: Callable[[Trial, Result], None] = lambda trial, result: None  # as each ends, in any order: for progress only
+    cut: list[Trial] = field(default_factory=list)  # what ran when the time ended
     _mine: set[str] = field(default_factory=set)  # keys of the trials that were run here
 
     def run(self, trials: Iterable[Trial], each: Callable[[Trial, Result], None]) -> bool:
@@ -79,8 +80,9 @@ class Runner:
                     last_beat = self.clock()
             return True
         finally:
-            for job in running:
+            for job, (trial, _) in running.items():
                 self.pool.kill(job)
+                self.cut.append(trial)
             self.store.release()
 
     def _start(self, trial: Trial, running: dict, waiting: list[Trial], results: dict[str, Result]) -> None:

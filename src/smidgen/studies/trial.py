@@ -5,8 +5,6 @@ A draw is a short text, so that it can stand in a key and be read by a person:
 `sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted.
 """
 import json
-import resource
-import sys
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,6 +16,7 @@ from smidgen.kit.files import digest
 from smidgen.kit.seeds import derive_seed
 from smidgen.kit.state import pack
 from smidgen.learn.member import Member
+from smidgen.studies.worker import peak_bytes
 from smidgen.tasks.splits import fold_of, sub_draw
 from smidgen.tasks.task import Task
 
@@ -116,9 +115,3 @@ def state_bytes(state: dict[str, Any]) -> int:
     arrays: dict[str, np.ndarray] = {}
     text = json.dumps(pack(state, arrays))
     return len(text) + sum(a.nbytes for a in arrays.values())
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -48,7 +48,8 @@ def sniff(data: bytes, where: str, tab: bool = False) -> Dialect:
         if rank > best:
             best, chosen = rank, Dialect(delimiter, rows[0], header_lines)
     if not chosen.names:
-        raise BadInput(f"{where} cannot be read as delimited text: expected a line of column names separated by commas, tabs or semicolons.")
+        raise BadInput(f"{where} cannot be read as delimited text: expected a line of column names separated by "
+                       "commas, tabs or semicolons.")
     return chosen
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from smidgen.kit.errors import BadInput
 
-EPS = float(np.finfo(np.float32).eps)  # probabilities are clipped to [EPS, 1 - EPS] in log_loss: at most 15.9 nats a row
+EPS = float(np.finfo(np.float32).eps)  # log_loss clips probabilities to [EPS, 1 - EPS]: at most 15.9 nats a row
 Function = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
@@ -33,7 +33,8 @@ class Metric:
         truth = np.asarray(truth, np.int64 if self.kind == "classification" else np.float64)
         weights = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
         if len(truth) != len(predicted) or len(truth) != len(weights):
-            raise ValueError(f"{self.name}: {len(truth)} rows of truth, {len(predicted)} predicted, {len(weights)} weights")
+            raise ValueError(f"{self.name}: {len(truth)} rows of truth, {len(predicted)} predicted, {len(weights)} "
+                             "weights")
         if not weights.sum() > 0:
             return float("nan")
         return float(self.function(truth, predicted, weights))
@@ -58,7 +59,8 @@ def _counts(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> tu
     """Weight by class `[C]`: of true rows, of predicted rows, of rows that are both."""
     chosen, C = predicted.argmax(1), predicted.shape[1]
     right = chosen == truth
-    return (np.bincount(truth, weights, C), np.bincount(chosen, weights, C), np.bincount(truth[right], weights[right], C))
+    return (np.bincount(truth, weights, C), np.bincount(chosen, weights, C),
+            np.bincount(truth[right], weights[right], C))
 
 
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
@@ -135,7 +137,8 @@ METRICS: dict[str, Metric] = _metrics(
     ("r2", "regression", True, False, _r2),
 )
 DEFAULT = {"classification": "log_loss", "regression": "rmse"}
-_ALSO = {"logloss": "log_loss", "cross_entropy": "log_loss", "acc": "accuracy", "f1": "macro_f1", "f1_macro": "macro_f1",
+_ALSO = {"logloss": "log_loss", "cross_entropy": "log_loss", "acc": "accuracy", "f1": "macro_f1",
+         "f1_macro": "macro_f1",
          "roc_auc": "auc", "brier_score": "brier", "mean_squared_error": "mse", "mean_absolute_error": "mae"}
 
 
@@ -155,5 +158,6 @@ def resolve(name: str | None, kind: str) -> Metric:
         raise BadInput(f"metric: there is no '{name}'. {f'Did you mean {near[0]}? ' if near else ''}"
                        f"For {kind} there are {', '.join(fitting)}.")
     if METRICS[asked].kind != kind:
-        raise BadInput(f"metric: {asked} is for {METRICS[asked].kind}, and this task is {kind}. Take one of {', '.join(fitting)}.")
+        raise BadInput(f"metric: {asked} is for {METRICS[asked].kind}, and this task is {kind}. Take one of "
+                       f"{', '.join(fitting)}.")
     return METRICS[asked]

@@ -28,7 +28,8 @@ def fold_of(task: Task, folds: int, seed: int) -> np.ndarray:
     units = units_of(task)
     n_units = int(units.max()) + 1 if len(units) else 0
     if not 2 <= folds <= n_units:
-        raise bad("folds", f"2 to {n_units} (the rows that need not stay together)", folds, "Use fewer folds, or add rows.")
+        raise bad("folds", f"2 to {n_units} (the rows that need not stay together)", folds, "Use fewer folds, or add "
+                                                                                            "rows.")
     rng = np.random.default_rng(derive_seed(seed, "folds", folds))
     strata = _strata(task, folds, rng)
     size = np.bincount(units)

@@ -53,7 +53,8 @@ class Task:
         classes: the class values as the person wrote them, sorted by text (JSON scalars); empty for regression.
         columns: every feature column with its kind, also those left out.
         metric: name in `tasks.metrics`.
-        groups: `[n]` int64; rows of one group never straddle a split. Exact duplicates share a group. None: each row its own.
+        groups: `[n]` int64; rows of one group never straddle a split. Exact duplicates share a group. None: each row
+            its own.
         unlabelled: the feature columns of the rows without target, or None.
         target_name: the target's column name.
         findings: what was noticed.
@@ -79,7 +80,8 @@ class Task:
     def modalities(self) -> tuple[str, ...]:
         """Of "table", "text", "image": those that its used columns need, in this order."""
         kinds = {c.kind for c in self.columns if c.used}
-        return tuple(m for m, of in (("table", {"number", "category", "date"}), ("text", {"text"}), ("image", {"image"})) if kinds & of)
+        of = {"table": {"number", "category", "date"}, "text": {"text"}, "image": {"image"}}
+        return tuple(m for m in of if kinds & of[m])
 
     @cached_property
     def fingerprint(self) -> str:
@@ -92,11 +94,11 @@ class Task:
         for column in self.columns:
             parts += [column.name, column.kind]
             if column.used:
-                values = self.frame[column.name]
+                values: Any = self.frame[column.name]
                 if column.kind == "image":
                     parts += [digest(Path(p).read_bytes()) if isinstance(p, str) else "" for p in values]
                 else:
-                    parts.append(hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes())
+                    parts.append(hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes())  # type: ignore
         return digest(*parts)
 
     def take(self, rows: np.ndarray) -> "Task":

@@ -1,1 +1,1 @@
-"""Views: how the columns of a task become a matrix. What is learned (scales, vocabularies) is learned per training part."""
+"""Views: how the columns of a task become a matrix. What is learned is learned on each training part."""

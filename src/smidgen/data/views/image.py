@@ -60,7 +60,7 @@ def decode(value: Any, edge: int = 0) -> np.ndarray:
             with Image.open(io.BytesIO(data)) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise BadInput(
-                        f"{name} claims {picture.width} x {picture.height} pixels: more than {MAX_PIXELS:,} are not read."
+                        f"{name} claims {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}."
                     )
                 if edge:
                     picture.draft("RGB", (edge, edge))
@@ -101,7 +101,7 @@ def pixels(value: Any) -> np.ndarray:
 
 
 def hog(value: Any) -> np.ndarray:
-    """float32: oriented gradients of the picture squared to 64 x 64, roots of a colour and of two texture histograms."""
+    """float32: oriented gradients of the picture at 64 x 64, roots of a colour and two texture histograms."""
     need("skimage", extra="image", why=_WHY)
     from PIL import Image
     from skimage.feature import hog as gradients

@@ -22,7 +22,7 @@ TABLE_KINDS = ("number", "category", "date")
 
 def fit_table(frame: pd.DataFrame, columns: tuple[Column, ...], style: str) -> dict[str, Any]:
     """What the table columns of `frame` need to become numbers. `style`: "linear" or "tree"."""
-    fits = {"number": _fit_number, "category": _fit_category, "date": _fit_date}
+    fits: dict[str, Any] = {"number": _fit_number, "category": _fit_category, "date": _fit_date}
     used = [c for c in columns if c.kind in TABLE_KINDS]
     return {
         "style": style,
@@ -32,7 +32,7 @@ def fit_table(frame: pd.DataFrame, columns: tuple[Column, ...], style: str) -> d
 
 def transform_table(state: dict[str, Any], frame: pd.DataFrame) -> np.ndarray:
     """float64 `[n, d]`, finite; d may be 0 when no column varied in training."""
-    makes = {"number": _number, "category": _category, "date": _date}
+    makes: dict[str, Any] = {"number": _number, "category": _category, "date": _date}
     parts = [makes[c["kind"]](c, frame[c["name"]], state["style"]) for c in state["columns"]]
     return np.hstack([np.zeros((len(frame), 0)), *parts])
 
@@ -82,7 +82,7 @@ def _fit_scalar(x: np.ndarray, style: str, tame: bool = True) -> dict[str, Any]:
 
 
 def _tails(seen: np.ndarray) -> tuple[float, float]:
-    """(origin, scale) from which the tails are drawn in by asinh, as mildly as leaves little skewness; scale 0: not at all."""
+    """(origin, scale) from which asinh draws in the tails, as mildly as leaves little skewness; scale 0: not at all."""
     low, middle, high = (float(q) for q in np.quantile(seen, [0.25, 0.5, 0.75]))
     skew = _skewness(seen)
     if abs(skew) < SKEWED or len(np.unique(seen)) <= 2:

@@ -13,7 +13,7 @@ COLUMNS = 2**22
 MAX_COLUMNS = 25_000  # kept of each sort, the most common first
 SVD_COLUMNS, SVD_WIDTH = 8_000, 64
 RARE_FROM = 300  # texts from which an n-gram seen once is left out
-GRAMS = {
+GRAMS: dict[str, dict[str, Any]] = {
     "words": {"analyzer": "word", "ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"},
     "chars": {"analyzer": "char_wb", "ngram_range": (3, 5)},
 }
@@ -23,13 +23,14 @@ def grams(kind: str, texts: list[str]) -> sparse.csr_matrix:
     """Counts `[n, 2**22]`, float64: "words" (one and two in a row) or "chars" (3 to 5 within a word)."""
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    counter = HashingVectorizer(n_features=COLUMNS, norm=None, alternate_sign=False, lowercase=True, **GRAMS[kind])
+    settings: dict[str, Any] = {"norm": None, "alternate_sign": False, **GRAMS[kind]}
+    counter: Any = HashingVectorizer(n_features=COLUMNS, **settings)
     counts = sparse.csr_matrix(counter.transform(texts))
     counts.sort_indices()
     return counts
 
 
-def fit_tfidf(counts: sparse.csr_matrix, limit: int = MAX_COLUMNS) -> dict[str, Any]:
+def fit_tfidf(counts: Any, limit: int = MAX_COLUMNS) -> dict[str, Any]:
     """Columns to keep and their idf, from the counts of the training texts."""
     df = np.bincount(counts.indices, minlength=COLUMNS)
     n = counts.shape[0]
@@ -39,7 +40,7 @@ def fit_tfidf(counts: sparse.csr_matrix, limit: int = MAX_COLUMNS) -> dict[str, 
     return {"columns": kept.astype(np.int64), "idf": np.log((1 + n) / (1 + df[kept])) + 1}
 
 
-def tfidf(state: dict[str, Any], counts: sparse.csr_matrix) -> sparse.csr_matrix:
+def tfidf(state: dict[str, Any], counts: Any) -> sparse.csr_matrix:
     """Rows of unit length (or zero), `[n, kept]`: (1 + log count) * idf."""
     at = np.full(COLUMNS, -1, np.int32)
     at[state["columns"]] = np.arange(len(state["columns"]))
@@ -52,12 +53,14 @@ def tfidf(state: dict[str, Any], counts: sparse.csr_matrix) -> sparse.csr_matrix
     return sparse.csr_matrix((value / norm[row], column[known], ends), shape=(counts.shape[0], len(state["columns"])))
 
 
-def fit_svd(X: sparse.csr_matrix) -> np.ndarray:
+def fit_svd(X: Any) -> np.ndarray:
     """The leading directions `[columns, k]` of tf-idf rows, k at most 64; as many as the texts have, at most."""
-    from sklearn.utils.extmath import randomized_svd
+    from sklearn.utils import extmath
+
+    svd: Any = extmath.randomized_svd
 
     k = min(SVD_WIDTH, *X.shape)
     if k == 0 or not X.nnz:
         return np.zeros((X.shape[1], 1))
-    _, values, directions = randomized_svd(X, k, n_iter=7, random_state=0)
+    _, values, directions = svd(X, k, n_iter=7, random_state=0)
     return directions[values > 1e-9 * values[0]].T.copy()

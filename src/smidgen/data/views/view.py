@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from smidgen.data.views.encoders import available
@@ -91,11 +90,11 @@ class View:
 
 
 def _fit_block(part: str, blocks: list[Any]) -> dict[str, Any]:
-    """A block is centred where it is dense, and scaled by one number, so that it weighs as much as 16 number columns."""
+    """A block is centred where it is dense, and scaled by one number: it weighs as much as 16 number columns."""
     if part in ("tfidf", "tfidf_svd"):
         limit = {"limit": SVD_COLUMNS} if part == "tfidf_svd" else {}
         state: dict[str, Any] = {"grams": [fit_tfidf(b, **limit) for b in blocks]}
-        X = _tfidf(state, blocks)
+        X: Any = _tfidf(state, blocks)
         if part == "tfidf":
             mean = np.asarray(X.mean(0)).ravel()
             spread = float(np.asarray(X.multiply(X).mean(0)).sum() - mean @ mean) if X.shape[0] else 0.0
@@ -186,8 +185,8 @@ def long_texts(task: Task) -> bool:
 
 def rough_width(columns: tuple[Column, ...], view_name: str) -> int:
     """About how many features a view makes of these columns (tf-idf: entries a row), for forecasts."""
-    kinds = pd.Series([c.kind for c in columns]).value_counts()
-    table = kinds.get("number", 0) + 4 * kinds.get("date", 0) + 5 * kinds.get("category", 0)
+    kinds = [c.kind for c in columns]
+    table = kinds.count("number") + 4 * kinds.count("date") + 5 * kinds.count("category")
     each = {"tfidf": 300, "tfidf_svd": 64, "pixels": 528, "hog": 1856}
     parts = [p for p in view_name.split("+") if p in PARTS]
-    return int(max(1, table + sum(each.get(p, 384) * kinds.get(PARTS[p][1], 0) for p in parts)))
+    return int(max(1, table + sum(each.get(p, 384) * sum(k == PARTS[p][1] for k in kinds) for p in parts)))
