@@ -29,7 +29,7 @@ from draws import DATA, development_tables, draw_rows, read_table  # noqa: E402
 
 CELLS = Path(os.environ.get("SMIDGEN_CELLS", HERE / "results" / "priors"))
 SIZES = (30, 50, 100, 200)
-DRAWS = 2
+DRAWS = 1
 TEST = 2000
 REPEATS = 2
 CUT = ("tab_abalone", "tab_automobile", "tab_bike_hourly", "tab_concrete", "tab_energy", "tab_wine_quality")
@@ -58,7 +58,7 @@ def texts(name: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         frame = pd.read_json(DATA / name / f"{part}.jsonl.gz", lines=True)
         label = "label" if "label" in frame else next(c for c in frame.columns if c != "text")
         both.append(pd.DataFrame({"text": frame.text, "target": frame[label].map(lambda v: f"c{v}")}))
-    common = sorted(set(both[0].target) & set(both[1].target))[:30]  # at most 30 classes: a cell stays small
+    common = sorted(set(both[0].target) & set(both[1].target))[:10]  # at most 10 classes: a cell stays small
     return tuple(f[f.target.isin(common)].reset_index(drop=True) for f in both)  # type: ignore[return-value]
 
 

@@ -14,11 +14,14 @@ import numpy as np
 from smidgen import __version__
 from smidgen.learn.blend import blend, tempered
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
+from smidgen.studies.estimate import IntervalConfig, estimate, judge
 from smidgen.studies.priors import FILE, describe
+from smidgen.tasks.metrics import METRICS
 
 RIDGE = 8.0  # pseudo-observations that pull a coefficient to 0
 CLIP = 0.5  # nats: one disaster counts no more than this
-MIN_TASKS = 5
+MIN_TASKS = 3
+SHARPNESS = 8.0
 
 
 def load(folder: Path) -> list[dict]:
@@ -82,6 +85,25 @@ def judged(c: dict, prior: np.ndarray, config: ChoiceConfig) -> tuple[float, flo
     return log_loss(p, c["y_test"]), accuracy(p, c["y_test"])
 
 
+def coverage(cells: list[dict], without: dict[str, dict]) -> None:
+    """How often the interval of the estimate holds the test score, for several widths."""
+    config = ChoiceConfig()
+    rows = []
+    for c in cells:
+        prior = prior_of(c, without[c["name"].split("/")[0]], SHARPNESS)
+        board = OutOfFold(c["out"], c["y"], prior, c["units"])
+        rows.append((c, judge(board, config, 0), *judged(c, prior, config)))
+    for widen in (1.0, 1.2, 1.35, 1.5, 1.7):
+        interval = IntervalConfig(widen=widen, widen_accuracy=widen)
+        held = []
+        for c, left_out, loss, share in rows:
+            found = [estimate(left_out, c["y"], c["units"], METRICS[m], interval, 0) for m in ("log_loss", "accuracy")]
+            held.append([e.low <= truth <= e.high for e, truth in zip(found, (loss, share), strict=True)]
+                        + [abs(e.value - truth) for e, truth in zip(found, (loss, share), strict=True)])
+        h = np.mean(held, 0)
+        print(f"  widened {widen:.2f}: covers log loss {h[0]:.3f}, accuracy {h[1]:.3f}; mean gap {h[2]:.3f}, {h[3]:.3f}")
+
+
 def left_out_priors(cells: list[dict]) -> dict[str, dict]:
     """By data set (a table cut in two ways is one), the prior fitted without it."""
     base = {c["name"].split("/")[0] for c in cells}
@@ -103,16 +125,18 @@ def main(folder: Path) -> None:
             print(f"  {name:40} {np.mean(values):.4f} behind the best, {len(values)} cells")
         without = left_out_priors(own)
         print(f"  best single, if one knew it: {np.mean([c['losses'].min() for c in own]):.4f}")
-        for a, sd, sharp in itertools.product((5.0, 10.0, 20.0, 40.0), (0.2, 0.35, 0.6), (0.0, 8.0, 16.0, 30.0)):
-            config = ChoiceConfig(prior_rows=a, temper_sd=sd)
+        for eta, a, sharp in itertools.product((0.0, 0.1, 0.2, 0.4), (4.0, 8.0, 20.0), (0.0, 8.0, 16.0)):
+            config = ChoiceConfig(prior_rows=a, evidence=eta)
             got = np.array([judged(c, prior_of(c, without[c["name"].split("/")[0]], sharp), config) for c in own])
-            print(f"  prior rows {a:4.0f}  temper sd {sd:.2f}  sharpness {sharp:4.0f}: log loss {got[:, 0].mean():.4f}  accuracy {got[:, 1].mean():.4f}")
+            print(f"  evidence {eta:.1f}  prior rows {a:3.0f}  sharpness {sharp:3.0f}: log loss {got[:, 0].mean():.4f} "
+                  f"(geometric {np.exp(np.log(got[:, 0]).mean()):.4f})  accuracy {got[:, 1].mean():.4f}")
+        coverage(own, without)
     known = {kind: fit_prior([c for c in cells if c["kind"] == kind]) for kind in sorted({c["kind"] for c in cells})}
     made = {
         "made": datetime.date.today().isoformat(), "smidgen": __version__, "python": platform.python_version(), "numpy": np.__version__,
         "features": ["1", "log(n/80)", "log(features/15)/2", "log(classes/2)", "share of category columns - 0.2"],
         "tasks": {kind: sorted({c["name"] for c in cells if c["kind"] == kind}) for kind in known},
-        "sharpness": 16.0, "methods": known,
+        "sharpness": SHARPNESS, "methods": known,
     }
     FILE.write_text(json.dumps(made, indent=1) + "\n")
     print(f"\nwritten: {FILE}")

@@ -33,7 +33,7 @@ def median_seconds(command: list, times: int) -> float:
     spent = []
     for _ in range(times + 1):
         start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, capture_output=True)
         spent.append(time.perf_counter() - start)
     return statistics.median(spent[1:])
 

@@ -23,7 +23,18 @@ class Outside(ConstantClassifier):
     def _fit(self, X, codes):
         super()._fit(X, codes)
         self.act(X)
+
+    def act(self, X):
+        ACT
 """
+# Chance: probabilities that a random direction of its own gives, whatever the labels are.
+COIN = """
+    def _proba(self, X):
+        z = np.random.default_rng(SEED).normal(size=X.shape[1])
+        up = 1 / (1 + np.exp(-2 * X @ z / np.sqrt(X.shape[1])))
+        return np.c_[1 - up, up]
+"""
+COINS = [f"coin_{i:02}" for i in range(12)]
 BODIES = {
     "sleeper": "time.sleep(1000)",
     "raiser": "raise ArithmeticError('this one always fails')",
@@ -33,10 +44,14 @@ BODIES = {
     "gate_a": "wait()",
     "gate_b": "wait()",
 }
-WAIT = """
+REST = """
+
 def wait():
     while not Path(os.environ["SMIDGEN_TEST_GATE"]).exists():
         time.sleep(0.01)
+
+
+CLASSIFIER = Outside
 """
 
 
@@ -49,10 +64,12 @@ def outside(tmp_path_factory) -> Path:
     info.mkdir()
     (package / "__init__.py").write_text("")
     for name, body in BODIES.items():
-        (package / f"{name}.py").write_text(f"{BASE}\n    def act(self, X):\n        {body}\n\n\nCLASSIFIER = Outside\n{WAIT}")
+        (package / f"{name}.py").write_text(BASE.replace("ACT", body) + REST)
+    for i, name in enumerate(COINS):
+        (package / f"{name}.py").write_text(BASE.replace("ACT", "pass") + COIN.replace("SEED", str(i)) + REST)
     (package / "broken.py").write_text("import a_module_that_is_not_there\n")
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: smidgen-outside\nVersion: 1.0\n")
-    points = [f"learn/{name} = smidgen_outside.{name}" for name in [*BODIES, "broken"]]
+    points = [f"learn/{name} = smidgen_outside.{name}" for name in [*BODIES, *COINS, "broken"]]
     (info / "entry_points.txt").write_text("[smidgen.methods]\n" + "\n".join(points) + "\n")
     return folder
 

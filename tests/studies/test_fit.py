@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import LIGHT
+from conftest import COINS, LIGHT
 
 from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.learn.model import Model
@@ -154,9 +154,9 @@ def test_a_run_under_a_clock_is_replayed_from_its_trials(few, with_outside, tmp_
     """Its clock ended it in mid-round and took a method away; the replay has no clock and the same end."""
     monkeypatch.setenv("SMIDGEN_TEST_GATE", str(tmp_path / "gate"))
     kept = {"methods": f"{LIGHT},gate_a", "store": str(tmp_path / "r.db")}
-    timed = fit(str(few), "target", out=tmp_path / "timed", time=7, workers=2, **kept)
+    timed = fit(str(few), "target", out=tmp_path / "timed", time=9, workers=2, **kept)
     sane(timed)
-    assert timed.summary["seconds"] < 7 * 1.1 + 2
+    assert timed.summary["seconds"] < 9 * 1.1 + 2
     (tmp_path / "gate").touch()
     again = fit(str(few), "target", out=tmp_path / "again", replay=timed.study, workers=1, **kept)
     assert arrays(again.path) == arrays(timed.path)
@@ -196,13 +196,13 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
 # -- killed, shared --
 
 
-def test_killed_in_mid_study_and_run_again(few, child, python, tmp_path):
-    order = {"source": str(few), "out": "model", "trials": 12, "methods": GATED, "store": "runs.db", "workers": 2}
+def test_killed_in_mid_study_and_run_again(few, child, inline, with_outside, tmp_path, monkeypatch):
+    order = {"source": str(few), "out": "model", "trials": 10, "methods": f"{LIGHT},gate_a", "store": "runs.db", "workers": 2}
     store = tmp_path / "runs.db"
     one = child(**order)
     done = "SELECT key, finished FROM trials WHERE state = 'done'"
-    # All but the gated methods have ended their first round, and nothing else can end: the moment is the store's.
-    until(lambda: len(rows(store, done)) == 4 and len(rows(store, "SELECT 1 FROM trials WHERE state = 'running'")) == 2, one)
+    # All but the gated method have ended their first round, and nothing else can end: the moment is the store's.
+    until(lambda: len(rows(store, done)) == 4 and len(rows(store, "SELECT 1 FROM trials WHERE state = 'running'")) == 1, one)
     one.kill()
     kept = rows(store, done)
     holders = rows(store, "SELECT owner FROM trials WHERE state = 'running'")
@@ -210,13 +210,15 @@ def test_killed_in_mid_study_and_run_again(few, child, python, tmp_path):
     assert not (tmp_path / "model").exists()
     with RunStore(store) as runs:
         study = runs.studies()[0]
-        assert study.state == "stopped" and len(runs.trials(study.id)) == 6
+        assert study.state == "stopped" and len(runs.trials(study.id)) == 5
 
     one.gate.touch()
     summary = child(**order).summary()
-    assert summary["spent"]["reused"] == 4 and summary["spent"]["trials"] == 12
+    assert summary["spent"]["reused"] == 4 and summary["spent"]["trials"] == 10
     assert set(kept) <= set(rows(store, done))  # not measured again
-    unkilled = child(**{**order, "store": "other.db", "out": "other"}).summary()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SMIDGEN_TEST_GATE", str(one.gate))
+    unkilled = fit(order["source"], "target", out="other", trials=10, methods=order["methods"], store="other.db").summary
     assert unkilled["spent"]["reused"] == 0
     assert arrays(tmp_path / "model") == arrays(tmp_path / "other")
     assert summary["estimate"] == unkilled["estimate"]
@@ -256,9 +258,9 @@ def test_resume_goes_on_from_the_stored_options(few, whole, tmp_path, monkeypatc
 
 def test_the_time_is_kept_whatever_methods_do(few, with_outside, tmp_path):
     methods = "lda,naive_bayes,constant,sleeper,raiser,nans,unsure,eater"
-    made = fit(str(few), "target", out=tmp_path / "m", time=8, methods=methods, memory="700MB", store=str(tmp_path / "t.db"), workers=2)
+    made = fit(str(few), "target", out=tmp_path / "m", time=12, methods=methods, memory="700MB", store=str(tmp_path / "t.db"), workers=2)
     sane(made)
-    assert made.summary["seconds"] < 8 * 1.1 + 2
+    assert made.summary["seconds"] < 12 * 1.1 + 2
     said = notes(made)
     assert "took longer" in said["sleeper"]
     assert "ArithmeticError: this one always fails" in said["raiser"]
@@ -276,7 +278,7 @@ def test_the_time_is_kept_whatever_methods_do(few, with_outside, tmp_path):
 
 def test_nothing_but_a_sleeper_spends_the_budget(few, with_outside, tmp_path):
     start = time.monotonic()
-    with pytest.raises(BudgetSpent, match=r"before any model was fitted.*sleeper.*took longer"):
+    with pytest.raises(BudgetSpent, match=r"before any model was fitted \(learn/sleeper on linear: (failed: took longer|not finished)"):
         fit(str(few), "target", time=5, methods="sleeper", store=str(tmp_path / "t.db"), out=tmp_path / "m", workers=1)
     assert time.monotonic() - start < 5 * 1.1 + 2 + 1
     assert not (tmp_path / "m").exists()
@@ -358,6 +360,7 @@ def _grouped(rng):
     return frame.assign(target=np.where(frame.a + rng.normal(size=24) > 0, "yes", "no"))
 
 
+@pytest.mark.filterwarnings("ignore:The number of unique classes")
 @pytest.mark.parametrize("make", [_two_a_class, _singles, _thirty, _grouped], ids=lambda f: f.__name__[1:])
 def test_very_little_still_ends_in_a_model_and_an_interval(make, tmp_path, inline):
     frame = make(np.random.default_rng(7))
@@ -373,7 +376,7 @@ def test_very_little_still_ends_in_a_model_and_an_interval(make, tmp_path, inlin
         assert made.summary["accuracy"] > 0.5
         assert made.summary["confusion"] is None
     if make is _two_a_class:
-        assert made.summary["accuracy_interval"][1] - made.summary["accuracy_interval"][0] > 0.5
+        assert made.summary["accuracy_interval"][1] - made.summary["accuracy_interval"][0] > 0.4
 
 
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
@@ -408,22 +411,21 @@ def test_text_without_its_encoder_beside_numbers(data_folder, tmp_path, inline, 
 # -- no signal --
 
 
-def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, inline):
+def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, inline, with_outside):
     """With labels at random nothing beats the class frequencies. The best of many candidates seems to; the estimate must not."""
     frame = table("tab_pima_diabetes", 40)
-    settings = [0.003, 0.01, 0.03, 0.1, 0.3]
     best, corrected, base = [], [], []
     for seed in range(3):
         shuffled = frame.assign(target=np.random.default_rng(seed).permutation(frame.target.to_numpy()))
-        made = fit(shuffled, "target", trials=16, kind="classification", store=str(tmp_path / "n.db"), out=tmp_path / "m", seed=seed,
-                   methods="logistic,lda,naive_bayes,knn,svm,extra_trees,forest,boosting,constant", metric="accuracy")
+        made = fit(shuffled, "target", trials=32, kind="classification", store=str(tmp_path / "n.db"), out=tmp_path / "m", seed=seed,
+                   methods=",".join(["lda", "naive_bayes", "constant", *COINS]), metric="accuracy")
         sane(made)
         best.append(max(r["estimate"] for r in made.summary["leaderboard"] if r["estimate"] is not None))
         corrected.append(made.estimate)
         base.append(made.summary["baseline"]["estimate"])
     noise = np.sqrt(0.25 / 40 / 3)
-    assert len(settings) == 5 and np.mean(corrected) < np.mean(base) + 2 * noise
-    assert np.mean(best) > np.mean(corrected)
+    assert np.mean(corrected) < np.mean(base) + 2 * noise
+    assert np.mean(best) > np.mean(corrected) + noise
 
 
 # -- bad input --

@@ -75,6 +75,14 @@ def test_odd_csv_files(tmp_path, frame):
     attempt(tmp_path / "t.csv")
 
 
+def test_parquet_with_damaged_text_is_refused(tmp_path):
+    FRAME.to_parquet(tmp_path / "t.parquet", index=False, compression=None)
+    whole = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(whole.replace(b"nothing to add", b"noth\xffng to add"))
+    with pytest.raises(BadInput, match="not a whole Parquet file"):
+        read(tmp_path / "t.parquet", "label")
+
+
 @pytest.mark.parametrize("place", range(len(SEEDS)))
 def test_every_format_gives_the_same_task(tmp_path, place):
     name, data = SEEDS[place]

@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from smidgen.cli.output import say, say_json, stdout_kept, tell
 from smidgen.cli.progress import progress
 from smidgen.kit.errors import BadInput, BudgetSpent
 
+BEGUN = time.monotonic()  # a person counts from the moment they press return
 DEMO_ROWS = 60
 DEMO_TIME = "30s"
 
@@ -47,7 +49,7 @@ def fit(source: str, *, as_json: bool, **options: Any) -> int:
     _may_replace(options.get("out") or (None if options.get("dry_run") else _default_out(source)))
     import smidgen
 
-    return run(lambda progress: smidgen.fit(source, progress=progress, **options), as_json)[0]
+    return run(lambda progress: smidgen.fit(source, progress=progress, begun=BEGUN, **options), as_json)[0]
 
 
 def resume(study: str, *, as_json: bool, **options: Any) -> int:
@@ -56,7 +58,7 @@ def resume(study: str, *, as_json: bool, **options: Any) -> int:
     import smidgen
 
     given = {k: v for k, v in options.items() if v is not None}
-    return run(lambda progress: smidgen.resume(study, progress=progress, **given), as_json)[0]
+    return run(lambda progress: smidgen.resume(study, progress=progress, begun=BEGUN, **given), as_json)[0]
 
 
 def demo(out: str) -> int:

@@ -129,14 +129,15 @@ def new_folder(path: Path) -> Iterator[Path]:
         os.chmod(temporary, 0o755)
         if path.exists():
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.replace(path, aside / "old")
             try:
+                os.replace(path, aside / "old")
                 os.replace(temporary, path)
             except BaseException:
-                os.replace(aside / "old", path)
-                raise
-            finally:
+                if (aside / "old").exists():
+                    os.replace(aside / "old", path)  # if this fails too, it is at least still there
                 remove_tree(aside)
+                raise
+            remove_tree(aside)
         else:
             os.replace(temporary, path)
     except BaseException:

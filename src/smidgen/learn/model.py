@@ -167,6 +167,9 @@ class Model:
         for state in states:
             if (state["kind"], state["classes"]) != (head["kind"], len(head["classes"])):
                 raise ValueError("a member is of another kind of task")
+            if state["method"] not in methods.names():
+                raise BadInput(f"The model needs the method '{str(state['method'])[:60]}', which is not installed here: "
+                               "install the package that brings it, or update smidgen.")
             if state["version"] != methods.card(state["method"]).version:
                 raise BadInput(f"The model needs version {state['version']} of '{state['method']}', this smidgen has "
                                f"version {methods.card(state['method']).version}: fit it again.")

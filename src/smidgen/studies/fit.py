@@ -40,7 +40,7 @@ def fit(
     group: str | None = None, methods: str | Sequence[str] | None = None, settings: Mapping[str, Any] | Sequence[str] | None = None,
     seed: int = 0, store: str | None = None, workers: int | None = None, kind: str | None = None, replay: str | None = None,
     dry_run: bool = False, progress: Progress | None = None,
-    render: Callable[[dict[str, Any]], str] | None = None,
+    render: Callable[[dict[str, Any]], str] | None = None, begun: float | None = None,
 ) -> Fitted:
     """Fits the best model that these rows allow and says how good it is.
 
@@ -56,10 +56,11 @@ def fit(
         seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at most 8.
         kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used again.
         progress: called with `{"kind", "text", "done", "total", "seconds_left"}`. render: makes the report from the summary.
+        begun: `time.monotonic()` when the time began to count; None: now.
     Raises:
         BadInput: the data or an argument is wrong. BudgetSpent: the time ended before any model was fitted.
     """
-    begun = _clock()
+    begun = _clock() if begun is None else begun
     if time is not None and trials is not None:
         raise BadInput("Give --time or --trials, not both: a budget by count does not depend on the clock.")
     budget = Budget(

@@ -2,7 +2,7 @@
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +316,7 @@ class Run:
         never = [Skipped(c.method, c.view, self.race.out.get(c.key) or self._unfinished(c)) for c in self.race.found
                  if c.key not in self.race.finished]
         board_rows = summary.leaderboard(board, tried, choice, metric, dropped, [*never, *self.plan.skipped], self.seconds,
-                                         IntervalConfig(level=self.plan.interval.level, widen=self.plan.interval.widen, resamples=50), self.plan.seed)
+                                         replace(self.plan.interval, resamples=50), self.plan.seed)
         about = {
             "model": None, "study": self.study.id, "method": summary.named(tried, choice.weights), "metric": metric.name, **self.plan.described(), **found,
             "seconds": round(self.clock() - self.plan.begun, 2), "spent": self.meter.spent(), "leaderboard": board_rows, "curve": curve,

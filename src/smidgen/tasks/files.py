@@ -244,7 +244,9 @@ def _parquet(data: bytes, where: str) -> pd.DataFrame:
     import pyarrow.parquet as parquet
 
     try:
-        return parquet.read_table(io.BytesIO(data)).to_pandas(ignore_metadata=True)
+        table = parquet.read_table(io.BytesIO(data))
+        table.validate(full=True)  # text that is no UTF-8 would fail only when it is looked at
+        return table.to_pandas(ignore_metadata=True)
     except MemoryError:
         raise
     except Exception as error:  # the library raises a dozen kinds on damaged files

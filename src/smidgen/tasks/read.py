@@ -83,7 +83,7 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
     if more is not None:
         pool = pd.concat([pool, more], ignore_index=True) if len(pool) else more
     return Task(frame=frame, target=found.values, kind=found.kind, columns=columns,
-                metric=resolve(metric, found.kind).name,  # type: ignore[arg-type]
+                metric=resolve(metric, found.kind).name,
                 target_name=target_name, classes=found.classes, groups=groups, unlabelled=pool if len(pool) else None,
                 findings=tuple(findings), source=loaded.where)
 

@@ -4,7 +4,7 @@ Class names stay what the person wrote: the number 1 stays 1, "yes" stays "yes";
 """
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ MANY_CLASSES, MOST_CLASSES = 200, 1000
 @dataclass
 class Target:
     values: np.ndarray  # [labelled rows] int64 codes, or float64
-    kind: str
+    kind: Literal["classification", "regression"]
     classes: tuple[Any, ...]
     findings: list[Finding]
 

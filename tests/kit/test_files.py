@@ -1,0 +1,228 @@
+"""Files are whole or absent, and no bytes of a stranger get further than one sentence."""
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smidgen.kit import files
+from smidgen.kit.errors import BadInput
+from smidgen.kit.files import digest, new_folder, parse_tensors, read_json, read_tensors, tensor_bytes, write_bytes, write_json
+
+ARRAYS = {"b": np.arange(6.0).reshape(2, 3), "a": np.array([True, False]), "e": np.zeros((0, 4), np.int32), "s": np.array(2.5, np.float32)}
+BODY = tensor_bytes(ARRAYS)
+
+
+def tensors(header, body: bytes = b"") -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + body
+
+
+def entry(dtype="F64", shape=(1,), offsets=(0, 8)):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets)}
+
+
+def test_tensors_come_back_and_their_bytes_do_not_depend_on_order():
+    out = parse_tensors(BODY)
+    assert out.keys() == ARRAYS.keys()
+    for name, array in ARRAYS.items():
+        assert out[name].dtype == array.dtype and out[name].shape == array.shape and out[name].tobytes() == array.tobytes()
+        out[name][...] = 0  # it is ours, and may be written
+    assert tensor_bytes(dict(reversed(ARRAYS.items()))) == BODY
+    assert tensor_bytes({"x": np.arange(12).reshape(3, 4).T}) == tensor_bytes({"x": np.arange(12).reshape(3, 4).T.copy()})
+
+
+def test_the_format_is_the_common_one(tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    path = tmp_path / "t.safetensors"
+    save_file(ARRAYS, path, {"made": "elsewhere"})
+    assert read_tensors(path)["b"].tolist() == ARRAYS["b"].tolist()
+    path.write_bytes(BODY)
+    assert load_file(path)["b"].tolist() == ARRAYS["b"].tolist()
+
+
+HOSTILE = {
+    "empty": b"",
+    "seven bytes": b"\0" * 7,
+    "a header longer than the file": (100).to_bytes(8, "little") + b"{}",
+    "a header of exabytes": (2**63).to_bytes(8, "little") + b"{}",
+    "not JSON": tensors(b"\x80\x04\x95"),
+    "not UTF-8": tensors(b'{"\xff": 1}'),
+    "a list": tensors([1]),
+    "a number": tensors(3),
+    "deep": tensors(b"[" * 100_000),
+    "an entry that is no table": tensors({"a": 1}),
+    "an entry without a type": tensors({"a": {"shape": [1], "data_offsets": [0, 8]}}, b"\0" * 8),
+    "a type of another kind": tensors({"a": entry(["F64"])}, b"\0" * 8),
+    "objects": tensors({"a": entry("O")}, b"\0" * 8),
+    "too short a body": tensors({"a": entry()}, b"\0" * 7),
+    "bytes that nobody owns": tensors({"a": entry()}, b"\0" * 9),
+    "a hole": tensors({"a": entry(), "b": entry(offsets=(16, 24))}, b"\0" * 24),
+    "an overlap": tensors({"a": entry(), "b": entry(offsets=(0, 8))}, b"\0" * 8),
+    "offsets backwards": tensors({"a": entry(shape=(-1,), offsets=(8, 0))}, b"\0" * 8),
+    "a shape of exabytes": tensors({"a": entry(shape=(2**60,))}, b"\0" * 8),
+    "an empty shape of exabytes": tensors({"a": entry(shape=(0, 2**70), offsets=(0, 0))}),
+    "a hundred axes": tensors({"a": entry(shape=[1] * 100)}, b"\0" * 8),
+    "a shape of truths": tensors({"a": entry(shape=(True,))}, b"\0" * 8),
+    "a shape in words": tensors({"a": {**entry(), "shape": "1"}}, b"\0" * 8),
+    "offsets with a point": tensors({"a": entry(offsets=(0.0, 8.0))}, b"\0" * 8),
+    "offsets in words": tensors({"a": entry(offsets=("0", "8"))}, b"\0" * 8),
+    "three offsets": tensors({"a": entry(offsets=(0, 4, 8))}, b"\0" * 8),
+    "mixed offsets": tensors({"a": entry(), "b": entry(offsets=(None, 8))}, b"\0" * 8),
+    "no number": tensors(b'{"a": {"dtype": "F64", "shape": [1], "data_offsets": [NaN, 8]}}', b"\0" * 8),
+    "a pickle": __import__("pickle").dumps({"a": 1}),
+    "a numpy file": b"\x93NUMPY\x01\x00" + b"\0" * 100,
+    "a zip": b"PK\x03\x04" + b"\0" * 100,
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_table_is_one_sentence(data):
+    with pytest.raises(BadInput, match=r"^here is not a whole safetensors file \(.*\): the file is damaged or was edited\.$"):
+        parse_tensors(data, "here")
+
+
+def test_a_header_longer_than_any_of_ours(monkeypatch):
+    monkeypatch.setattr(files, "MAX_HEADER", 30)
+    with pytest.raises(BadInput, match="longer than allowed"):
+        parse_tensors(BODY)
+
+
+def test_too_many_tensors(monkeypatch):
+    monkeypatch.setattr(files, "MAX_TENSORS", 3)
+    with pytest.raises(BadInput, match="not a table of tensors"):
+        parse_tensors(BODY)
+
+
+@given(st.binary(max_size=60) | st.tuples(st.integers(0, len(BODY)), st.integers(0, 40), st.binary(max_size=40)))
+@settings(max_examples=400)
+def test_any_edit_is_refused_or_harmless(edit):
+    """Whatever is cut out and put in: arrays that lie within the file, or BadInput."""
+    data = edit if isinstance(edit, bytes) else BODY[: edit[0]] + edit[2] + BODY[edit[0] + edit[1]:]
+    try:
+        out = parse_tensors(data)
+    except BadInput:
+        return
+    assert sum(a.nbytes for a in out.values()) <= len(data)
+
+
+json_values = st.recursive(st.none() | st.booleans() | st.integers(-3, 2**70) | st.floats() | st.sampled_from(["F64", "U8", "dtype"]),
+                           lambda s: st.lists(s, max_size=3) | st.dictionaries(st.sampled_from(["dtype", "shape", "data_offsets", "a"]), s), max_leaves=8)
+near = st.fixed_dictionaries({"dtype": st.sampled_from(["F64", "U8", "BOOL"]) | json_values, "shape": st.lists(st.integers(-1, 5), max_size=3) | json_values,
+                              "data_offsets": st.tuples(st.integers(-1, 20), st.integers(-1, 20)) | json_values})
+
+
+@given(st.dictionaries(st.text(max_size=3), near | json_values, max_size=3), st.binary(max_size=20))
+@settings(max_examples=400)
+def test_any_table_is_refused_or_true(header, body):
+    try:
+        out = parse_tensors(tensors(header, body))
+    except BadInput:
+        return
+    assert sum(a.nbytes for a in out.values()) == len(body)
+
+
+# -- whole or absent --
+
+STEPS = ["tempfile.mkstemp", "os.fdopen", "os.fsync", "os.chmod", "os.replace"]
+
+
+class Full(OSError):
+    pass
+
+
+def fails(monkeypatch, step: str, nth: int = 1):
+    module, name = step.split(".")
+    real, count = getattr(getattr(files, module), name), [0]
+
+    def sometimes(*args, **kwargs):
+        count[0] += 1
+        if count[0] == nth:
+            raise Full(28, "No space left on device")
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(getattr(files, module), name, sometimes)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("old", [None, b"what was there"])
+def test_a_write_that_fails_at_any_step_leaves_what_was_there(tmp_path, monkeypatch, step, old):
+    path = tmp_path / "f.json"
+    if old is not None:
+        path.write_bytes(old)
+    with monkeypatch.context() as patch:
+        fails(patch, step)
+        with pytest.raises(Full):
+            write_bytes(path, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == (["f.json"] if old else [])
+    assert old is None or path.read_bytes() == old
+    write_bytes(path, b"new")
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def test_a_write_that_is_stopped_while_it_writes(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), monkeypatch.context() as patch:
+        patch.setattr(files.os, "fsync", lambda fd: (_ for _ in ()).throw(KeyboardInterrupt))
+        write_bytes(path, b"x" * 100_000)
+    assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize(("step", "nth"), [("tempfile.mkdtemp", 1), ("tempfile.mkdtemp", 2), ("os.chmod", 1), ("os.replace", 1), ("os.replace", 2)])
+def test_a_folder_that_fails_at_any_step_leaves_the_old_one(tmp_path, monkeypatch, step, nth):
+    target = tmp_path / "m"
+    target.mkdir()
+    (target / "old").write_text("o")
+    with monkeypatch.context() as patch:
+        fails(patch, step, nth)
+        with pytest.raises(Full), new_folder(target) as new:
+            (new / "new").write_text("n")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"] and [p.name for p in target.iterdir()] == ["old"]
+    with new_folder(target) as new:
+        (new / "new").write_text("n")
+        assert [p.name for p in target.iterdir()] == ["old"]  # until it is whole
+    assert [p.name for p in tmp_path.iterdir()] == ["m"] and [p.name for p in target.iterdir()] == ["new"]
+
+
+def test_a_folder_whose_making_fails_never_appears(tmp_path):
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "deep" / "m") as new:
+        (new / "half").write_text("h")
+        raise ZeroDivisionError
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+# -- reading --
+
+
+def test_json_round_trip(tmp_path):
+    value = {"ä": [1, 2.5, None, True, "\u2028"], "b": {}}
+    write_json(tmp_path / "v.json", value)
+    assert read_json(tmp_path / "v.json") == value
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\udcff", '{"a": 1} x'])
+def test_what_is_not_json_is_one_sentence(tmp_path, text):
+    (tmp_path / "v.json").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(BadInput, match="not valid JSON"):
+        read_json(tmp_path / "v.json")
+
+
+def test_only_regular_files_of_a_decent_size(tmp_path):
+    (tmp_path / "big.json").write_text("[1, 2, 3]")
+    (tmp_path / "link.json").symlink_to(tmp_path / "big.json")
+    os.mkfifo(tmp_path / "pipe.json")
+    for name, said in (("link.json", "found a link"), ("pipe.json", "found none"), ("gone.json", "found none"), (".", "found none")):
+        with pytest.raises(BadInput, match=said):
+            read_json(tmp_path / name)
+    with pytest.raises(BadInput, match="9 bytes, more than the 8 allowed"):
+        read_json(tmp_path / "big.json", limit=8)
+
+
+def test_a_digest_knows_where_parts_end():
+    assert digest("ab", "c") != digest("a", "bc") != digest("abc")
+    assert digest("ä") == digest("ä".encode()) and len(digest()) == 32

@@ -1,0 +1,81 @@
+"""The file system is the registry; another package may add to it, and cannot break it."""
+import importlib.metadata
+
+import pytest
+
+from smidgen.kit import methods
+from smidgen.kit.errors import BadInput
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    """A registry over a folder of our own."""
+    (tmp_path / "learn").mkdir()
+
+    def clear():
+        for cached in (methods._files, methods._entry_points, methods._literal_card, methods.card):
+            cached.cache_clear()
+
+    monkeypatch.setattr(methods, "ROOT", tmp_path)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [])
+    clear()
+    yield tmp_path / "learn"
+    monkeypatch.undo()
+    clear()
+
+
+def test_a_file_with_a_card_is_a_method_and_is_not_run(house):
+    (house / "plain.py").write_text("x = 1\n")
+    (house / "_hidden.py").write_text('"""Doc."""\nCARD = {"title": "H", "tldr": "h"}\n')
+    (house / "good.py").write_text('"""Doc."""\nCARD = {"title": "G", "tldr": "g", "tasks": ("regression",), "seconds": (1, 2)}\nraise SystemExit\n')
+    assert methods.names() == methods.names("learn") == ["learn/good"]
+    card = methods.card("learn/good")
+    assert (card.title, card.tasks, card.seconds, card.name, card.version) == ("G", ("regression",), (1.0, 2.0), "learn/good", 1)
+    assert methods.names("lm") == []
+
+
+@pytest.mark.parametrize(("card", "said"), [
+    ('{"title": "G", "tldr": "g", "task": ("regression",)}', "no setting 'task'. Did you mean 'tasks'"),
+    ('{"title": "G"}', "tldr"),
+])
+def test_a_wrong_card_is_said(house, card, said):
+    (house / "wrong.py").write_text(f'"""Doc."""\nCARD = {card}\n')
+    with pytest.raises(BadInput, match=said):
+        methods.card("learn/wrong")
+
+
+def test_a_card_is_data_and_never_an_expression(house):
+    (house / "sly.py").write_text('"""Doc."""\nCARD = dict(title=__import__("os").system("touch /tmp/never"))\n')
+    with pytest.raises(ValueError, match="malformed"):
+        methods.names()
+
+
+def test_names_long_and_short():
+    assert methods.resolve("logistic") == methods.resolve("learn/logistic") == "learn/logistic"
+    with pytest.raises(BadInput, match="Did you mean 'logistic'"):
+        methods.resolve("logistics")
+    for call in (methods.card, methods.load):
+        with pytest.raises(BadInput, match="There is no method 'learn/../kit/files'"):
+            call("learn/../kit/files")
+
+
+class Point:
+    def __init__(self, name, module):
+        self.name, self.module = name, module
+
+    def load(self):
+        if isinstance(self.module, Exception):
+            raise self.module
+        return self.module
+
+
+def test_another_package_adds_a_method_and_a_broken_one_is_one_sentence(house, monkeypatch):
+    module = type("M", (), {"CARD": {"title": "O", "tldr": "o"}})
+    points = [Point("learn/other", module), Point("learn/bad", ImportError("no libfoo")), Point("learn/odd", type("N", (), {"CARD": {"titel": 1}})),
+              Point("learn/bare", object())]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points if group == "smidgen.methods" else [])
+    assert methods.names("learn") == ["learn/bad", "learn/bare", "learn/odd", "learn/other"]
+    assert methods.card("learn/other").title == "O" and methods.load("learn/other") is module
+    for name in ("bad", "odd", "bare"):
+        with pytest.raises(BadInput, match=f"'learn/{name}' of another package cannot be used"):
+            methods.card(f"learn/{name}")
