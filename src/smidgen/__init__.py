@@ -1,12 +1,16 @@
 """smidgen: get the most from little. A model from few labels, and how good it really is."""
+
 from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["Fitted", "Model", "fit", "load", "resume"]
 
 _WHERE = {
-    "fit": ("smidgen.api", "fit"), "resume": ("smidgen.api", "resume"), "Fitted": ("smidgen.studies.fitted", "Fitted"),
-    "Model": ("smidgen.learn.model", "Model"), "load": ("smidgen.learn.model", "load"),
+    "fit": ("smidgen.api", "fit"),
+    "resume": ("smidgen.api", "resume"),
+    "Fitted": ("smidgen.studies.fitted", "Fitted"),
+    "Model": ("smidgen.learn.model", "Model"),
+    "load": ("smidgen.learn.model", "load"),
 }
 
 

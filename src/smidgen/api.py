@@ -1,4 +1,5 @@
 """The verbs as Python has them: the studies' functions, with the report that people look at."""
+
 import functools
 from typing import Any
 

@@ -1,4 +1,5 @@
 """What may be spent: a Budget, and how people write durations and sizes."""
+
 import math
 import re
 from dataclasses import dataclass, fields
@@ -6,8 +7,24 @@ from dataclasses import dataclass, fields
 from smidgen.kit.errors import BadInput, bad
 
 _SECONDS = {"": 1, "s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_BYTES = {"": 1, "b": 1, "byte": 1, "bytes": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
-          "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40}
+_BYTES = {
+    "": 1,
+    "b": 1,
+    "byte": 1,
+    "bytes": 1,
+    "kb": 1e3,
+    "mb": 1e6,
+    "gb": 1e9,
+    "tb": 1e12,
+    "k": 1e3,
+    "m": 1e6,
+    "g": 1e9,
+    "t": 1e12,
+    "kib": 2**10,
+    "mib": 2**20,
+    "gib": 2**30,
+    "tib": 2**40,
+}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-z]*)\s*", re.ASCII)
 
 
@@ -49,7 +66,7 @@ def parse_duration(text: str | float, what: str = "duration") -> float:
     total, rest, seen = 0.0, _plain(text), set()
     while match := _PART.match(rest):
         number, unit = match.groups()
-        rest = rest[match.end():]
+        rest = rest[match.end() :]
         # A bare number is only clear alone: "1h30" could mean seconds or minutes.
         if unit not in _SECONDS or unit in seen or (unit == "" and (seen or rest)):
             rest = "?"
@@ -74,7 +91,7 @@ def parse_bytes(text: str | float, what: str = "size") -> int:
 
 
 def show_bytes(count: float) -> str:
-    """"4.0 GB" for people; the inverse of `parse_bytes` up to rounding."""
+    """ "4.0 GB" for people; the inverse of `parse_bytes` up to rounding."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
         if count >= size * 0.99995:
             return f"{count / size:.1f} {unit}"

@@ -1,4 +1,5 @@
 """What was spent: one ledger, written to from any thread."""
+
 import math
 import threading
 from collections.abc import Callable
@@ -42,5 +43,7 @@ class Meter:
         """The ledger: JSON numbers by name, sorted; a copy that later spending leaves alone."""
         with self._lock:
             now = {**self._spent, "seconds": round(self.seconds, 3)}
-        return {name: int(v) if isinstance(v, int) or name.endswith("bytes") else float(v)
-                for name, v in sorted(now.items())}
+        return {
+            name: int(v) if isinstance(v, int) or name.endswith("bytes") else float(v)
+            for name, v in sorted(now.items())
+        }

@@ -1,4 +1,5 @@
 """Frozen dataclasses as configuration: from mappings and `name=value` strings, to JSON; unknown names are errors."""
+
 import difflib
 import json
 import types

@@ -1,4 +1,5 @@
 """The four kinds of error. Each message says what was wrong, where, and what to do, in one sentence or two."""
+
 from typing import Any
 
 

@@ -1,4 +1,5 @@
 """Optional packages: imported where they are used; their absence names the cure."""
+
 import importlib
 import importlib.util
 from types import ModuleType

@@ -1,4 +1,5 @@
 """Files that are whole or absent, arrays as safetensors under our own limits, and content hashes."""
+
 import contextlib
 import hashlib
 import json
@@ -15,8 +16,20 @@ from smidgen.kit.errors import BadInput
 MAX_HEADER = 8 << 20  # bytes; the format itself allows 100 MB, our folders need a few KB
 MAX_TENSORS = 50_000
 MAX_JSON = 64 << 20
-_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1", "U8": "|u1",
-           "U16": "<u2", "U32": "<u4", "U64": "<u8", "BOOL": "|b1"}
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "I16": "<i2",
+    "I8": "|i1",
+    "U8": "|u1",
+    "U16": "<u2",
+    "U32": "<u4",
+    "U64": "<u8",
+    "BOOL": "|b1",
+}
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -71,6 +84,7 @@ def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
 
 def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
     """Arrays from safetensors bytes, as `read_tensors`."""
+
     def fail(why: str) -> BadInput:
         return BadInput(f"{where} is not a whole safetensors file ({why}): the file is damaged or was edited.")
 
@@ -80,13 +94,13 @@ def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
     if size > MAX_HEADER or 8 + size > len(data):
         raise fail("its header is longer than allowed or than the file")
     try:
-        header = json.loads(data[8:8 + size])
+        header = json.loads(data[8 : 8 + size])
     except (ValueError, RecursionError):
         raise fail("its header is not JSON") from None
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise fail("its header is not a table of tensors")
     header.pop("__metadata__", None)
-    body = memoryview(data)[8 + size:]
+    body = memoryview(data)[8 + size :]
     out, end = {}, 0
     try:
         entries = sorted(header.items(), key=lambda kv: tuple(kv[1]["data_offsets"]))

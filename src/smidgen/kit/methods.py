@@ -4,6 +4,7 @@ A module of a method room that has a literal `CARD` at its top is a method: `lea
 Cards are read with `ast`; nothing is imported until a method is wanted. Another package adds methods through the
 entry-point group `smidgen.methods`: name = `room/method`, value = its module.
 """
+
 import ast
 import importlib
 import importlib.metadata
@@ -29,7 +30,7 @@ class MethodCard:
         title, tldr: a name and one sentence for people.
         modalities: of "table", "text", "image", "series", "tokens": whose columns it can take.
         tasks: of "classification", "regression".
-        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), or "columns" (as they are).
+        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "columns" (as they are).
         sparse: takes sparse matrices (tf-idf).
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
@@ -73,10 +74,12 @@ def card(name: str) -> MethodCard:
         try:
             return from_mapping(MethodCard, {**load(name).CARD, "name": name}, where=f"card of {name}")
         except Exception as error:  # another package's code: whatever is wrong with it, ours goes on
-            raise BadInput(f"The method '{name}' of another package cannot be used ({type(error).__name__}: {error}).") from error
+            raise BadInput(
+                f"The method '{name}' of another package cannot be used ({type(error).__name__}: {error})."
+            ) from error
     if path is None:
         raise BadInput(f"There is no method '{name}'. {nearest(name, names())}")
-    return from_mapping(MethodCard, {**_literal_card(path), "name": name}, where=f"card of {name}")
+    return from_mapping(MethodCard, {**(_literal_card(path) or {}), "name": name}, where=f"card of {name}")
 
 
 def load(name: str) -> ModuleType:

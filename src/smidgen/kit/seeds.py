@@ -1,4 +1,5 @@
 """Seeds that do not depend on the order of work: every random choice derives its own from names."""
+
 import hashlib
 
 

@@ -1,4 +1,5 @@
 """Fitted things as data: nested dictionaries of JSON values and arrays, split into JSON and tensors and back."""
+
 import math
 from typing import Any
 

@@ -4,6 +4,7 @@ An ensemble is a dictionary of arrays: `feature` [N] int32 (-1 in a leaf), `thre
 `value` [N, C] float64 and `roots` [T] int32. A row goes left where its number is at most the threshold; the right
 child is `left + 1`, and both lie behind their parent, so a walk always ends. N nodes, T trees, C values of a leaf.
 """
+
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -65,7 +66,8 @@ def from_sklearn(trees: Iterable[Any], value: Any = None) -> Trees:
     """
     return join(
         Tree(t.feature, t.threshold, t.children_left, t.children_right, t.value[:, 0, :] if value is None else value(t))
-        for t in trees)
+        for t in trees
+    )
 
 
 def leaves(trees: Trees, X: np.ndarray, *, single: bool) -> np.ndarray:
@@ -79,14 +81,16 @@ def leaves(trees: Trees, X: np.ndarray, *, single: bool) -> np.ndarray:
     walk, roots = _Walk.of(trees), trees["roots"].astype(np.intp)
     out = np.empty((len(roots), len(X)), np.int32)
     for start in range(0, len(X), _ROWS):
-        rows = X[start:start + _ROWS]
+        rows = X[start : start + _ROWS]
         flat = (rows.astype(np.float32) if single else rows).astype(np.float64).ravel()
         step = max(1, _PAIRS // len(rows))
         for first in range(0, len(roots), step):
-            part = roots[first:first + step]
+            part = roots[first : first + step]
             node = np.repeat(part, len(rows))
             offset = np.tile(np.arange(len(rows)) * X.shape[1], len(part))
-            out[first:first + step, start:start + len(rows)] = walk(node, offset, flat).reshape(len(part), len(rows))
+            out[first : first + step, start : start + len(rows)] = walk(node, offset, flat).reshape(
+                len(part), len(rows)
+            )
     return out
 
 
@@ -110,6 +114,7 @@ def check(trees: Any, *, features: int, values: int, turns: int = 1) -> Trees:
     Raises:
         BadInput: anything else, as in a model folder that was damaged or edited.
     """
+
     def need(holds: Any, what: str) -> None:
         if not holds:
             raise BadInput(f"The trees of this model are not whole ({what}): {DAMAGED}.")
@@ -169,8 +174,11 @@ class _Walk(NamedTuple):
     @classmethod
     def of(cls, trees: Trees) -> "_Walk":
         inner = trees["feature"] >= 0
-        return cls(np.where(inner, trees["feature"], 0).astype(np.intp), np.where(inner, trees["threshold"], np.inf),
-                   np.where(inner, trees["left"], np.arange(len(inner))).astype(np.intp))
+        return cls(
+            np.where(inner, trees["feature"], 0).astype(np.intp),
+            np.where(inner, trees["threshold"], np.inf),
+            np.where(inner, trees["left"], np.arange(len(inner))).astype(np.intp),
+        )
 
     def __call__(self, node: np.ndarray, offset: np.ndarray, flat: np.ndarray) -> np.ndarray:
         """The leaf under each `node` for the row that starts at `offset` in `flat`; all of one length."""

@@ -3,6 +3,7 @@
 An estimator keeps all that it learned in attributes ending in `_` that are arrays, numbers, text, or lists and
 dictionaries of those. So each one saves itself without a line of its own, and loading builds nothing but arrays.
 """
+
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,7 +53,9 @@ class Head(BaseEstimator):
 
     def _check_X(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, dtype=np.float64, accept_sparse="csr" if self.takes_sparse else False)
+        kinds = "csr" if self.takes_sparse else False
+        checked: Any = validate_data(self, X, reset=False, dtype=np.float64, accept_sparse=kinds)
+        return checked
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -70,7 +73,9 @@ class ClassifierHead(ClassifierMixin, Head):
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"{type(self).__name__} needs at least 2 classes; the data has only one class, {self.classes_[0]!r}.")
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes; the data has only one class, {self.classes_[0]!r}."
+            )
         self._fit(X, codes)
         del self._config
         return self
@@ -96,7 +101,9 @@ class RegressorHead(RegressorMixin, Head):
     def fit(self, X: Any, y: Any) -> "RegressorHead":
         """Fits on X `[rows, features]` and y `[rows]`, both finite."""
         self._config = self.config()
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, accept_sparse="csr" if self.takes_sparse else False)
+        X, y = validate_data(
+            self, X, y, dtype=np.float64, y_numeric=True, accept_sparse="csr" if self.takes_sparse else False
+        )
         self._fit(X, np.asarray(y, np.float64))
         del self._config
         return self

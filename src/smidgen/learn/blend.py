@@ -1,4 +1,5 @@
 """Members' predictions put together: tempered, weighted, summed."""
+
 import numpy as np
 
 FLOOR = float(np.finfo(np.float32).eps)

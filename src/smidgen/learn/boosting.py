@@ -3,6 +3,7 @@
 Short steps, small trees, strong shrinkage of the leaves, and each cut chooses from a few features only; the number of
 steps is fixed, since on few rows a held-out part costs more than it tells. Kept as plain arrays.
 """
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,10 @@ from smidgen.learn.base import ClassifierHead, RegressorHead, softmax
 CARD = {
     "title": "Gradient boosting",
     "tldr": "Small trees that correct each other, in short steps, with strong shrinkage.",
-    "features": "tree", "max_classes": 30, "max_features": 2000, "seconds": (0.06, 1.0),
+    "features": "tree",
+    "max_classes": 30,
+    "max_features": 2000,
+    "seconds": (0.06, 1.0),
 }
 
 
@@ -40,8 +44,14 @@ class BoostingConfig:
 
 def check_boosting(config: Any) -> None:
     """Raises BadInput for settings that no boosting here can have."""
-    for name, low, high in (("steps", 1, 10_000), ("rate", 1e-6, 1), ("leaves", 2, 256), ("min_leaf", 1, np.inf),
-                            ("l2", 0, np.inf), ("max_features", 1e-6, 1)):
+    for name, low, high in (
+        ("steps", 1, 10_000),
+        ("rate", 1e-6, 1),
+        ("leaves", 2, 256),
+        ("min_leaf", 1, np.inf),
+        ("l2", 0, np.inf),
+        ("max_features", 1e-6, 1),
+    ):
         value = getattr(config, name)
         if value is not None and not low <= value <= high:
             raise bad(name, f"{low} to {high}", value)
@@ -50,14 +60,22 @@ def check_boosting(config: Any) -> None:
 class _Boosting:
     """What classes and values share: fitting scikit-learn's estimator, and adding up the trees."""
 
+    random_state: int
+
     def _grow(self, kind: type, share: float, X: np.ndarray, y: np.ndarray) -> None:
         config = self._config  # type: ignore[attr-defined]
         # Few rows have few distinct numbers: coarse bins are faster, and were no worse.
         model = kind(
-            max_iter=config.steps, learning_rate=config.rate, max_leaf_nodes=config.leaves,
-            min_samples_leaf=min(config.min_leaf, max(1, len(X) // 4)), l2_regularization=config.l2,
-            max_features=config.max_features or share, max_bins=int(np.clip(len(X) // 8, 32, 255)),
-            early_stopping=False, random_state=self.random_state)  # type: ignore[attr-defined]
+            max_iter=config.steps,
+            learning_rate=config.rate,
+            max_leaf_nodes=config.leaves,
+            min_samples_leaf=min(config.min_leaf, max(1, len(X) // 4)),
+            l2_regularization=config.l2,
+            max_features=config.max_features or share,
+            max_bins=int(np.clip(len(X) // 8, 32, 255)),
+            early_stopping=False,
+            random_state=self.random_state,
+        )
         with threadpool_limits(1, user_api="openmp"):
             model.fit(X, y)
         self.trees_ = from_histogram_boosting(model)
@@ -73,8 +91,16 @@ class BoostingClassifier(_Boosting, ClassifierHead):
 
     Config = BoostingConfig
 
-    def __init__(self, steps: int = 150, rate: float = 0.1, leaves: int = 5, min_leaf: int = 4, l2: float = 5.0,
-                 max_features: float | None = None, random_state: int = 0):
+    def __init__(
+        self,
+        steps: int = 150,
+        rate: float = 0.1,
+        leaves: int = 5,
+        min_leaf: int = 4,
+        l2: float = 5.0,
+        max_features: float | None = None,
+        random_state: int = 0,
+    ):
         self.steps = steps
         self.rate = rate
         self.leaves = leaves
@@ -102,8 +128,16 @@ class BoostingRegressor(_Boosting, RegressorHead):
 
     Config = BoostingConfig
 
-    def __init__(self, steps: int = 150, rate: float = 0.1, leaves: int = 5, min_leaf: int = 4, l2: float = 5.0,
-                 max_features: float | None = None, random_state: int = 0):
+    def __init__(
+        self,
+        steps: int = 150,
+        rate: float = 0.1,
+        leaves: int = 5,
+        min_leaf: int = 4,
+        l2: float = 5.0,
+        max_features: float | None = None,
+        random_state: int = 0,
+    ):
         self.steps = steps
         self.rate = rate
         self.leaves = leaves
@@ -126,9 +160,16 @@ class BoostingRegressor(_Boosting, RegressorHead):
 def from_histogram_boosting(model: Any) -> _trees.Trees:
     """The trees of a fitted HistGradientBoosting estimator on numeric features; those of one step lie side by side."""
     return _trees.join(
-        _trees.Tree(np.where(tree.nodes["is_leaf"], -1, tree.nodes["feature_idx"]), tree.nodes["num_threshold"],
-                    tree.nodes["left"], tree.nodes["right"], tree.nodes["value"][:, None])
-        for step in model._predictors for tree in step)
+        _trees.Tree(
+            np.where(tree.nodes["is_leaf"], -1, tree.nodes["feature_idx"]),
+            tree.nodes["num_threshold"],
+            tree.nodes["left"],
+            tree.nodes["right"],
+            tree.nodes["value"][:, None],
+        )
+        for step in model._predictors
+        for tree in step
+    )
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:

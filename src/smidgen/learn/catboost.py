@@ -3,6 +3,7 @@
 Its JSON export is read once, after the fit, into our own arrays: a saved model needs no CatBoost to predict, and a
 damaged model folder never reaches its parser.
 """
+
 import json
 import tempfile
 from dataclasses import dataclass
@@ -20,8 +21,12 @@ from smidgen.learn.boosting import probabilities
 CARD = {
     "title": "CatBoost",
     "tldr": "Symmetric trees of CatBoost, in short steps.",
-    "features": "tree", "extra": "trees", "package": "catboost", "max_classes": 30,
-    "max_features": 300, "seconds": (0.15, 20.0),
+    "features": "tree",
+    "extra": "trees",
+    "package": "catboost",
+    "max_classes": 30,
+    "max_features": 300,
+    "seconds": (0.15, 20.0),
 }
 
 
@@ -37,8 +42,13 @@ class CatBoostConfig:
     max_features: float = 0.5
 
     def __post_init__(self):
-        for name, low, high in (("steps", 1, 10_000), ("rate", 1e-6, 1), ("depth", 1, 10), ("l2", 0, np.inf),
-                                ("max_features", 1e-6, 1)):
+        for name, low, high in (
+            ("steps", 1, 10_000),
+            ("rate", 1e-6, 1),
+            ("depth", 1, 10),
+            ("l2", 0, np.inf),
+            ("max_features", 1e-6, 1),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise bad(name, f"{low} to {high}", getattr(self, name))
 
@@ -48,8 +58,15 @@ class _CatBoost:
 
     Config = CatBoostConfig
 
-    def __init__(self, steps: int = 200, rate: float = 0.05, depth: int = 4, l2: float = 3.0, max_features: float = 0.5,
-                 random_state: int = 0):
+    def __init__(
+        self,
+        steps: int = 200,
+        rate: float = 0.05,
+        depth: int = 4,
+        l2: float = 3.0,
+        max_features: float = 0.5,
+        random_state: int = 0,
+    ):
         self.steps = steps
         self.rate = rate
         self.depth = depth
@@ -61,10 +78,22 @@ class _CatBoost:
         catboost = need("catboost", extra="trees", why="The method learn/catboost")
         config: CatBoostConfig = self._config  # type: ignore[attr-defined]
         seed = int(np.random.RandomState(self.random_state).randint(2**31 - 1))  # type: ignore[attr-defined]
-        model = catboost.CatBoost({
-            "loss_function": loss, "iterations": config.steps, "learning_rate": config.rate, "depth": config.depth,
-            "l2_leaf_reg": config.l2, "rsm": config.max_features, "boosting_type": "Plain", "random_seed": seed,
-            "thread_count": 1, "allow_writing_files": False, "logging_level": "Silent", "allow_const_label": True})
+        model = catboost.CatBoost(
+            {
+                "loss_function": loss,
+                "iterations": config.steps,
+                "learning_rate": config.rate,
+                "depth": config.depth,
+                "l2_leaf_reg": config.l2,
+                "rsm": config.max_features,
+                "boosting_type": "Plain",
+                "random_seed": seed,
+                "thread_count": 1,
+                "allow_writing_files": False,
+                "logging_level": "Silent",
+                "allow_const_label": True,
+            }
+        )
         return model.fit(X, y)
 
     def _grow(self, X: np.ndarray, y: np.ndarray, loss: str) -> None:
@@ -131,10 +160,15 @@ def from_json(model: dict[str, Any]) -> tuple[_trees.Trees, float, np.ndarray]:
         values = np.array(tree["leaf_values"], np.float64).reshape(leaves, -1)[number]
         node = np.arange(inner)
         none = np.zeros(leaves, np.int64)
-        trees.append(_trees.Tree(
-            np.concatenate([column, none - 1]), np.concatenate([border, none * 0.0]),
-            np.concatenate([2 * node + 1, none]), np.concatenate([2 * node + 2, none]),
-            np.concatenate([np.zeros((inner, values.shape[1])), values])))
+        trees.append(
+            _trees.Tree(
+                np.concatenate([column, none - 1]),
+                np.concatenate([border, none * 0.0]),
+                np.concatenate([2 * node + 1, none]),
+                np.concatenate([2 * node + 2, none]),
+                np.concatenate([np.zeros((inner, values.shape[1])), values]),
+            )
+        )
     return _trees.join(trees), float(scale), np.atleast_1d(np.array(bias, np.float64))
 
 

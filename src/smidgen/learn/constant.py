@@ -3,12 +3,14 @@
 Every study tries it: it is the baseline of the report, and in a blend it keeps probabilities modest where the
 columns carry little.
 """
+
 import numpy as np
 
 from smidgen.learn.base import ClassifierHead, RegressorHead
 
 CARD = {
-    "title": "Constant", "tldr": "Class frequencies (or the mean), whatever the columns say: the baseline.",
+    "title": "Constant",
+    "tldr": "Class frequencies (or the mean), whatever the columns say: the baseline.",
     "seconds": (0.001, 0.0),
 }
 

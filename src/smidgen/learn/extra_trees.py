@@ -3,6 +3,7 @@
 With few rows a tree that searches for the best cut finds accidents; random cuts do not, and each tree keeps all the
 rows there are. Fully grown, with a little weight on the class frequencies so that no probability is 0.
 """
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,9 @@ from smidgen.learn.forest import check_settings
 CARD = {
     "title": "Extra trees",
     "tldr": "Trees with random cuts on all rows, averaged: often the best tree method on few rows.",
-    "features": "tree", "seconds": (0.12, 3.5), "bytes_per_row": 150.0,
+    "features": "tree",
+    "seconds": (0.12, 3.5),
+    "bytes_per_row": 150.0,
 }
 
 
@@ -43,8 +46,14 @@ class ExtraTreesClassifier(ClassifierHead):
 
     Config = ExtraTreesConfig
 
-    def __init__(self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1,
-                 prior_rows: float = 0.75, random_state: int = 0):
+    def __init__(
+        self,
+        trees: int = 200,
+        max_features: float | str | None = None,
+        min_leaf: int = 1,
+        prior_rows: float = 0.75,
+        random_state: int = 0,
+    ):
         self.trees = trees
         self.max_features = max_features
         self.min_leaf = min_leaf
@@ -54,8 +63,12 @@ class ExtraTreesClassifier(ClassifierHead):
     def _fit(self, X, codes):
         share: Any = self._config.max_features or 0.5
         trees = _Classifier(
-            self._config.trees, max_features=share, min_samples_leaf=self._config.min_leaf,
-            random_state=self.random_state, n_jobs=1).fit(X, codes)
+            self._config.trees,
+            max_features=share,
+            min_samples_leaf=self._config.min_leaf,
+            random_state=self.random_state,
+            n_jobs=1,
+        ).fit(X, codes)
         self.trees_ = _trees.from_sklearn(tree.tree_ for tree in trees.estimators_)
         self.prior_ = np.bincount(codes) / len(codes)
         self.shrinkage_ = self._config.prior_rows / (self._config.prior_rows + len(codes))
@@ -76,8 +89,14 @@ class ExtraTreesRegressor(RegressorHead):
 
     Config = ExtraTreesConfig
 
-    def __init__(self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1,
-                 prior_rows: float = 0.75, random_state: int = 0):
+    def __init__(
+        self,
+        trees: int = 200,
+        max_features: float | str | None = None,
+        min_leaf: int = 1,
+        prior_rows: float = 0.75,
+        random_state: int = 0,
+    ):
         self.trees = trees
         self.max_features = max_features
         self.min_leaf = min_leaf
@@ -87,8 +106,12 @@ class ExtraTreesRegressor(RegressorHead):
     def _fit(self, X, y):
         share: Any = self._config.max_features or 0.75
         trees = _Regressor(
-            self._config.trees, max_features=share, min_samples_leaf=self._config.min_leaf,
-            random_state=self.random_state, n_jobs=1).fit(X, y)
+            self._config.trees,
+            max_features=share,
+            min_samples_leaf=self._config.min_leaf,
+            random_state=self.random_state,
+            n_jobs=1,
+        ).fit(X, y)
         self.trees_ = _trees.from_sklearn(tree.tree_ for tree in trees.estimators_)
 
     def _value(self, X):

@@ -3,6 +3,7 @@
 The rows that a tree did not see judge it for free: on them we choose how far the average is drawn back to the class
 frequencies (or the mean), so no probability is 0 and a forest that learned nothing says so.
 """
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ from smidgen.learn.base import ClassifierHead, RegressorHead
 CARD = {
     "title": "Random forest",
     "tldr": "Deep trees on resampled rows, averaged; the rows left out decide how boldly it speaks.",
-    "features": "tree", "seconds": (0.17, 6.0), "bytes_per_row": 80.0,
+    "features": "tree",
+    "seconds": (0.17, 6.0),
+    "bytes_per_row": 80.0,
 }
 
 
@@ -48,8 +51,9 @@ class ForestClassifier(ClassifierHead):
 
     Config = ForestConfig
 
-    def __init__(self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1,
-                 random_state: int = 0):
+    def __init__(
+        self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1, random_state: int = 0
+    ):
         self.trees = trees
         self.max_features = max_features
         self.min_leaf = min_leaf
@@ -57,8 +61,12 @@ class ForestClassifier(ClassifierHead):
 
     def _fit(self, X, codes):
         forest = RandomForestClassifier(
-            self._config.trees, max_features=self._config.max_features or "sqrt",
-            min_samples_leaf=self._config.min_leaf, random_state=self.random_state, n_jobs=1).fit(X, codes)
+            self._config.trees,
+            max_features=self._config.max_features or "sqrt",
+            min_samples_leaf=self._config.min_leaf,
+            random_state=self.random_state,
+            n_jobs=1,
+        ).fit(X, codes)
         self.trees_ = _trees.from_sklearn(tree.tree_ for tree in forest.estimators_)
         self.prior_ = np.bincount(codes) / len(codes)
         unseen, known = out_of_bag(self.trees_, X, forest.estimators_samples_)
@@ -80,8 +88,9 @@ class ForestRegressor(RegressorHead):
 
     Config = ForestConfig
 
-    def __init__(self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1,
-                 random_state: int = 0):
+    def __init__(
+        self, trees: int = 200, max_features: float | str | None = None, min_leaf: int = 1, random_state: int = 0
+    ):
         self.trees = trees
         self.max_features = max_features
         self.min_leaf = min_leaf
@@ -89,8 +98,12 @@ class ForestRegressor(RegressorHead):
 
     def _fit(self, X, y):
         forest = RandomForestRegressor(
-            self._config.trees, max_features=self._config.max_features or 0.75, min_samples_leaf=self._config.min_leaf,
-            random_state=self.random_state, n_jobs=1).fit(X, y)
+            self._config.trees,
+            max_features=self._config.max_features or 0.75,
+            min_samples_leaf=self._config.min_leaf,
+            random_state=self.random_state,
+            n_jobs=1,
+        ).fit(X, y)
         self.trees_ = _trees.from_sklearn(tree.tree_ for tree in forest.estimators_)
         unseen, known = out_of_bag(self.trees_, X, forest.estimators_samples_)
         self.mean_ = float(y.mean())

@@ -7,6 +7,7 @@ class's log odds; the scales are shared and chosen on a small grid by the summed
 the probability is MacKay's `p_c = sigmoid(mean / sqrt(1 + pi / 8 variance))`, and that exactly one class holds makes
 it `p_c / (1 - p_c)`, normalised. Those odds are raised to one exponent, found on the closed-form left-out odds.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,8 +66,14 @@ class GPClassifier(ClassifierHead):
 
     Config = GPConfig
 
-    def __init__(self, length: float | None = None, bend: float | None = None, line: float | None = None,
-                 noise: float | None = None, random_state: int = 0):
+    def __init__(
+        self,
+        length: float | None = None,
+        bend: float | None = None,
+        line: float | None = None,
+        noise: float | None = None,
+        random_state: int = 0,
+    ):
         self.length = length
         self.bend = bend
         self.line = line
@@ -160,8 +167,14 @@ class GPRegressor(RegressorHead):
 
     Config = GPConfig
 
-    def __init__(self, length: float | None = None, bend: float | None = None, line: float | None = None,
-                 noise: float | None = None, random_state: int = 0):
+    def __init__(
+        self,
+        length: float | None = None,
+        bend: float | None = None,
+        line: float | None = None,
+        noise: float | None = None,
+        random_state: int = 0,
+    ):
         self.length = length
         self.bend = bend
         self.line = line
@@ -281,8 +294,12 @@ def _climb(X: np.ndarray, t: np.ndarray, config: GPConfig) -> dict[str, float]:
         inverse = cho_solve((L, True), np.eye(len(K)), check_finite=False)
         alpha = inverse @ t
         M = np.outer(alpha, alpha) - inverse
-        slopes = {"length": lambda: (M * bent * far).sum() / s["length"] ** 2, "bend": lambda: (M * bent).sum(),
-                  "line": lambda: s["line"] * (M * dots).sum(), "noise": lambda: s["noise"] * np.trace(M)}
+        slopes = {
+            "length": lambda: (M * bent * far).sum() / s["length"] ** 2,
+            "bend": lambda: (M * bent).sum(),
+            "line": lambda: s["line"] * (M * dots).sum(),
+            "noise": lambda: s["noise"] * np.trace(M),
+        }
         apart = np.array([(v - np.log(guess[name])) / spread[name] for name, v in zip(free, logs, strict=True)])
         value = 0.5 * t @ alpha + np.log(np.diag(L)).sum() + 0.5 * apart @ apart
         gradient = [-0.5 * float(slopes[name]()) + a / spread[name] for name, a in zip(free, apart, strict=True)]
@@ -290,8 +307,9 @@ def _climb(X: np.ndarray, t: np.ndarray, config: GPConfig) -> dict[str, float]:
 
     start = np.log([guess[name] for name in free])
     bounds = [(v - 4 * spread[name], v + 4 * spread[name]) for name, v in zip(free, start, strict=True)]
-    found = scipy.optimize.minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds,
-                                    options={"maxiter": 30, "ftol": 1e-6})
+    found = scipy.optimize.minimize(
+        value_and_gradient, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 30, "ftol": 1e-6}
+    )
     return {name: float(fixed[name] if name in fixed else np.exp(found.x[free.index(name)])) for name in guess}
 
 

@@ -1,4 +1,5 @@
 """Splits that an estimator makes inside its own fit: stratified, the same for the same rows and seed."""
+
 import numpy as np
 
 

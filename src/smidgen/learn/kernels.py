@@ -1,4 +1,5 @@
 """Distances and the Gaussian kernel, shared by the kernel methods."""
+
 import numpy as np
 
 

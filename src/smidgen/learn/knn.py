@@ -4,6 +4,7 @@ Neighbour j at distance d_j weighs `1 - d_j^2 / d_(k+1)^2` (Epanechnikov's kerne
 Hechenbichler & Schliep, 2004), so nothing jumps when k or a distance moves a little. The weighted votes are added to
 `pull` votes for the class frequencies (for a number: for the mean), so that no probability is 0.
 """
+
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,6 +5,7 @@ approximating formula (Chen et al., 2010, eq. 23), by Ledoit & Wolf (2004), or b
 come in closed form: without row i of class k, the mean of k moves along `e = x_i - m_k`, and S loses a multiple of
 `e e'`, which Sherman-Morrison inverts. Dims: n rows, C classes, r principal axes of S.
 """
+
 from dataclasses import dataclass
 from typing import Literal
 

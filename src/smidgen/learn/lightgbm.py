@@ -3,6 +3,7 @@
 The fitted trees are copied into our own arrays, so a saved model needs no LightGBM to predict, and a damaged model
 folder never reaches its parser.
 """
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,12 @@ from smidgen.learn.boosting import check_boosting, probabilities
 CARD = {
     "title": "LightGBM",
     "tldr": "Boosted trees of LightGBM with random cuts, short steps and strong shrinkage.",
-    "features": "tree", "extra": "trees", "package": "lightgbm", "max_classes": 30,
-    "max_features": 2000, "seconds": (0.06, 1.5),
+    "features": "tree",
+    "extra": "trees",
+    "package": "lightgbm",
+    "max_classes": 30,
+    "max_features": 2000,
+    "seconds": (0.06, 1.5),
 }
 
 
@@ -43,8 +48,17 @@ class _LightGBM:
 
     Config = LightGBMConfig
 
-    def __init__(self, steps: int = 200, rate: float = 0.1, leaves: int = 5, min_leaf: int = 4, l2: float = 5.0,
-                 max_features: float | None = None, random_cuts: bool = True, random_state: int = 0):
+    def __init__(
+        self,
+        steps: int = 200,
+        rate: float = 0.1,
+        leaves: int = 5,
+        min_leaf: int = 4,
+        l2: float = 5.0,
+        max_features: float | None = None,
+        random_cuts: bool = True,
+        random_state: int = 0,
+    ):
         self.steps = steps
         self.rate = rate
         self.leaves = leaves
@@ -62,11 +76,22 @@ class _LightGBM:
         config: LightGBMConfig = self._config  # type: ignore[attr-defined]
         share = config.max_features or (1.0 if objective["objective"] == "regression" else 0.6)
         settings = {
-            **objective, "learning_rate": config.rate, "num_leaves": config.leaves, "lambda_l2": config.l2,
-            "min_data_in_leaf": min(config.min_leaf, max(1, len(X) // 4)), "min_sum_hessian_in_leaf": 1e-3,
-            "feature_fraction_bynode": share, "extra_trees": config.random_cuts, "min_data_in_bin": 1,
-            "max_bin": 255, "feature_pre_filter": False, "use_missing": False, "verbosity": -1,
-            "num_threads": 1, "deterministic": True, "force_col_wise": True,
+            **objective,
+            "learning_rate": config.rate,
+            "num_leaves": config.leaves,
+            "lambda_l2": config.l2,
+            "min_data_in_leaf": min(config.min_leaf, max(1, len(X) // 4)),
+            "min_sum_hessian_in_leaf": 1e-3,
+            "feature_fraction_bynode": share,
+            "extra_trees": config.random_cuts,
+            "min_data_in_bin": 1,
+            "max_bin": 255,
+            "feature_pre_filter": False,
+            "use_missing": False,
+            "verbosity": -1,
+            "num_threads": 1,
+            "deterministic": True,
+            "force_col_wise": True,
             "seed": int(np.random.RandomState(self.random_state).randint(2**31 - 1)),  # type: ignore[attr-defined]
         }
         return lightgbm.train(settings, lightgbm.Dataset(X, y, params={"verbosity": -1}), config.steps)

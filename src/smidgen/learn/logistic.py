@@ -6,6 +6,7 @@ leave-one-out: a Newton step away from the full fit (Rad & Maleki, 2020, eq. 6),
 Hessian is at hand, class by class where it is not; where even that is dear, on one held-out part.
 Dims: n rows, r reduced coordinates, K score columns (1 for two classes).
 """
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -226,7 +227,8 @@ class _Problem:
             H = self.Z1.T @ (self.Z1 * curvature[:, c, None])
             H[np.diag_indices(self.r + 1)] += penalty
             half = scipy.linalg.solve_triangular(
-                scipy.linalg.cholesky(H, lower=True, check_finite=False), self.Z1.T, lower=True, check_finite=False)
+                scipy.linalg.cholesky(H, lower=True, check_finite=False), self.Z1.T, lower=True, check_finite=False
+            )
             lever[:, c] = (half**2).sum(0)
         spare = np.maximum(1 - curvature * lever, 1e-6)
         return _log_loss(scores + lever * miss / spare, self.Y)

@@ -3,6 +3,7 @@
 It answers for all classes of the task, also those that its training rows lacked: what it cannot know gets the
 small probability that a new class deserves (half a row each).
 """
+
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,11 +14,10 @@ from smidgen.data.views.view import View
 from smidgen.kit import methods
 from smidgen.kit.config import from_mapping
 from smidgen.kit.errors import BadInput
-from smidgen.learn.base import Head
 from smidgen.tasks.task import Column
 
 
-def head_class(method: str, kind: str) -> type[Head]:
+def head_class(method: str, kind: str) -> Any:
     """The estimator class of a method for this kind of task. Raises BadInput when it has none."""
     found = getattr(methods.load(method), "CLASSIFIER" if kind == "classification" else "REGRESSOR", None)
     if found is None:
@@ -73,9 +73,16 @@ class Member:
     def get_state(self) -> dict[str, Any]:
         """Everything that `predict` needs, as plain data (see `kit.state`)."""
         return {
-            "method": self.method, "view": self.view, "kind": self.kind, "classes": self.classes, "params": self.params,
-            "version": methods.card(self.method).version, "rows": self.rows_, "seen": self.seen_,
-            "view_state": self.view_.get_state(), "head_state": None if self.head_ is None else self.head_.get_state(),
+            "method": self.method,
+            "view": self.view,
+            "kind": self.kind,
+            "classes": self.classes,
+            "params": self.params,
+            "version": methods.card(self.method).version,
+            "rows": self.rows_,
+            "seen": self.seen_,
+            "view_state": self.view_.get_state(),
+            "head_state": None if self.head_ is None else self.head_.get_state(),
         }
 
     @classmethod

@@ -3,6 +3,7 @@
 A model is a few members (view and head), each with a weight and a temperature. What is in memory after a fit is
 built from the very state that is saved, so a loaded model gives bit-equal predictions.
 """
+
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,7 +17,17 @@ from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
-from smidgen.kit.files import digest, json_bytes, new_folder, parse_tensors, read_bytes, read_json, tensor_bytes, write_bytes, write_json
+from smidgen.kit.files import (
+    digest,
+    json_bytes,
+    new_folder,
+    parse_tensors,
+    read_bytes,
+    read_json,
+    tensor_bytes,
+    write_bytes,
+    write_json,
+)
 from smidgen.kit.state import pack, unpack
 from smidgen.learn.blend import blend
 from smidgen.learn.member import Member
@@ -51,7 +62,9 @@ class Model:
     path: Path | None = None
 
     @classmethod
-    def assemble(cls, task: Task, states: list[dict[str, Any]], weights: list[float], log_t: list[float], about: dict[str, Any]) -> "Model":
+    def assemble(
+        cls, task: Task, states: list[dict[str, Any]], weights: list[float], log_t: list[float], about: dict[str, Any]
+    ) -> "Model":
         """A model from the states of members fitted on a task."""
         arrays: dict[str, np.ndarray] = {}
         plain = unpack(pack(states, arrays), arrays)
@@ -95,9 +108,16 @@ class Model:
         members = pack([m.get_state() for m in self.members], arrays)
         body = tensor_bytes(arrays)
         head = {
-            "schema": SCHEMA, "kind": self.kind, "classes": list(self.classes), "target": self.target_name,
-            "columns": [asdict(c) for c in self.columns], "weights": self.weights, "log_t": self.log_t,
-            "members": members, "about": self.about, "arrays": {"sha256": digest(body), "bytes": len(body)},
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "classes": list(self.classes),
+            "target": self.target_name,
+            "columns": [asdict(c) for c in self.columns],
+            "weights": self.weights,
+            "log_t": self.log_t,
+            "members": members,
+            "about": self.about,
+            "arrays": {"sha256": digest(body), "bytes": len(body)},
         }
         return {**head, "sha256": _digest(head)}, body
 
@@ -136,7 +156,9 @@ class Model:
         if not isinstance(head, dict) or not isinstance(head.get("schema"), int):
             raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
         if head["schema"] > SCHEMA:
-            raise BadInput(f"{folder} was saved by a newer smidgen (model schema {head['schema']}, this one reads up to {SCHEMA}): update smidgen.")
+            raise BadInput(
+                f"{folder} was saved by a newer smidgen (model schema {head['schema']}, this one reads up to {SCHEMA}): update smidgen."
+            )
         path = folder / "arrays.safetensors"
         body = read_bytes(path, MAX_BYTES)
         arrays = parse_tensors(body, str(path))
@@ -149,32 +171,45 @@ class Model:
         except BadInput:
             raise
         except Exception as error:  # any shape of nonsense in an edited file must end in one sentence
-            raise BadInput(f"{folder}/model.json is damaged or was edited ({type(error).__name__}: {str(error)[:100]}).") from None
+            raise BadInput(
+                f"{folder}/model.json is damaged or was edited ({type(error).__name__}: {str(error)[:100]})."
+            ) from None
         made.path = folder.absolute()
         return made
 
     @classmethod
     def _from_parts(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
-        columns = tuple(Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"]), form=str(c["form"])) for c in head["columns"])
+        columns = tuple(
+            Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"]), form=str(c["form"]))
+            for c in head["columns"]
+        )
         states = unpack(head["members"], arrays)
         weights, log_t = [float(w) for w in head["weights"]], [float(t) for t in head["log_t"]]
         if not states or len(states) > MAX_MEMBERS or not len(states) == len(weights) == len(log_t):
             raise ValueError("members, weights and temperatures do not match")
         if not np.isfinite([*weights, *log_t]).all() or min(weights) < 0 or abs(sum(weights) - 1) > 1e-6:
             raise ValueError("weights must be finite, not negative, and sum to 1")
-        if head["kind"] not in ("classification", "regression") or (head["kind"] == "classification") != (len(head["classes"]) > 0):
+        if head["kind"] not in ("classification", "regression") or (head["kind"] == "classification") != (
+            len(head["classes"]) > 0
+        ):
             raise ValueError("the kind of task and the classes do not match")
         for state in states:
             if (state["kind"], state["classes"]) != (head["kind"], len(head["classes"])):
                 raise ValueError("a member is of another kind of task")
             if state["method"] not in methods.names():
-                raise BadInput(f"The model needs the method '{str(state['method'])[:60]}', which is not installed here: "
-                               "install the package that brings it, or update smidgen.")
+                raise BadInput(
+                    f"The model needs the method '{str(state['method'])[:60]}', which is not installed here: "
+                    "install the package that brings it, or update smidgen."
+                )
             if state["version"] != methods.card(state["method"]).version:
-                raise BadInput(f"The model needs version {state['version']} of '{state['method']}', this smidgen has "
-                               f"version {methods.card(state['method']).version}: fit it again.")
+                raise BadInput(
+                    f"The model needs version {state['version']} of '{state['method']}', this smidgen has "
+                    f"version {methods.card(state['method']).version}: fit it again."
+                )
         members = [Member.from_state(s, columns) for s in states]
-        return cls(head["kind"], tuple(head["classes"]), columns, str(head["target"]), members, weights, log_t, head["about"])
+        return cls(
+            head["kind"], tuple(head["classes"]), columns, str(head["target"]), members, weights, log_t, head["about"]
+        )
 
 
 def _digest(head: dict[str, Any]) -> str:
@@ -188,7 +223,9 @@ def check_place(folder: str | Path) -> None:
         names = {p.name for p in path.iterdir()}
         if names and ("model.json" not in names or names - FILES):
             strange = sorted(names - FILES)[:1] or sorted(names)[:1]
-            raise BadInput(f"{path}: this folder holds other files ({strange[0]}) and would be replaced by the model: name a new folder.")
+            raise BadInput(
+                f"{path}: this folder holds other files ({strange[0]}) and would be replaced by the model: name a new folder."
+            )
     elif path.exists() or path.is_symlink():
         raise BadInput(f"{path}: this is a file; name a folder for the model.")
 

@@ -8,6 +8,7 @@ Dims: m rows, n features, K classes, as in the paper.
 Min-max scaling, which the paper puts before it, changes nothing in such a head but the size of the smoothing; so the
 head keeps raw units, and the smoothing is multiplied by the squared range of each feature.
 """
+
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,8 +59,14 @@ class SharedVarianceGaussianNB(ClassifierHead):
 
     Config = NaiveBayesConfig
 
-    def __init__(self, var_smoothing: float = 1e-9, scale: str = "minmax", var_floor: float = 1e-3,
-                 temper: bool = False, random_state: int = 0):
+    def __init__(
+        self,
+        var_smoothing: float = 1e-9,
+        scale: str = "minmax",
+        var_floor: float = 1e-3,
+        temper: bool = False,
+        random_state: int = 0,
+    ):
         self.var_smoothing = var_smoothing
         self.scale = scale
         self.var_floor = var_floor
@@ -179,8 +186,14 @@ class SharedVarianceGaussianNB(ClassifierHead):
 class NaiveBayesClassifier(SharedVarianceGaussianNB):
     """The same head with its sureness tempered, as a method of the main job."""
 
-    def __init__(self, var_smoothing: float = 1e-9, scale: str = "minmax", var_floor: float = 1e-3, temper: bool = True,
-                 random_state: int = 0):
+    def __init__(
+        self,
+        var_smoothing: float = 1e-9,
+        scale: str = "minmax",
+        var_floor: float = 1e-3,
+        temper: bool = True,
+        random_state: int = 0,
+    ):
         super().__init__(var_smoothing, scale, var_floor, temper, random_state)
 
 

@@ -4,6 +4,7 @@ On frozen features, naive Bayes needs about log(n) labels for n features to come
 regression about n; in the long run logistic regression is at least as good. So with few labels the first may win, and
 with many the second: two regimes. How far features are from naive Bayes's assumptions is what the diagnostics measure.
 """
+
 from typing import Any
 
 import numpy as np

@@ -3,6 +3,7 @@
 A penalised linear fit lies in the span of the centred rows, and the penalty does not change under rotation. So the
 fit on principal coordinates `Z` `[n, r]`, r <= min(n, d), is the fit on X, however wide X is.
 """
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -4,6 +4,7 @@ Minimises `|y - X w - b|^2 + strength * |w|^2`, the intercept free. With the cen
 strength and its leave-one-out residuals `e_i / (1 - h_i)`, `h_i = 1/n + sum_j u_ij^2 s_j^2 / (s_j^2 + strength)`, come
 from one decomposition. A tall sparse matrix has none: there, LSQR and one held-out part.
 """
+
 from dataclasses import dataclass
 from typing import Any, Literal
 

@@ -6,6 +6,7 @@ decisions with targets smoothed as by Platt (1999) and the biases pulled to 0; s
 used: it is random, and fits on rows that trained the machine. The solver is libsvm, in scikit-learn; what is saved are
 the support rows and their weights, and the decision is made here.
 """
+
 from dataclasses import dataclass
 
 import numpy as np

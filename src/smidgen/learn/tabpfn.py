@@ -4,6 +4,7 @@ It learns nothing from the rows beyond reading them, so a saved model is its tra
 The weights are a file of the user's, never fetched: many versions carry licences of their own (some non-commercial).
 Only safetensors files are taken, since other checkpoints can carry code; `tabpfn` 8 reads them.
 """
+
 import hashlib
 import os
 from dataclasses import dataclass
@@ -19,8 +20,14 @@ from smidgen.learn.base import ClassifierHead, RegressorHead
 CARD = {
     "title": "TabPFN",
     "tldr": "A network pretrained on made-up tables reads yours; needs a local weights file, never downloaded.",
-    "features": "tree", "extra": "tabfm", "package": "tabpfn", "max_rows": 10_000, "max_classes": 10,
-    "max_features": 500, "seconds": (3.0, 100.0), "bytes_per_row": 8.0,
+    "features": "tree",
+    "extra": "tabfm",
+    "package": "tabpfn",
+    "max_rows": 10_000,
+    "max_classes": 10,
+    "max_features": 500,
+    "seconds": (3.0, 100.0),
+    "bytes_per_row": 8.0,
 }
 WEIGHTS = "SMIDGEN_TABPFN_WEIGHTS"
 
@@ -61,8 +68,12 @@ class _TabPFN:
             raise BadInput(f"{path} is not the weights file of this model: expected SHA-256 {self.weights_hash_}.")
         package = need("tabpfn", extra="tabfm", why="The method learn/tabpfn")
         return getattr(package, self._kind)(
-            model_path=str(path), n_estimators=self.estimators, device="cpu", random_state=self.random_state,
-            n_preprocessing_jobs=1).fit(self.rows_, self.answers_)
+            model_path=str(path),
+            n_estimators=self.estimators,
+            device="cpu",
+            random_state=self.random_state,
+            n_preprocessing_jobs=1,
+        ).fit(self.rows_, self.answers_)
 
     def get_state(self) -> dict[str, Any]:
         """As every head's, without the path: where the weights lie is the reader's business, not the folder's."""
@@ -113,8 +124,10 @@ def weights_file(path: str | None) -> Path:
     """
     path = path or os.environ.get(WEIGHTS) or None
     if path is None:
-        raise BadInput("learn/tabpfn needs a local weights file and downloads none: set weights=FILE "
-                       f"or {WEIGHTS}=FILE (a safetensors checkpoint of TabPFN; mind its licence).")
+        raise BadInput(
+            "learn/tabpfn needs a local weights file and downloads none: set weights=FILE "
+            f"or {WEIGHTS}=FILE (a safetensors checkpoint of TabPFN; mind its licence)."
+        )
     if Path(path).suffix != ".safetensors":
         raise bad("weights", "a .safetensors file", path, "Other checkpoints can carry code and are not loaded.")
     if not Path(path).is_file():

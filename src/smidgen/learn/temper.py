@@ -2,13 +2,20 @@
 
 Without a prior the loss is convex in t, so its slope has one root, found by bisection.
 """
+
 import numpy as np
 
 from smidgen.learn.base import softmax
 
 
-def temper(fixed: np.ndarray, scores: np.ndarray, codes: np.ndarray, low: float = 1e-4, high: float = 2.0,
-           spread: float = np.inf) -> float:
+def temper(
+    fixed: np.ndarray,
+    scores: np.ndarray,
+    codes: np.ndarray,
+    low: float = 1e-4,
+    high: float = 2.0,
+    spread: float = np.inf,
+) -> float:
     """The exponent in [low, high] that minimises the log loss of `softmax(fixed + t * scores)` for `codes`.
 
     Args:

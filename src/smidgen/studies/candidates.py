@@ -1,4 +1,5 @@
 """What could be tried on a task: methods on views, with what each will need, and why some are left out."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,7 +45,10 @@ class Skipped:
 
 
 def candidates(
-    task: Task, wanted: Sequence[str] | None = None, settings: dict[str, dict[str, Any]] | None = None, memory: int | None = None
+    task: Task,
+    wanted: Sequence[str] | None = None,
+    settings: dict[str, dict[str, Any]] | None = None,
+    memory: int | None = None,
 ) -> tuple[list[Candidate], list[Skipped]]:
     """Every candidate that suits the task, and what was skipped.
 
@@ -102,7 +106,13 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
     fixed, slope = card.seconds
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
-    need = WORKER_BYTES + 8 * n * d * 6 + 8 * n * c * 8 + int(card.bytes_per_pair * n * n) + int(card.bytes_per_row * n * d)
+    need = (
+        WORKER_BYTES
+        + 8 * n * d * 6
+        + 8 * n * c * 8
+        + int(card.bytes_per_pair * n * n)
+        + int(card.bytes_per_row * n * d)
+    )
     return fixed + slope * n * d * c / 1e6, need
 
 

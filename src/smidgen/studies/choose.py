@@ -13,6 +13,7 @@ Dims: K candidates, R repeats of cross-validation, N rows, C classes, T temperat
    1 and 2 is done again on bootstrap draws of the rows, and scored on the rows that each draw left out
    (Tsamardinos, Greasidou, Borboudakis 2018, "Bootstrapping the out-of-sample predictions", arXiv 1708.07180).
 """
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -55,9 +56,13 @@ class OutOfFold:
     def __post_init__(self):
         if self.classes:
             own = np.take_along_axis(self.predictions, self.truth[None, None, :, None], -1)[..., 0]
-            self.losses = np.stack([
-                np.log(_power_sum(self.predictions, np.exp(-t))) - np.exp(-t) * np.log(np.maximum(own, FLOOR)) for t in LOG_T
-            ], 1)
+            self.losses = np.stack(
+                [
+                    np.log(_power_sum(self.predictions, np.exp(-t))) - np.exp(-t) * np.log(np.maximum(own, FLOOR))
+                    for t in LOG_T
+                ],
+                1,
+            )
         else:
             self.losses = self.predictions - self.truth
 
@@ -145,7 +150,7 @@ def _simplex_squares(errors: np.ndarray, m: np.ndarray, prior: np.ndarray, a: fl
 def _trim(w: np.ndarray, config: ChoiceConfig) -> np.ndarray:
     kept = np.where(w >= min(config.min_weight, w.max()), w, 0.0)
     order = np.argsort(-kept, kind="stable")
-    kept[order[config.max_members:]] = 0.0
+    kept[order[config.max_members :]] = 0.0
     return kept / kept.sum()
 
 

@@ -1,4 +1,5 @@
 """The learning curve of one candidate over sub-draws of the labels that exist: what fewer labels would have given."""
+
 from typing import Any
 
 import numpy as np

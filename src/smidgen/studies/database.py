@@ -3,6 +3,7 @@
 One code for SQLite (WAL, every write a `BEGIN IMMEDIATE`, each commit on disk before it is acknowledged) and for
 PostgreSQL.
 """
+
 import contextlib
 import os
 import re
@@ -22,13 +23,33 @@ from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
 SCHEMA = 1
 BUSY_SECONDS = 60.0
 DEFAULT = Path(".smidgen") / "runs.db"
-_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "glusterfs", "ncpfs",
-            "orangefs", "davfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone"}
+_NETWORK = {
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "afs",
+    "ceph",
+    "lustre",
+    "gpfs",
+    "beegfs",
+    "glusterfs",
+    "ncpfs",
+    "orangefs",
+    "davfs",
+    "fuse.sshfs",
+    "fuse.glusterfs",
+    "fuse.ceph",
+    "fuse.s3fs",
+    "fuse.rclone",
+}
 
 metadata = sa.MetaData()
 store_table = sa.Table("smidgen_store", metadata, sa.Column("version", sa.Integer, primary_key=True))
 studies = sa.Table(
-    "studies", metadata,
+    "studies",
+    metadata,
     sa.Column("id", sa.String(80), primary_key=True),
     sa.Column("digest", sa.String(32), nullable=False, unique=True),  # of name, fingerprint and options
     sa.Column("created", sa.Double, nullable=False),  # seconds since 1970
@@ -42,7 +63,8 @@ studies = sa.Table(
     sa.Column("trials", sa.Text, nullable=False),  # JSON list of keys in the order they were used
 )
 trials = sa.Table(
-    "trials", metadata,
+    "trials",
+    metadata,
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("trial", sa.Text, nullable=False),  # JSON
     sa.Column("state", sa.String(10), nullable=False),
@@ -61,7 +83,8 @@ trials = sa.Table(
     sa.Index("trials_running", "state", "owner"),
 )
 study_trials = sa.Table(
-    "study_trials", metadata,
+    "study_trials",
+    metadata,
     sa.Column("study", sa.String(80), primary_key=True),
     sa.Column("key", sa.String(64), primary_key=True, index=True),
 )
@@ -81,8 +104,10 @@ class Database:
             try:
                 url = sa.engine.make_url(text)
             except (SQLAlchemyError, ValueError):
-                raise BadInput(f"'{hide_passwords(text)}' is not a run store's URL: write sqlite:///path or "
-                               "postgresql://user:password@host/name.") from None
+                raise BadInput(
+                    f"'{hide_passwords(text)}' is not a run store's URL: write sqlite:///path or "
+                    "postgresql://user:password@host/name."
+                ) from None
         else:
             url = sa.engine.URL.create("sqlite", database=text)
         secrets = [str(s) for s in (url.password, url.query.get("password")) if s]
@@ -105,11 +130,14 @@ class Database:
             try:
                 self._engine = sa.create_engine(url, pool_pre_ping=True)
             except ImportError:
-                raise MissingExtra("A run store in PostgreSQL needs the package 'psycopg': "
-                                   "pip install 'psycopg[binary]'") from None
+                raise MissingExtra(
+                    "A run store in PostgreSQL needs the package 'psycopg': pip install 'psycopg[binary]'"
+                ) from None
         else:
-            raise BadInput(f"A run store lies in SQLite or PostgreSQL, not in {backend}: "
-                           "write sqlite:///path or postgresql://user:password@host/name.")
+            raise BadInput(
+                f"A run store lies in SQLite or PostgreSQL, not in {backend}: "
+                "write sqlite:///path or postgresql://user:password@host/name."
+            )
         self.sqlite = backend == "sqlite"
         self._prepare()
 
@@ -160,8 +188,10 @@ class Database:
                         connection.execute(store_table.insert().values(version=SCHEMA))
             elif version != SCHEMA:
                 age = "a newer" if version > SCHEMA else "an older, unknown"
-                raise BadInput(f"{self.name} was written by {age} smidgen (schema {version}, this one reads {SCHEMA}): "
-                               "update smidgen, or name another file with --store.")
+                raise BadInput(
+                    f"{self.name} was written by {age} smidgen (schema {version}, this one reads {SCHEMA}): "
+                    "update smidgen, or name another file with --store."
+                )
         except BaseException:
             self.close()
             raise
@@ -178,16 +208,21 @@ class Database:
         else:
             return
         low = why.lower()
-        if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low
-                            or "decode" in low):
-            raise BadInput(f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
-                           "move it away, or name another with --store.") from None
+        if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low or "decode" in low):
+            raise BadInput(
+                f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
+                "move it away, or name another with --store."
+            ) from None
         if self.sqlite and ("unable to open" in low or "readonly" in low):
-            raise BadInput(f"The run store {self.name} cannot be written ({why}): check its folder's permissions, "
-                           "or name another with --store.") from None
+            raise BadInput(
+                f"The run store {self.name} cannot be written ({why}): check its folder's permissions, "
+                "or name another with --store."
+            ) from None
         if "locked" in low or "busy" in low:
-            raise SmidgenError(f"The run store {self.name} was held by another process for {BUSY_SECONDS:.0f} s: "
-                               "try again when it has ended.") from None
+            raise SmidgenError(
+                f"The run store {self.name} was held by another process for {BUSY_SECONDS:.0f} s: "
+                "try again when it has ended."
+            ) from None
         raise SmidgenError(f"The run store {self.name} failed: {why}.") from None
 
     def scrub(self, value: Any) -> Any:
@@ -235,8 +270,10 @@ def _make_room(path: Path) -> None:
     if os.name == "posix" and mounts.exists():
         kind = network_kind(path.absolute().parent.resolve(), mounts.read_text(errors="replace"))
         if kind:
-            raise BadInput(f"{path} lies on a network disk ({kind}), where SQLite's locks do not hold: "
-                           "name a local file with --store, or a PostgreSQL URL.")
+            raise BadInput(
+                f"{path} lies on a network disk ({kind}), where SQLite's locks do not hold: "
+                "name a local file with --store, or a PostgreSQL URL."
+            )
 
 
 def _set_up_sqlite(raw, record) -> None:

@@ -5,6 +5,7 @@ are added two rows' worth of the baseline's predictions: few rows seldom hold th
 promise too much. The interval adds what resampling the same few rows cannot show (another draw of training rows
 would give another model) by one factor. Both were settled for coverage on the development tables.
 """
+
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,7 +70,9 @@ def judge(board: OutOfFold, config: ChoiceConfig, seed: int) -> Judged:
     return Judged(flat, np.concatenate(predicted), 1.0 / counts[flat])
 
 
-def estimate(judged: Judged, truth: np.ndarray, units: np.ndarray, metric: Metric, config: IntervalConfig, seed: int) -> Estimate:
+def estimate(
+    judged: Judged, truth: np.ndarray, units: np.ndarray, metric: Metric, config: IntervalConfig, seed: int
+) -> Estimate:
     """The metric over the judged rows, with an interval from resampling rows (groups stay whole)."""
     judged = _modest(judged, truth, metric.kind, config.baseline_rows)
     own = truth[judged.rows]
@@ -106,8 +109,11 @@ def _modest(judged: Judged, truth: np.ndarray, kind: str, rows: float) -> Judged
         baseline = np.repeat(shares[None], n, 0)
     else:
         baseline = np.full(n, truth.mean())
-    return Judged(np.concatenate([judged.rows, np.arange(n)]), np.concatenate([judged.predicted, baseline]),
-                  np.concatenate([judged.weights, np.full(n, rows / n)]))
+    return Judged(
+        np.concatenate([judged.rows, np.arange(n)]),
+        np.concatenate([judged.predicted, baseline]),
+        np.concatenate([judged.weights, np.full(n, rows / n)]),
+    )
 
 
 def _scale(metric: Metric):
@@ -116,14 +122,20 @@ def _scale(metric: Metric):
         return (lambda s: np.log(max(1 - s, 1e-9))), (lambda v: 1 - float(np.exp(v)))
     if not metric.greater_is_better:
         return (lambda s: np.log(max(s, 1e-9))), (lambda v: float(np.exp(v)))
-    return (lambda s: np.log((min(max(s, 0), 1) + 5e-3) / (1.005 - min(max(s, 0), 1)))), (lambda v: float(np.clip(1.01 / (1 + np.exp(-v)) - 5e-3, 0, 1)))
+    return (lambda s: np.log((min(max(s, 0), 1) + 5e-3) / (1.005 - min(max(s, 0), 1)))), (
+        lambda v: float(np.clip(1.01 / (1 + np.exp(-v)) - 5e-3, 0, 1))
+    )
 
 
-def simple(board: OutOfFold, k: int, metric: Metric, units: np.ndarray, config: IntervalConfig, log_t: float, seed: int) -> Estimate:
+def simple(
+    board: OutOfFold, k: int, metric: Metric, units: np.ndarray, config: IntervalConfig, log_t: float, seed: int
+) -> Estimate:
     """One candidate's own cross-validated score (no choice is corrected for): a row of the leaderboard."""
     p = tempered(board.predictions[k], log_t)
     repeats = p.shape[0]
-    judged = Judged(np.tile(np.arange(board.size), repeats), p.reshape(-1, *p.shape[2:]), np.full(repeats * board.size, 1 / repeats))
+    judged = Judged(
+        np.tile(np.arange(board.size), repeats), p.reshape(-1, *p.shape[2:]), np.full(repeats * board.size, 1 / repeats)
+    )
     return estimate(judged, board.truth, units, metric, config, seed)
 
 

@@ -3,6 +3,7 @@
 Read the task; race the methods that suit it (`race`), through the run store and the workers (`runner`); choose a
 blend and say how good it is (`choose`, `estimate`); fit the chosen on all rows; save model and report.
 """
+
 import contextlib
 import json
 import os
@@ -35,12 +36,28 @@ DEFAULT_STORE = ".smidgen/runs.db"
 
 
 def fit(
-    source: Any, target: str | None = None, *, out: str | Path | None = None, time: str | float | None = None, trials: int | None = None,
-    memory: str | int | None = None, size: str | int | None = None, metric: str | None = None, unlabelled: Any = None,
-    group: str | None = None, methods: str | Sequence[str] | None = None, settings: Mapping[str, Any] | Sequence[str] | None = None,
-    seed: int = 0, store: str | None = None, workers: int | None = None, kind: str | None = None, replay: str | None = None,
-    dry_run: bool = False, progress: Progress | None = None,
-    render: Callable[[dict[str, Any]], str] | None = None, begun: float | None = None,
+    source: Any,
+    target: str | None = None,
+    *,
+    out: str | Path | None = None,
+    time: str | float | None = None,
+    trials: int | None = None,
+    memory: str | int | None = None,
+    size: str | int | None = None,
+    metric: str | None = None,
+    unlabelled: Any = None,
+    group: str | None = None,
+    methods: str | Sequence[str] | None = None,
+    settings: Mapping[str, Any] | Sequence[str] | None = None,
+    seed: int = 0,
+    store: str | None = None,
+    workers: int | None = None,
+    kind: str | None = None,
+    replay: str | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    render: Callable[[dict[str, Any]], str] | None = None,
+    begun: float | None = None,
 ) -> Fitted:
     """Fits the best model that these rows allow and says how good it is.
 
@@ -64,9 +81,11 @@ def fit(
     if time is not None and trials is not None:
         raise BadInput("Give --time or --trials, not both: a budget by count does not depend on the clock.")
     budget = Budget(
-        seconds=parse_duration(time, "time") if time is not None else None if trials or replay else DEFAULT_SECONDS, trials=trials,
+        seconds=parse_duration(time, "time") if time is not None else None if trials or replay else DEFAULT_SECONDS,
+        trials=trials,
         memory=parse_bytes(memory, "memory") if memory is not None else None,
-        model_bytes=parse_bytes(size, "size") if size is not None else None)
+        model_bytes=parse_bytes(size, "size") if size is not None else None,
+    )
     wanted = _wanted(methods)
     own = _settings(settings, wanted)
     if workers is not None and workers < 1:
@@ -85,24 +104,56 @@ def fit(
         if not found:
             raise BadInput(f"No method can be tried: {'; '.join(f'{s.method} {s.why}' for s in skipped[:3])}.")
         race = Race(task, found, priors.weights(task, found), seed)
-        plan = Plan(task=task, race=race, skipped=skipped, budget=budget, workers=count, seed=seed, out=place,
-                    name=_name(source), begun=begun, progress=tell, render=render)
+        plan = Plan(
+            task=task,
+            race=race,
+            skipped=skipped,
+            budget=budget,
+            workers=count,
+            seed=seed,
+            out=place,
+            name=_name(source),
+            begun=begun,
+            progress=tell,
+            render=render,
+        )
         if dry_run:
             return Fitted.planned(plan)
         assert pool is not None
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         options = {
-            "source": task.source, "target": task.target_name, "metric": task.metric, "kind": task.kind, "group": group, "methods": wanted,
-            "settings": own, "seed": seed, "unlabelled": str(unlabelled) if isinstance(unlabelled, str | Path) else None,
-            "named_kind": kind, "named_metric": metric,
+            "source": task.source,
+            "target": task.target_name,
+            "metric": task.metric,
+            "kind": task.kind,
+            "group": group,
+            "methods": wanted,
+            "settings": own,
+            "seed": seed,
+            "unlabelled": str(unlabelled) if isinstance(unlabelled, str | Path) else None,
+            "named_kind": kind,
+            "named_metric": metric,
         }
         known = Replay.of(runs.study(replay)) if replay else None
         study = runs.open_study(plan.name, task.fingerprint, options)
         rows = Rows(task.frame)
         encoders = tuple(sorted({e for c in found for e in encoders_of(c.view)}))
         if encoders:
-            fill(rows, encoders, Path(".smidgen/cache"), lambda done, total: tell(
-                {"kind": "encode", "text": "Encoding texts and images", "done": done, "total": total, "seconds_left": None}), columns=task.columns)
+            fill(
+                rows,
+                encoders,
+                Path(".smidgen/cache"),
+                lambda done, total: tell(
+                    {
+                        "kind": "encode",
+                        "text": "Encoding texts and images",
+                        "done": done,
+                        "total": total,
+                        "seconds_left": None,
+                    }
+                ),
+                columns=task.columns,
+            )
         pool.load(task, rows)
         return Run(plan, runs, study, pool, rows, replay=known).finish()
 
@@ -114,9 +165,16 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
     options = dict(study.options)
     source = options["source"]
     if not Path(source).exists():
-        raise BadInput(f"The study {study.id} was made from {source}, which is not there: call smidgen.fit with the data again, it goes on.")
-    again = {**{k: options[k] for k in ("group", "methods", "seed", "unlabelled")}, "kind": options["named_kind"],
-             "metric": options["named_metric"], "settings": _flat(options["settings"]), **overrides}
+        raise BadInput(
+            f"The study {study.id} was made from {source}, which is not there: call smidgen.fit with the data again, it goes on."
+        )
+    again = {
+        **{k: options[k] for k in ("group", "methods", "seed", "unlabelled")},
+        "kind": options["named_kind"],
+        "metric": options["named_metric"],
+        "settings": _flat(options["settings"]),
+        **overrides,
+    }
     return fit(source, options["target"], store=store, **again)
 
 
@@ -131,7 +189,9 @@ def _wanted(names: str | Sequence[str] | None) -> list[str] | None:
     return sorted({registry.resolve(n) for n in listed if n})
 
 
-def _settings(settings: Mapping[str, Any] | Sequence[str] | None, wanted: list[str] | None) -> dict[str, dict[str, Any]]:
+def _settings(
+    settings: Mapping[str, Any] | Sequence[str] | None, wanted: list[str] | None
+) -> dict[str, dict[str, Any]]:
     """`logistic.strength=1` (or `strength=1` with one method wanted) as settings by method, checked by its dataclass."""
     pairs = dict(settings) if isinstance(settings, Mapping) else parse_settings(settings or ())
     out: dict[str, dict[str, Any]] = {}
@@ -181,6 +241,7 @@ def _said(task: Task) -> str:
 
 def describe_json(value: Any) -> str:
     """JSON text of a summary; what JSON cannot say (NaN, infinity) is written as null."""
+
     def clean(v: Any) -> Any:
         if isinstance(v, dict):
             return {k: clean(x) for k, x in v.items()}

@@ -1,4 +1,5 @@
 """What `smidgen.fit` returns."""
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,14 +33,32 @@ class Fitted:
     def planned(cls, plan: "Plan") -> "Fitted":
         """A dry run: what would be tried, and what it would need."""
         forecast, entries = plan.forecast()
-        entries += [{"method": s.method, "view": s.view, "seconds": None, "memory_bytes": None, "note": s.why} for s in plan.skipped]
+        entries += [
+            {"method": s.method, "view": s.view, "seconds": None, "memory_bytes": None, "note": s.why}
+            for s in plan.skipped
+        ]
         return cls(None, {**plan.described(), "plan": entries, "seconds": forecast})
 
     @property
     def leaderboard(self) -> pd.DataFrame:
         """One row a candidate, best first; intervals as two columns."""
-        rows = [{**r, "low": (r["interval"] or [None, None])[0], "high": (r["interval"] or [None, None])[1]} for r in self.summary["leaderboard"]]
-        names = ["method", "view", "estimate", "low", "high", "weight", "chosen", "repeats", "seconds", "params", "note"]
+        rows = [
+            {**r, "low": (r["interval"] or [None, None])[0], "high": (r["interval"] or [None, None])[1]}
+            for r in self.summary["leaderboard"]
+        ]
+        names = [
+            "method",
+            "view",
+            "estimate",
+            "low",
+            "high",
+            "weight",
+            "chosen",
+            "repeats",
+            "seconds",
+            "params",
+            "note",
+        ]
         return pd.DataFrame(rows, columns=names)
 
     @property

@@ -1,4 +1,5 @@
 """The pool's interface without subprocesses."""
+
 from collections import deque
 from collections.abc import Callable
 from typing import Any

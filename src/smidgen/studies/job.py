@@ -1,4 +1,5 @@
 """A job for the workers, what it may end as, and how its function is named."""
+
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field

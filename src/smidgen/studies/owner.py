@@ -1,4 +1,5 @@
 """Who holds a lease: one running process, named so that another on the same machine can tell that it is gone."""
+
 import hashlib
 import os
 import secrets

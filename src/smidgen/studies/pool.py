@@ -3,6 +3,7 @@
 `Pool` runs jobs in subprocesses (`studies.worker`); `InlinePool` has the same interface and runs them here, one by one.
 A job is the name of a function, "module:function", called with the loaded data and then its own arguments.
 """
+
 import math
 import threading
 import time

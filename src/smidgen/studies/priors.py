@@ -3,6 +3,7 @@
 `priors.json` is fitted by `benchmarks/priors.py` on the development tables: for each method on each view, a ridge
 regression of its excess log loss (over the mean of all methods on that task) on what a task looks like.
 """
+
 import json
 import math
 from dataclasses import dataclass
@@ -27,12 +28,16 @@ class Known:
 
 def describe(n: int, features: int, classes: int, categories: float) -> np.ndarray:
     """A task as numbers `[5]`: 1, log n, log features, log classes, share of category columns; each about centred."""
-    return np.array([1.0, math.log(n / 80), math.log(features / 15) / 2, math.log(max(classes, 2) / 2), categories - 0.2])
+    return np.array(
+        [1.0, math.log(n / 80), math.log(features / 15) / 2, math.log(max(classes, 2) / 2), categories - 0.2]
+    )
 
 
 def describe_task(task: Task) -> np.ndarray:
     used = [c for c in task.columns if c.used]
-    return describe(len(task), len(used), len(task.classes), sum(c.kind == "category" for c in used) / max(len(used), 1))
+    return describe(
+        len(task), len(used), len(task.classes), sum(c.kind == "category" for c in used) / max(len(used), 1)
+    )
 
 
 def modality(task: Task) -> str:

@@ -1,4 +1,5 @@
 """The pool's side of one worker process: pipes, threads that read and write them, its end."""
+
 import contextlib
 import math
 import os
@@ -15,8 +16,17 @@ from typing import Any
 from smidgen.studies.worker import MEMORY_EXIT, resident_bytes
 
 # One thread each, always: sums in another order are other numbers, and these must not depend on the worker count.
-_ENVIRONMENT = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-                              "VECLIB_MAXIMUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
+_ENVIRONMENT = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+        "LOKY_MAX_CPU_COUNT",
+    ),
+    "1",
+)
 _ENVIRONMENT |= {"TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
 _TAIL = 4000  # bytes of the worker's standard error that are kept, to say why it died
 
@@ -30,8 +40,9 @@ class Process:
         state: "starting", "idle", "loading" or "busy"; kept by the pool, as are version (of the data) and deadline.
     """
 
-    def __init__(self, memory: int | None, preload: Sequence[str], heard: Callable[..., None],
-                 lost: Callable[..., None]) -> None:
+    def __init__(
+        self, memory: int | None, preload: Sequence[str], heard: Callable[..., None], lost: Callable[..., None]
+    ) -> None:
         self.state, self.version, self.deadline = "starting", 0, math.inf
         self._heard, self._lost = heard, lost
         path = os.pathsep.join(p or str(Path.cwd()) for p in sys.path)
@@ -41,14 +52,21 @@ class Process:
         command += preload
         # An own session: a terminal's Ctrl-C goes to us alone, and the group can be killed with what it started.
         environment = dict(os.environ) | _ENVIRONMENT | {"PYTHONPATH": path}
-        self._proc = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      start_new_session=True, env=environment)
+        self._proc = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            env=environment,
+        )
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._reaped = False
         self._tail = b""
-        self._threads = [threading.Thread(target=target, daemon=True)
-                         for target in (self._write, self._read_errors, self._read)]
+        self._threads = [
+            threading.Thread(target=target, daemon=True) for target in (self._write, self._read_errors, self._read)
+        ]
 
     def start(self) -> None:
         """Begins to listen; from now on `heard` and `lost` may be called."""

@@ -3,6 +3,7 @@
 Decisions are made only between rounds and only from the results, never from the clock or from who was quicker: so a
 run by count is the same with one worker or two, and a run under seconds can be replayed from its list of trials.
 """
+
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -54,7 +55,9 @@ class Race:
         count = int(self.units.max()) + 1
         self.folds = folds_for(count)
         self.repeats = int(np.clip(round(self.config.rows / len(self.task)), 1, self.config.max_repeats))
-        order = sorted(range(len(self.found)), key=lambda i: (self.found[i].method != BASELINE, -self.prior[i], self.found[i].key))
+        order = sorted(
+            range(len(self.found)), key=lambda i: (self.found[i].method != BASELINE, -self.prior[i], self.found[i].key)
+        )
         self.found, self.prior = [self.found[i] for i in order], self.prior[order]
 
     @property
@@ -62,8 +65,15 @@ class Race:
         return [c for c in self.found if c.key not in self.out]
 
     def trial(self, candidate: Candidate, draw: str) -> Trial:
-        return Trial(task=self.task.fingerprint, method=candidate.method, version=candidate.version, view=candidate.view,
-                     params=candidate.params, draw=draw, seed=self.seed)
+        return Trial(
+            task=self.task.fingerprint,
+            method=candidate.method,
+            version=candidate.version,
+            view=candidate.view,
+            params=candidate.params,
+            draw=draw,
+            seed=self.seed,
+        )
 
     def round(self, repeat: int) -> list[tuple[Candidate, Trial]]:
         """The trials of one round, in the order in which they should start."""
@@ -103,5 +113,12 @@ class Race:
             error = behind.std() / np.sqrt(len(behind)) + 1e-12
             if tried[k].method == BASELINE:  # costs nothing, and the report compares with it
                 continue
-            if rank >= self.config.keep and behind.mean() > self.config.behind * error and choice.weights[k] < self.config.use:
-                self.drop(tried[k], f"stopped early: behind by {behind.mean():.3f} after {board.predictions.shape[1]} repeat(s)")
+            if (
+                rank >= self.config.keep
+                and behind.mean() > self.config.behind * error
+                and choice.weights[k] < self.config.use
+            ):
+                self.drop(
+                    tried[k],
+                    f"stopped early: behind by {behind.mean():.3f} after {board.predictions.shape[1]} repeat(s)",
+                )

@@ -1,4 +1,5 @@
 """A run under a clock, done again from what that clock decided."""
+
 from dataclasses import dataclass
 
 from smidgen.kit.errors import BadInput
@@ -20,6 +21,9 @@ class Replay:
         if study.summary is None:
             raise BadInput(f"The study {study.id} has no result that could be replayed: resume it.")
         board = study.summary["leaderboard"]
-        return cls(frozenset(study.trials), int(study.summary["spent"].get("rounds", 0)),
-                   frozenset((r["method"], r["view"]) for r in board if r["note"].startswith("failed")),
-                   frozenset((r["method"], r["view"]) for r in board if r["chosen"]))
+        return cls(
+            frozenset(study.trials),
+            int(study.summary["spent"].get("rounds", 0)),
+            frozenset((r["method"], r["view"]) for r in board if r["note"].startswith("failed")),
+            frozenset((r["method"], r["view"]) for r in board if r["chosen"]),
+        )

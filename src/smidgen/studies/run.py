@@ -1,4 +1,5 @@
 """One run of a study: race, choose, estimate, fit on all rows, save; all under one budget."""
+
 import contextlib
 import time
 from collections.abc import Callable
@@ -57,8 +58,16 @@ class Plan:
     def forecast(self) -> tuple[float, list[dict[str, Any]]]:
         """(seconds of the whole run, what each candidate needs)."""
         fits = self.race.folds
-        entries = [{"method": c.method, "view": c.view, "seconds": round(c.seconds * fits, 2), "memory_bytes": c.memory,
-                    "note": f"{fits} fits a repeat, up to {self.race.repeats} repeat(s)"} for c in self.race.found]
+        entries = [
+            {
+                "method": c.method,
+                "view": c.view,
+                "seconds": round(c.seconds * fits, 2),
+                "memory_bytes": c.memory,
+                "note": f"{fits} fits a repeat, up to {self.race.repeats} repeat(s)",
+            }
+            for c in self.race.found
+        ]
         once = sum(c.seconds for c in self.race.found) * fits
         whole = 3 + once * (1 + 0.6 * (self.race.repeats - 1)) / self.workers
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
@@ -70,7 +79,15 @@ class Plan:
 class Run:
     """Executes a plan; `finish` does all of it."""
 
-    def __init__(self, plan: Plan, store: RunStore, study: Study, pool: Pool | InlinePool, rows: Rows, replay: Replay | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: RunStore,
+        study: Study,
+        pool: Pool | InlinePool,
+        rows: Rows,
+        replay: Replay | None = None,
+    ) -> None:
         self.plan, self.store, self.study, self.pool, self.rows, self.replay = plan, store, study, pool, rows, replay
         self.task, self.race, self.budget = plan.task, plan.race, plan.budget
         self.clock = time.monotonic
@@ -121,9 +138,17 @@ class Run:
                 self.runner.stop_at = self._race_end()
                 self.runner.longest = None if self.end is None else max(2.0, 0.25 * (self.end - self.plan.begun))
                 by_key = {t.key: c for c, t in todo}
-                whole = self.runner.run([t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result))
-                self._tell("round", f"Round {repeat + 1} of {self.race.repeats}: {len(self.race.alive)} candidates in the race")
-                if not whole or not self.race.complete()[1] or (self.replay is not None and repeat >= self.replay.rounds):
+                whole = self.runner.run(
+                    [t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result)
+                )
+                self._tell(
+                    "round", f"Round {repeat + 1} of {self.race.repeats}: {len(self.race.alive)} candidates in the race"
+                )
+                if (
+                    not whole
+                    or not self.race.complete()[1]
+                    or (self.replay is not None and repeat >= self.replay.rounds)
+                ):
                     break
                 self.race.close()
                 self.meter.add(rounds=1)
@@ -138,8 +163,12 @@ class Run:
         left = end - self.clock()
         need = {c.key: c.seconds * self.race.folds for c in self.race.found}
         for c in self.race.found:
-            if need[c.key] > SLOW_SHARE * left and need[c.key] > min(v for k, v in need.items() if k[0] != BASELINE or len(need) == 1):
-                self.race.drop(c, f"not tried: one repeat takes about {need[c.key]:.0f} s, of the {left:.0f} s that there are")
+            if need[c.key] > SLOW_SHARE * left and need[c.key] > min(
+                v for k, v in need.items() if k[0] != BASELINE or len(need) == 1
+            ):
+                self.race.drop(
+                    c, f"not tried: one repeat takes about {need[c.key]:.0f} s, of the {left:.0f} s that there are"
+                )
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
         if result.predictions is None:
@@ -167,7 +196,7 @@ class Run:
             return None
         whole = self.end - self.plan.begun
         fit = [self.seconds[k] / max(len(self.race.finished.get(k, ())), 1) / self.race.folds for k in self.seconds]
-        refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members:]) / self.plan.workers if fit else 0.05 * whole
+        refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members :]) / self.plan.workers if fit else 0.05 * whole
         cells = len(self.task) * max(len(self.task.classes), 1) * len(self.race.found)
         judging = 1.0 + min(cells / 1e6, 3.0)
         return self.end - min(0.6 * whole, judging + refit + CURVE_SHARE * whole)
@@ -178,7 +207,9 @@ class Run:
             for c in self.race.alive:
                 self.race.out[c.key] = self._unfinished(c)
             reasons = "; ".join(f"{m} on {v}: {why}" for (m, v), why in list(self.race.out.items())[:3])
-            raise BudgetSpent(f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. Give more time or trials.")
+            raise BudgetSpent(
+                f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. Give more time or trials."
+            )
         return self.race.board()
 
     def _unfinished(self, candidate: Candidate) -> str:
@@ -199,11 +230,15 @@ class Run:
         fits = need <= room
         if not fits.any():
             least = tried[int(need.argmin())]
-            raise BadInput(f"--size {show_bytes(limit)}: the smallest model that was found is {least.method} with about "
-                           f"{show_bytes(float(need.min()))}; allow that much, or less in --methods.")
+            raise BadInput(
+                f"--size {show_bytes(limit)}: the smallest model that was found is {least.method} with about "
+                f"{show_bytes(float(need.min()))}; allow that much, or less in --methods."
+            )
         keep = np.flatnonzero(fits)
         while True:
-            own = OutOfFold(board.predictions[keep], board.truth, board.prior[keep] / board.prior[keep].sum(), board.units)
+            own = OutOfFold(
+                board.predictions[keep], board.truth, board.prior[keep] / board.prior[keep].sum(), board.units
+            )
             part = choose(own, self.race.choice)
             chosen = keep[part.weights > 0]
             if need[chosen].sum() <= room:
@@ -215,7 +250,9 @@ class Run:
 
     # -- after the race --
 
-    def _curve(self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any) -> list[dict[str, Any]] | None:
+    def _curve(
+        self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any
+    ) -> list[dict[str, Any]] | None:
         """The learning curve of the heaviest member alone; its last point is that member cross-validated on all rows."""
         k = int(np.argmax(choice.weights))
         best, log_t = tried[k], float(choice.log_t[k])
@@ -227,7 +264,9 @@ class Run:
         if self.budget.trials is not None:
             self.runner.trials_left = len(draws) if self.budget.trials >= 5 * len(draws) else 0
         if self.end is not None:
-            self.runner.stop_at = min(self.clock() + CURVE_SHARE * (self.end - self.plan.begun), self._race_end() or self.end)
+            self.runner.stop_at = min(
+                self.clock() + CURVE_SHARE * (self.end - self.plan.begun), self._race_end() or self.end
+            )
             self.runner.stop_at = max(self.runner.stop_at, self.clock() + 0.3)
         known: dict[str, np.ndarray] = {}
 
@@ -267,7 +306,9 @@ class Run:
                 if job not in jobs:
                     continue
                 if isinstance(outcome, Failure):
-                    why.append(f"{tried[jobs[job]].method}: {'the time ended' if outcome.kind == 'stopped' else outcome.reason}")
+                    why.append(
+                        f"{tried[jobs[job]].method}: {'the time ended' if outcome.kind == 'stopped' else outcome.reason}"
+                    )
                 else:
                     states[jobs[job]] = outcome
                     self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
@@ -275,17 +316,27 @@ class Run:
         if not states and limit is not None:
             states = self._quickest(tried, order)
         if not states:
-            raise BudgetSpent(f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time.")
+            raise BudgetSpent(
+                f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time."
+            )
         kept = [k for k in order if k in states]
         while True:
             weights = np.zeros(len(tried))
             weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
-            model = Model.assemble(self.task, [states[k] for k in kept], [float(weights[k]) for k in kept], [float(choice.log_t[k]) for k in kept], {})
+            model = Model.assemble(
+                self.task,
+                [states[k] for k in kept],
+                [float(weights[k]) for k in kept],
+                [float(choice.log_t[k]) for k in kept],
+                {},
+            )
             size, most = model.saved_bytes() + ABOUT_BYTES, self.budget.model_bytes
             if most is None or size <= most:
                 break
             if len(kept) == 1:
-                raise BadInput(f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; allow that much, or take other --methods.")
+                raise BadInput(
+                    f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; allow that much, or take other --methods."
+                )
             kept.pop()  # the one with the least weight
         self.meter.add(model_bytes=sum(state_bytes(states[k]) for k in kept))
         return model, Choice(weights, choice.log_t)
@@ -303,7 +354,16 @@ class Run:
             return {k: fit_member(self.task, self.rows, c.method, c.view, c.params, self.plan.seed)}
         return {}
 
-    def _about(self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any, found: dict, curve: Any, model: Model) -> dict[str, Any]:
+    def _about(
+        self,
+        tried: list[Candidate],
+        board: OutOfFold,
+        choice: Choice,
+        metric: Any,
+        found: dict,
+        curve: Any,
+        model: Model,
+    ) -> dict[str, Any]:
         from smidgen import __version__
 
         compared = {c.key for c in tried}
@@ -313,16 +373,53 @@ class Run:
             if c.key not in compared and done:
                 own = OutOfFold(np.stack(done)[None], self.task.target, np.ones(1), board.units)
                 dropped.append((c, own, self.race.out.get(c.key, "not in every round")))
-        never = [Skipped(c.method, c.view, self.race.out.get(c.key) or self._unfinished(c)) for c in self.race.found
-                 if c.key not in self.race.finished]
-        board_rows = summary.leaderboard(board, tried, choice, metric, dropped, [*never, *self.plan.skipped], self.seconds,
-                                         replace(self.plan.interval, resamples=50), self.plan.seed)
+        never = [
+            Skipped(c.method, c.view, self.race.out.get(c.key) or self._unfinished(c))
+            for c in self.race.found
+            if c.key not in self.race.finished
+        ]
+        board_rows = summary.leaderboard(
+            board,
+            tried,
+            choice,
+            metric,
+            dropped,
+            [*never, *self.plan.skipped],
+            self.seconds,
+            replace(self.plan.interval, resamples=50),
+            self.plan.seed,
+        )
         about = {
-            "model": None, "study": self.study.id, "method": summary.named(tried, choice.weights), "metric": metric.name, **self.plan.described(), **found,
-            "seconds": round(self.clock() - self.plan.begun, 2), "spent": self.meter.spent(), "leaderboard": board_rows, "curve": curve,
-            "baseline": summary.baseline(board, tried, metric, self.task.kind), "version": __version__, "created": summary.now(),
+            "model": None,
+            "study": self.study.id,
+            "method": summary.named(tried, choice.weights),
+            "metric": metric.name,
+            **self.plan.described(),
+            **found,
+            "seconds": round(self.clock() - self.plan.begun, 2),
+            "spent": self.meter.spent(),
+            "leaderboard": board_rows,
+            "curve": curve,
+            "baseline": summary.baseline(board, tried, metric, self.task.kind),
+            "version": __version__,
+            "created": summary.now(),
         }
-        model.about = {k: about[k] for k in ("study", "method", "metric", "estimate", "interval", "level", "n", "kind", "seed", "version", "created")}
+        model.about = {
+            k: about[k]
+            for k in (
+                "study",
+                "method",
+                "metric",
+                "estimate",
+                "interval",
+                "level",
+                "n",
+                "kind",
+                "seed",
+                "version",
+                "created",
+            )
+        }
         return about
 
     def _save(self, model: Model, about: dict[str, Any]) -> Path | None:
@@ -344,4 +441,6 @@ class Run:
     def _tell(self, kind: str, text: str, done: int | None = None, total: int | None = None) -> None:
         left = None if self.end is None else round(max(0.0, self.end - self.clock()), 1)
         used = len(self.race.used)
-        self.plan.progress({"kind": kind, "text": text, "done": used if done is None else done, "total": total, "seconds_left": left})
+        self.plan.progress(
+            {"kind": kind, "text": text, "done": used if done is None else done, "total": total, "seconds_left": left}
+        )

@@ -1,4 +1,5 @@
 """Runs trials: from the run store where they are known, else on the workers; claimed, so two processes can share a study."""
+
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -102,7 +103,11 @@ class Runner:
         self._mine.add(trial.key)
         if isinstance(outcome, Failure):
             result = Result(error=outcome.reason)
-            if outcome.kind in ("deadline", "memory", "stopped"):  # it says nothing about the trial, only about this budget
+            if outcome.kind in (
+                "deadline",
+                "memory",
+                "stopped",
+            ):  # it says nothing about the trial, only about this budget
                 if outcome.kind != "stopped":
                     results[trial.key] = result
                 return

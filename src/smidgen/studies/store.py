@@ -4,6 +4,7 @@ A trial is keyed by its content alone, so studies share trials, and a study that
 Whoever runs a trial claims it: a lease that `beat` extends, and a fence, a number that grows with each new holder. A
 result is taken only with the latest fence, so a holder that slept past its lease cannot overwrite another's.
 """
+
 import json
 import re
 import secrets
@@ -95,12 +96,22 @@ class RunStore:
             for digits in range(6, 33):  # the short form may be another study's
                 if found:
                     break
-                row = {"id": f"{slug}-{whole[:digits]}", "digest": whole, "task_name": name, "fingerprint": fingerprint,
-                       "options": options_text, "created": now, "updated": now, "state": "running", "trials": "[]"}
+                row = {
+                    "id": f"{slug}-{whole[:digits]}",
+                    "digest": whole,
+                    "task_name": name,
+                    "fingerprint": fingerprint,
+                    "options": options_text,
+                    "created": now,
+                    "updated": now,
+                    "state": "running",
+                    "trials": "[]",
+                }
                 if c.execute(self._db.insert(studies).values(**row)).rowcount:
                     found = row["id"]
-            c.execute(studies.update().where(studies.c.id == found).values(
-                state="running", owner=self.owner, updated=now))
+            c.execute(
+                studies.update().where(studies.c.id == found).values(state="running", owner=self.owner, updated=now)
+            )
             return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one())
 
     def studies(self) -> list[Study]:
@@ -122,8 +133,11 @@ class RunStore:
         with self._db.write() as c:
             found = self._id(c, id)
             self._link(c, found, keys)
-            c.execute(studies.update().where(studies.c.id == found).values(
-                state=state, summary=text, trials=json.dumps(list(keys)), updated=self._db.now(c)))
+            c.execute(
+                studies.update()
+                .where(studies.c.id == found)
+                .values(state=state, summary=text, trials=json.dumps(list(keys)), updated=self._db.now(c))
+            )
 
     def use(self, id: str, keys: Iterable[str]) -> None:
         """Notes that the study uses these trials, so that removing another study leaves them."""
@@ -141,9 +155,11 @@ class RunStore:
             mine = sa.select(study_trials.c.key).where(study_trials.c.study == found)
             others = sa.select(study_trials.c.key).where(study_trials.c.study != found)
             doomed = trials.c.key.in_(mine) & trials.c.key.not_in(others)
-            held = c.execute(sa.select(trials.c.owner).where(
-                doomed, trials.c.state == "running", trials.c.lease_until > now,
-                trials.c.owner != self.owner)).scalars()
+            held = c.execute(
+                sa.select(trials.c.owner).where(
+                    doomed, trials.c.state == "running", trials.c.lease_until > now, trials.c.owner != self.owner
+                )
+            ).scalars()
             if any(owner and not is_gone(owner) for owner in held):
                 raise BadInput(f"The study {found} is being worked on by another process: stop that first.")
             count = c.execute(trials.delete().where(doomed)).rowcount
@@ -155,8 +171,12 @@ class RunStore:
         """The study's trials, in the order they were begun."""
         columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
         with self._db.read() as c:
-            query = sa.select(*columns).join(study_trials, study_trials.c.key == trials.c.key).where(
-                study_trials.c.study == self._id(c, id)).order_by(trials.c.created, trials.c.key)
+            query = (
+                sa.select(*columns)
+                .join(study_trials, study_trials.c.key == trials.c.key)
+                .where(study_trials.c.study == self._id(c, id))
+                .order_by(trials.c.created, trials.c.key)
+            )
             rows = c.execute(query).mappings().all()
         return [TrialRow(**{**row, "trial": self._parse(row["trial"], row["key"])}) for row in rows]
 
@@ -167,12 +187,20 @@ class RunStore:
         keys, out = list(dict.fromkeys(keys)), {}
         with self._db.read() as c:
             for i in range(0, len(keys), _CHUNK):
-                query = sa.select(trials).where(trials.c.key.in_(keys[i:i + _CHUNK]), trials.c.state != "running")
+                query = sa.select(trials).where(trials.c.key.in_(keys[i : i + _CHUNK]), trials.c.state != "running")
                 out |= {row.key: self._result(row) for row in c.execute(query)}
         return {key: out[key] for key in keys if key in out}
 
-    def claim(self, key: str, trial_json: str, owner: str | None = None, lease_seconds: float = 60.0, *,
-              study: str | None = None, retry: bool = False) -> int | None:
+    def claim(
+        self,
+        key: str,
+        trial_json: str,
+        owner: str | None = None,
+        lease_seconds: float = 60.0,
+        *,
+        study: str | None = None,
+        retry: bool = False,
+    ) -> int | None:
         """The right to run this trial, as a fence for `finish`; None: it is done, or another is running it.
 
         A lease that has run out, whose process on this machine is gone, or that is this owner's own is taken over with
@@ -185,42 +213,66 @@ class RunStore:
             now = self._db.now(c)
             # A random first fence: a holder that slept while its row was removed and made anew stays a stranger.
             fence = secrets.randbelow(2**40) + 1
-            new = {"key": key, "trial": trial_json, "state": "running", "owner": owner, "fence": fence,
-                   "lease_until": now + lease_seconds, "created": now}
+            new = {
+                "key": key,
+                "trial": trial_json,
+                "state": "running",
+                "owner": owner,
+                "fence": fence,
+                "lease_until": now + lease_seconds,
+                "created": now,
+            }
             if c.execute(self._db.insert(trials).values(**new)).rowcount:
                 return fence
-            row = c.execute(sa.select(trials.c.state, trials.c.owner, trials.c.fence, trials.c.lease_until).where(
-                trials.c.key == key).with_for_update()).one()
+            row = c.execute(
+                sa.select(trials.c.state, trials.c.owner, trials.c.fence, trials.c.lease_until)
+                .where(trials.c.key == key)
+                .with_for_update()
+            ).one()
             if row.state == "running":
                 free = row.lease_until <= now or row.owner in (None, owner) or is_gone(row.owner)
             else:
                 free = row.state == "failed" and retry
             if not free:
                 return None
-            c.execute(trials.update().where(trials.c.key == key).values(
-                state="running", owner=owner, fence=row.fence + 1, lease_until=now + lease_seconds, error=None))
+            c.execute(
+                trials.update()
+                .where(trials.c.key == key)
+                .values(state="running", owner=owner, fence=row.fence + 1, lease_until=now + lease_seconds, error=None)
+            )
             return row.fence + 1
 
     def beat(self, owner: str | None = None, lease_seconds: float = 60.0) -> int:
         """Extends all leases of the owner; gives how many it holds. To be called a few times within a lease."""
         with self._db.write() as c:
-            return c.execute(trials.update().where(*self._held(owner)).values(
-                lease_until=self._db.now(c) + lease_seconds)).rowcount
+            return c.execute(
+                trials.update().where(*self._held(owner)).values(lease_until=self._db.now(c) + lease_seconds)
+            ).rowcount
 
     def finish(self, key: str, fence: int, result: Result) -> bool:
         """Stores the result. True: it is on disk. False: refused, the trial has another holder or an end already."""
         values: dict[str, Any] = {
-            "state": "done" if result.error is None else "failed", "owner": None, "lease_until": 0.0,
-            "seconds": float(result.seconds), "cpu_seconds": float(result.cpu_seconds),
-            "peak_bytes": int(result.peak_bytes), "model_bytes": int(result.model_bytes),
-            "error": None if result.error is None else self._db.scrub(result.error)}
+            "state": "done" if result.error is None else "failed",
+            "owner": None,
+            "lease_until": 0.0,
+            "seconds": float(result.seconds),
+            "cpu_seconds": float(result.cpu_seconds),
+            "peak_bytes": int(result.peak_bytes),
+            "model_bytes": int(result.model_bytes),
+            "error": None if result.error is None else self._db.scrub(result.error),
+        }
         if result.predictions is not None:
             array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
             values |= {"predictions": zlib.compress(array.tobytes(), 1), "shape": json.dumps(result.predictions.shape)}
         with self._db.write() as c:
-            return c.execute(trials.update().where(
-                trials.c.key == key, trials.c.fence == fence, trials.c.state == "running").values(
-                    **values, finished=self._db.now(c))).rowcount == 1
+            return (
+                c.execute(
+                    trials.update()
+                    .where(trials.c.key == key, trials.c.fence == fence, trials.c.state == "running")
+                    .values(**values, finished=self._db.now(c))
+                ).rowcount
+                == 1
+            )
 
     def release(self, owner: str | None = None) -> int:
         """Gives the owner's unfinished trials back, for anyone to claim."""

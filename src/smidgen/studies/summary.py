@@ -1,4 +1,5 @@
 """What a run found, as one plain dictionary: the input of the report and of `--json`."""
+
 import datetime
 from typing import Any
 
@@ -15,26 +16,68 @@ MAX_POINTS = 500
 
 
 def leaderboard(
-    board: OutOfFold, tried: list[Candidate], choice: Choice, metric: Metric, dropped: list[tuple[Candidate, OutOfFold, str]],
-    skipped: list[Skipped], seconds: dict[tuple[str, str], float], interval: IntervalConfig, seed: int,
+    board: OutOfFold,
+    tried: list[Candidate],
+    choice: Choice,
+    metric: Metric,
+    dropped: list[tuple[Candidate, OutOfFold, str]],
+    skipped: list[Skipped],
+    seconds: dict[tuple[str, str], float],
+    interval: IntervalConfig,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """One entry a candidate, best first; those stopped early with the repeats they had; skipped ones last, with the reason."""
     rows = []
     for k, c in enumerate(tried):
-        rows.append(_row(c, simple(board, k, metric, board.units, interval, choice.log_t[k], seed), seconds, float(choice.weights[k]),
-                         board.predictions.shape[1], ""))
+        rows.append(
+            _row(
+                c,
+                simple(board, k, metric, board.units, interval, choice.log_t[k], seed),
+                seconds,
+                float(choice.weights[k]),
+                board.predictions.shape[1],
+                "",
+            )
+        )
     for c, own, why in dropped:
         log_t = choose(own, ChoiceConfig()).log_t[0]
-        rows.append(_row(c, simple(own, 0, metric, own.units, interval, log_t, seed), seconds, 0.0, own.predictions.shape[1], why))
+        rows.append(
+            _row(
+                c, simple(own, 0, metric, own.units, interval, log_t, seed), seconds, 0.0, own.predictions.shape[1], why
+            )
+        )
     rows.sort(key=lambda r: (-r["estimate"] if metric.greater_is_better else r["estimate"], r["method"], r["view"]))
-    rows += [{"method": s.method, "view": s.view, "params": {}, "estimate": None, "interval": None, "seconds": 0.0, "chosen": False,
-              "weight": 0.0, "repeats": 0, "note": s.why} for s in skipped]
+    rows += [
+        {
+            "method": s.method,
+            "view": s.view,
+            "params": {},
+            "estimate": None,
+            "interval": None,
+            "seconds": 0.0,
+            "chosen": False,
+            "weight": 0.0,
+            "repeats": 0,
+            "note": s.why,
+        }
+        for s in skipped
+    ]
     return rows
 
 
 def _row(c: Candidate, e: Estimate, seconds: dict, weight: float, repeats: int, note: str) -> dict[str, Any]:
-    return {"method": c.method, "view": c.view, "params": c.params, "estimate": e.value, "interval": e.interval,
-            "seconds": round(seconds.get(c.key, 0.0), 3), "chosen": weight > 0, "weight": weight, "repeats": repeats, "note": note}
+    return {
+        "method": c.method,
+        "view": c.view,
+        "params": c.params,
+        "estimate": e.value,
+        "interval": e.interval,
+        "seconds": round(seconds.get(c.key, 0.0), 3),
+        "chosen": weight > 0,
+        "weight": weight,
+        "repeats": repeats,
+        "note": note,
+    }
 
 
 def named(tried: list[Candidate], weights: np.ndarray) -> str:
@@ -42,16 +85,30 @@ def named(tried: list[Candidate], weights: np.ndarray) -> str:
     chosen = [(weights[k], tried[k]) for k in np.argsort(-weights, kind="stable") if weights[k] > 0]
     views = {c.view for _, c in chosen}
     names = [c.method if len(views) == 1 else f"{c.method} on {c.view}" for _, c in chosen]
-    return names[0] if len(names) == 1 else " + ".join(f"{w:.2f} {name}" for (w, _), name in zip(chosen, names, strict=True))
+    return (
+        names[0]
+        if len(names) == 1
+        else " + ".join(f"{w:.2f} {name}" for (w, _), name in zip(chosen, names, strict=True))
+    )
 
 
-def measured(judged: Judged, task: Task, units: np.ndarray, metric: Metric, interval: IntervalConfig, seed: int) -> dict[str, Any]:
+def measured(
+    judged: Judged, task: Task, units: np.ndarray, metric: Metric, interval: IntervalConfig, seed: int
+) -> dict[str, Any]:
     """The estimates and the pictures' numbers, all from predictions by choices that did not see their rows."""
     main = estimate(judged, task.target, units, metric, interval, seed)
     other = accuracy_or_r2(task.kind)
     second = main if metric.name == other.name else estimate(judged, task.target, units, other, interval, seed)
-    out = {"estimate": main.value, "interval": main.interval, "level": interval.level, other.name: second.value,
-           f"{other.name}_interval": second.interval, "calibration": None, "confusion": None, "residuals": None}
+    out = {
+        "estimate": main.value,
+        "interval": main.interval,
+        "level": interval.level,
+        other.name: second.value,
+        f"{other.name}_interval": second.interval,
+        "calibration": None,
+        "confusion": None,
+        "residuals": None,
+    }
     if task.kind == "classification":
         out["calibration"] = calibration(judged, task.target)
         if len(task.classes) <= MAX_CONFUSION:
@@ -76,7 +133,13 @@ def calibration(judged: Judged, truth: np.ndarray, bins: int = 8) -> list[dict[s
         own = order[cut == b]
         if len(own):
             w = judged.weights[own]
-            out.append({"predicted": float(p[own] @ w / w.sum()), "observed": float(right[own] @ w / w.sum()), "count": float(round(w.sum(), 2))})
+            out.append(
+                {
+                    "predicted": float(p[own] @ w / w.sum()),
+                    "observed": float(right[own] @ w / w.sum()),
+                    "count": float(round(w.sum(), 2)),
+                }
+            )
     return out
 
 
@@ -102,7 +165,11 @@ def described(task: Task) -> dict[str, Any]:
     """How the data was understood."""
     counts = np.bincount(task.target, minlength=len(task.classes)).tolist() if task.classes else None
     return {
-        "target": task.target_name, "kind": task.kind, "n": len(task), "classes": [_plain(c) for c in task.classes], "class_counts": counts,
+        "target": task.target_name,
+        "kind": task.kind,
+        "n": len(task),
+        "classes": [_plain(c) for c in task.classes],
+        "class_counts": counts,
         "columns": [{"name": c.name, "kind": c.kind, "note": c.note} for c in task.columns],
         "findings": [{"level": f.level, "text": f.text} for f in task.findings],
         "warnings": [f.text for f in task.findings if f.level == "warning"],

@@ -4,6 +4,7 @@ A draw is a short text, so that it can stand in a key and be read by a person:
 `cv:k=5:r=0` is the first repeat of five-fold cross-validation, every row predicted by a fit that did not see it;
 `sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted.
 """
+
 import json
 import time
 from dataclasses import asdict, dataclass, field
@@ -88,8 +89,12 @@ def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
     try:
         for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
             member = Member(trial.method, trial.view, task.kind, classes, trial.params)
-            member.fit(rows.take(train), task.target[train], task.columns,
-                       derive_seed(trial.seed, trial.method, trial.view, trial.draw, i))
+            member.fit(
+                rows.take(train),
+                task.target[train],
+                task.columns,
+                derive_seed(trial.seed, trial.method, trial.view, trial.draw, i),
+            )
             predictions[test] = member.predict(rows.take(test))
             if not np.isfinite(predictions[test]).all():
                 raise ValueError("it predicted values that are not finite")

@@ -5,6 +5,7 @@ pipes that it was started with, only between our own processes. From the pool: `
 `("call", id, "module:function", args)`. To the pool: `("ready",)`, `("loaded",)`, then `("done", id, value, seconds,
 cpu_seconds, peak_bytes)` or `("error", id, kind, message)`.
 """
+
 import argparse
 import contextlib
 import ctypes

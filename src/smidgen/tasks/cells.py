@@ -2,6 +2,7 @@
 
 What one cell alone does not tell (1,234 or 3/4/2024) is settled by the column as a whole and kept in `Column.form`.
 """
+
 import re
 from datetime import date
 from typing import Any
@@ -10,30 +11,71 @@ import numpy as np
 import pandas as pd
 
 # in a column of numbers these are no mistakes: the person says that there is no value
-NO_NUMBER = {"", "-", "--", "?", ".", "none", "nan", "na", "n/a", "null", "nil", "missing", "unknown", "<na>", "#n/a",
-             "#div/0!", "#value!", "nat"}
+NO_NUMBER = {
+    "",
+    "-",
+    "--",
+    "?",
+    ".",
+    "none",
+    "nan",
+    "na",
+    "n/a",
+    "null",
+    "nil",
+    "missing",
+    "unknown",
+    "<na>",
+    "#n/a",
+    "#div/0!",
+    "#value!",
+    "nat",
+}
 DECIMAL_COMMA = "decimal comma"
 _DRESS = re.compile(r"^[$€£¥]\s*|\s*[%$€£¥]$")
 _COMMA_DECIMAL = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)?,\d+$")
 _COMMA_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$")
 _DOT_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")
-_ISO = re.compile(r"^\d{4}-\d{1,2}(-\d{1,2}([T "
-                  r"]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?)?$|^\d{4}/\d{1,2}/\d{1,2}( "
-                  r"+\d{1,2}:\d{2}(:\d{2})?)?$")
-_DAY = re.compile(r"^(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:[ "
-                  r"T,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp][Mm])?)?$")
-_NAMED = re.compile(r"^(?:[A-Za-z]{3,9},? )?(?:(\d{1,2})[ .-]+([A-Za-z]{3,9})|([A-Za-z]{3,9}) (\d{1,2})),?[ "
-                    r"-]+(\d{4})$")
-_MONTHS = {m: i for i, m in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov",
-                                       "dec"), 1)}
-MONTH_NAMES = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-               "november", "december", "sept")
+_ISO = re.compile(
+    r"^\d{4}-\d{1,2}(-\d{1,2}([T "
+    r"]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?)?$|^\d{4}/\d{1,2}/\d{1,2}( "
+    r"+\d{1,2}:\d{2}(:\d{2})?)?$"
+)
+_DAY = re.compile(
+    r"^(\d{1,2})([./-])(\d{1,2})\2(\d{4}|\d{2})(?:[ "
+    r"T,]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?\s*([AaPp][Mm])?)?$"
+)
+_NAMED = re.compile(
+    r"^(?:[A-Za-z]{3,9},? )?(?:(\d{1,2})[ .-]+([A-Za-z]{3,9})|([A-Za-z]{3,9}) (\d{1,2})),?[ "
+    r"-]+(\d{4})$"
+)
+_MONTHS = {
+    m: i for i, m in enumerate(("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1)
+}
+MONTH_NAMES = (
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+    "sept",
+)
 
 
 def is_text(values: pd.Series) -> bool:
     """Whether cells are held as Python objects or strings rather than as numbers, bools or times."""
-    return not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)
-                or pd.api.types.is_timedelta64_dtype(values))
+    return not (
+        pd.api.types.is_numeric_dtype(values)
+        or pd.api.types.is_datetime64_any_dtype(values)
+        or pd.api.types.is_timedelta64_dtype(values)
+    )
 
 
 def whole(text: str) -> str:
@@ -88,7 +130,7 @@ def texts(values: pd.Series) -> pd.Series:
     """A column as objects: stripped text or None."""
     codes, distinct = factorized(values)
     made = np.empty(len(distinct) + 1, object)  # the last one stands for code -1
-    made[:len(distinct)] = [text_of(v) for v in distinct]
+    made[: len(distinct)] = [text_of(v) for v in distinct]
     return pd.Series(made[codes], index=values.index, name=values.name, dtype=object)
 
 
@@ -160,10 +202,17 @@ def numbers(values: pd.Series, form: str = "") -> tuple[np.ndarray, list[int]]:
         quick = parsed.to_numpy(np.float64)
     else:
         quick = np.full(len(distinct), np.nan)
-    made = np.array([q if q == q else float("nan") if t is None else number_of(t, form if isinstance(v, str) else "")
-                     for v, t, q in zip(distinct, plain, quick.tolist(), strict=True)] + [np.nan])
-    wrong = np.array([np.isnan(m) and t is not None and t.lower() not in NO_NUMBER for m,
-                      t in zip(made, plain, strict=False)] + [False])
+    made = np.array(
+        [
+            q if q == q else float("nan") if t is None else number_of(t, form if isinstance(v, str) else "")
+            for v, t, q in zip(distinct, plain, quick.tolist(), strict=True)
+        ]
+        + [np.nan]
+    )
+    wrong = np.array(
+        [np.isnan(m) and t is not None and t.lower() not in NO_NUMBER for m, t in zip(made, plain, strict=False)]
+        + [False]
+    )
     return made[codes], np.flatnonzero(wrong[codes]).tolist()
 
 
@@ -171,9 +220,16 @@ def date_form(distinct: list[str]) -> tuple[str, bool] | None:
     """How these cells are dates, and whether day and month had to be guessed; None: they are no dates."""
     if not distinct:
         return None
-    kinds = [("iso", None) if _ISO.match(t) else ("day", m) if (m := _DAY.match(t)) else ("named", None)
-             if _NAMED.match(t) else ("", None)
-             for t in distinct]
+    kinds = [
+        ("iso", None)
+        if _ISO.match(t)
+        else ("day", m)
+        if (m := _DAY.match(t))
+        else ("named", None)
+        if _NAMED.match(t)
+        else ("", None)
+        for t in distinct
+    ]
     if sum(k != "" for k, _ in kinds) < 0.95 * len(kinds):
         return None
     days = [m for _, m in kinds if m]
@@ -190,8 +246,9 @@ def date_form(distinct: list[str]) -> tuple[str, bool] | None:
 def dates(values: pd.Series, form: str = "iso") -> tuple[pd.Series, list[int]]:
     """A column as datetime64[us] without time zone (UTC where one was given), and the rows whose cell is no date."""
     if pd.api.types.is_datetime64_any_dtype(values):
-        made = values.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(values.dt, "tz",
-                                                                           None) is not None else values
+        made = (
+            values.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(values.dt, "tz", None) is not None else values
+        )
         return made.astype("datetime64[us]"), []
     if not is_text(values):
         made = pd.Series(pd.NaT, index=values.index, name=values.name, dtype="datetime64[us]")
@@ -199,11 +256,14 @@ def dates(values: pd.Series, form: str = "iso") -> tuple[pd.Series, list[int]]:
     codes, distinct = factorized(values)
     plain = [text_of(v) for v in distinct]
     iso = [None if t is None else _iso(t, form) for t in plain]
-    parsed = pd.to_datetime(pd.Series([*iso, None], dtype=object), format="ISO8601", errors="coerce",
-                            utc=True).dt.tz_localize(None)
+    parsed = pd.to_datetime(
+        pd.Series([*iso, None], dtype=object), format="ISO8601", errors="coerce", utc=True
+    ).dt.tz_localize(None)
     stamps = parsed.astype("datetime64[us]").to_numpy()
-    wrong = np.array([np.isnat(s) and t is not None and t.lower() not in NO_NUMBER for s,
-                      t in zip(stamps, plain, strict=False)] + [False])
+    wrong = np.array(
+        [np.isnat(s) and t is not None and t.lower() not in NO_NUMBER for s, t in zip(stamps, plain, strict=False)]
+        + [False]
+    )
     return pd.Series(stamps[codes], index=values.index, name=values.name), np.flatnonzero(wrong[codes]).tolist()
 
 

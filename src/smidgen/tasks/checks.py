@@ -1,4 +1,5 @@
 """What could make a score look better than it is: duplicate rows, groups, copies of the target among the features."""
+
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ from smidgen.tasks.cells import text_of, texts
 from smidgen.tasks.task import Column, Finding
 
 
-def duplicates(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, row_numbers: np.ndarray
-               ) -> tuple[np.ndarray, list[Finding]]:
+def duplicates(
+    frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, row_numbers: np.ndarray
+) -> tuple[np.ndarray, list[Finding]]:
     """`[n]` int64: rows with equal features share a number; and what is to be said about them.
 
     Images are equal when their bytes are. In a coarse table (fewer than half as many possible rows as rows) equal
@@ -33,23 +35,38 @@ def duplicates(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndar
     several = int((size > 1).sum())
     rows = int(size[size > 1].sum())
     if cells * 2 <= n and not any(c.kind in ("text", "image") for c in used):
-        return np.arange(n), [Finding(level="note", text=f"Only {several + int((size == 1).sum())} different rows "
-                                                         f"among {n}: equal rows are to be expected, and are not "
-                                                         "taken for copies.")]
+        return np.arange(n), [
+            Finding(
+                level="note",
+                text=f"Only {several + int((size == 1).sum())} different rows "
+                f"among {n}: equal rows are to be expected, and are not "
+                "taken for copies.",
+            )
+        ]
     low, high = np.full(len(size), np.inf), np.full(len(size), -np.inf)
     np.minimum.at(low, same, target)
     np.maximum.at(high, same, target)
     torn = np.flatnonzero(high > low)
     sets, parts = ("1 set", "it stays") if several == 1 else (f"{several} sets", "each stays")
     first = row_numbers[same == np.flatnonzero(size > 1)[0]]
-    findings = [Finding(level="warning", text=f"{rows} rows are exact duplicates, in {sets} (such as rows {first[0]} "
-                                              f"and {first[1]}); {parts} on one side of every split.")]
+    findings = [
+        Finding(
+            level="warning",
+            text=f"{rows} rows are exact duplicates, in {sets} (such as rows {first[0]} "
+            f"and {first[1]}); {parts} on one side of every split.",
+        )
+    ]
     if len(torn):
         which = same == torn[0]
         low_row, high_row = row_numbers[which][target[which].argmin()], row_numbers[which][target[which].argmax()]
         does = "contradicts itself" if len(torn) == 1 else "contradict themselves"
-        findings.append(Finding(level="warning", text=f"{len(torn)} of these sets {does}: equal rows with different "
-                                                      f"targets (such as rows {low_row} and {high_row})."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"{len(torn)} of these sets {does}: equal rows with different "
+                f"targets (such as rows {low_row} and {high_row}).",
+            )
+        )
     return same, findings
 
 
@@ -70,8 +87,9 @@ def merged(duplicate_of: np.ndarray, group: pd.Series | None) -> np.ndarray | No
         rows = np.concatenate([np.arange(n), np.arange(n)])
         nodes = np.concatenate([n + duplicate_of, n + duplicate_of.max(initial=0) + 1 + codes])
         total = int(nodes.max(initial=0)) + 1
-        joined = connected_components(coo_array((np.ones(len(rows)), (rows, nodes)), shape=(total, total)),
-                                      directed=False)[1][:n]
+        joined = connected_components(
+            coo_array((np.ones(len(rows)), (rows, nodes)), shape=(total, total)), directed=False
+        )[1][:n]
     if len(np.unique(joined)) == n:
         return None
     return pd.factorize(joined)[0].astype(np.int64)
@@ -92,14 +110,24 @@ def leaks(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, 
         else:
             equal = bool((texts(values).to_numpy() == names[target]).all())
         if equal:
-            findings.append(Finding(level="warning", text=f"Column '{column.name}' is a copy of the target: scores "
-                                                          "will be too good. Take it out unless it is known before "
-                                                          "the target is."))
+            findings.append(
+                Finding(
+                    level="warning",
+                    text=f"Column '{column.name}' is a copy of the target: scores "
+                    "will be too good. Take it out unless it is known before "
+                    "the target is.",
+                )
+            )
             continue
         if names is not None and len(target) >= 20:
             codes, distinct = pd.factorize(values)
             if len(distinct) <= len(classes) and len(np.unique(codes * len(classes) + target)) == len(classes):
-                findings.append(Finding(level="warning", text=f"Column '{column.name}' tells the target exactly, "
-                                                              "value for class: scores will be too good if it is not "
-                                                              "known before the target is."))
+                findings.append(
+                    Finding(
+                        level="warning",
+                        text=f"Column '{column.name}' tells the target exactly, "
+                        "value for class: scores will be too good if it is not "
+                        "known before the target is.",
+                    )
+                )
     return findings

@@ -3,6 +3,7 @@
 The labelled rows decide whether a column says anything at all; the unlabelled pool helps to tell text from
 categories and ids. Few distinct numbers stay numbers; a unique measurement is not an id.
 """
+
 import re
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ _NO_NAME = re.compile(r"^(column \d+|unnamed: ?\d+|)$", re.IGNORECASE)
 _TIME_NAME = re.compile(r"year|month|week|day|date|hour|time|minute|second|age|step|quarter", re.IGNORECASE)
 
 
-def understand(frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal_comma: bool = False
-               ) -> tuple[tuple[Column, ...], list[Finding]]:
+def understand(
+    frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal_comma: bool = False
+) -> tuple[tuple[Column, ...], list[Finding]]:
     """Columns with their kinds, and what a person should know about them, from a DataFrame.
 
     Args:
@@ -49,8 +51,14 @@ def understand(frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal
     return tuple(columns), findings
 
 
-def _understand(name: str, values: pd.Series, labelled: np.ndarray, folder: Path | None, decimal_comma: bool,
-                findings: list[Finding]) -> Column:
+def _understand(
+    name: str,
+    values: pd.Series,
+    labelled: np.ndarray,
+    folder: Path | None,
+    decimal_comma: bool,
+    findings: list[Finding],
+) -> Column:
     def found(kind: ColumnKind, note: str = "", form: str = "") -> Column:
         return Column(name=name, kind=kind, note=note, form=form)
 
@@ -61,13 +69,14 @@ def _understand(name: str, values: pd.Series, labelled: np.ndarray, folder: Path
         x = numbers(values)[0]
         return _number(name, x, labelled, "", findings)
     cells: Any = values[_sample(labelled)]
-    nested = next((type(v).__name__ for v in cells if isinstance(v, list | dict | tuple | set | bytes | np.ndarray)),
-                  "")
+    nested = next(
+        (type(v).__name__ for v in cells if isinstance(v, list | dict | tuple | set | bytes | np.ndarray)), ""
+    )
     if nested:
         return found("empty", f"its cells hold nested values ({nested}), which are not read")
     cells = texts(cells)
     present = cells.dropna()
-    if poor := _poor(name, cells.iloc[:min(int(labelled.sum()), len(cells))]):
+    if poor := _poor(name, cells.iloc[: min(int(labelled.sum()), len(cells))]):
         return poor
     distinct = list(dict.fromkeys(present))
     said = [t for t in distinct if t.lower() not in NO_NUMBER]
@@ -78,36 +87,56 @@ def _understand(name: str, values: pd.Series, labelled: np.ndarray, folder: Path
     if share >= 0.9:
         x, wrong = numbers(values, form)
         if wrong:
-            findings.append(Finding(level="warning", text=f"Column '{name}': {len(wrong)} of {len(values)} cells are "
-                                                          "no numbers "
-                                    f"(row {wrong[0] + 1}: {str(values.iloc[wrong[0]])[:40]!r}); they count as "
-                                    "missing."))
+            findings.append(
+                Finding(
+                    level="warning",
+                    text=f"Column '{name}': {len(wrong)} of {len(values)} cells are "
+                    "no numbers "
+                    f"(row {wrong[0] + 1}: {str(values.iloc[wrong[0]])[:40]!r}); they count as "
+                    "missing.",
+                )
+            )
         if form:
-            findings.append(Finding(level="note", text=f"Column '{name}' is read with a decimal comma (1,5 is one and "
-                                                       "a half)."))
+            findings.append(
+                Finding(level="note", text=f"Column '{name}' is read with a decimal comma (1,5 is one and a half).")
+            )
         return _number(name, x, labelled, form, findings)
     if share >= 0.5 and len(said) > 10:
-        findings.append(Finding(level="warning", text=f"Column '{name}' mixes numbers ({share:.0%}) and words; it is "
-                                                      "read as words."))
+        findings.append(
+            Finding(
+                level="warning", text=f"Column '{name}' mixes numbers ({share:.0%}) and words; it is read as words."
+            )
+        )
     if when := date_form(said):
         form, guessed = when
         if guessed:
-            findings.append(Finding(level="warning", text=f"Column '{name}' could be read with the day or the month "
-                                                          f"first; read as {form} "
-                                    f"({said[0]}). Dates like 2024-12-31 leave no doubt."))
+            findings.append(
+                Finding(
+                    level="warning",
+                    text=f"Column '{name}' could be read with the day or the month "
+                    f"first; read as {form} "
+                    f"({said[0]}). Dates like 2024-12-31 leave no doubt.",
+                )
+            )
         wrong = dates(values, form)[1]
         if wrong:
-            findings.append(Finding(level="warning", text=f"Column '{name}': {len(wrong)} of {len(values)} cells are "
-                                                          "no dates "
-                                    f"(row {wrong[0] + 1}: {str(values.iloc[wrong[0]])[:40]!r}); they count as "
-                                    "missing."))
+            findings.append(
+                Finding(
+                    level="warning",
+                    text=f"Column '{name}': {len(wrong)} of {len(values)} cells are "
+                    "no dates "
+                    f"(row {wrong[0] + 1}: {str(values.iloc[wrong[0]])[:40]!r}); they count as "
+                    "missing.",
+                )
+            )
         return found("date", form=form)
     if np.mean([t.lower().endswith(IMAGE_SUFFIXES) for t in distinct]) >= 0.9:
         there = sum(image_path(t, folder) is not None for t in distinct[:200])
         if there:
             return found("image")
-        return found("id", f"its cells name image files ({distinct[0][:60]!r}), none of which is in "
-                           f"{folder or Path.cwd()}")
+        return found(
+            "id", f"its cells name image files ({distinct[0][:60]!r}), none of which is in {folder or Path.cwd()}"
+        )
     kind, note = _words(name, distinct, len(present))
     return found(kind, note)
 
@@ -137,8 +166,13 @@ def _number(name: str, x: np.ndarray, labelled: np.ndarray, form: str, findings:
     endless = np.flatnonzero(np.isinf(x))
     if len(endless):
         x = np.where(np.isinf(x), np.nan, x)
-        findings.append(Finding(level="warning", text=f"Column '{name}': {len(endless)} infinite cells (first in row "
-                                                      f"{endless[0] + 1}) count as missing."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"Column '{name}': {len(endless)} infinite cells (first in row "
+                f"{endless[0] + 1}) count as missing.",
+            )
+        )
     if poor := _poor(name, pd.Series(x[labelled])):
         return poor
     if why := _numbers_rows(name, x):
@@ -174,8 +208,11 @@ def _words(name: str, distinct: list[str], n: int) -> tuple[ColumnKind, str]:
     length = float(np.mean([len(t) for t in distinct]))
     spread = len(distinct) / n
     dense = float(np.mean([_dense_script(t) for t in distinct]))  # Chinese and Japanese write no spaces
-    if (words >= 2.5 and spread > 0.5 and len(distinct) >= 3) or (words >= 1.8 and spread > 0.8
-                                                                  and n >= 5) or (words >= 6 and length >= 40):
+    if (
+        (words >= 2.5 and spread > 0.5 and len(distinct) >= 3)
+        or (words >= 1.8 and spread > 0.8 and n >= 5)
+        or (words >= 6 and length >= 40)
+    ):
         return "text", ""
     if dense > 0.5 and length >= 6 and spread > 0.8:
         return "text", ""
@@ -187,12 +224,15 @@ def _words(name: str, distinct: list[str], n: int) -> tuple[ColumnKind, str]:
 
 
 def _dense_script(text: str) -> bool:
-    return sum("\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0e7f"
-               for c in text) > len(text) / 2
+    return (
+        sum("\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0e7f" for c in text)
+        > len(text) / 2
+    )
 
 
-def in_form(frame: pd.DataFrame, columns: tuple[Column, ...], folder: Path | None) -> tuple[pd.DataFrame,
-                                                                                            dict[str, list[int]]]:
+def in_form(
+    frame: pd.DataFrame, columns: tuple[Column, ...], folder: Path | None
+) -> tuple[pd.DataFrame, dict[str, list[int]]]:
     """The columns in the form that a task holds them, and by column the rows whose cells could not be read as its kind.
 
     number: float64, missing and infinite as NaN; date: datetime64[us]; category and text: str or None;
@@ -211,8 +251,9 @@ def in_form(frame: pd.DataFrame, columns: tuple[Column, ...], folder: Path | Non
         elif column.kind == "image":
             named = texts(values)
             paths = {t: image_path(t, folder) for t in named.dropna().unique()}
-            made[column.name] = named.map(lambda t,
-                                          paths=paths: paths.get(t)).astype(object).where(lambda s: s.notna(), None)
+            made[column.name] = (
+                named.map(lambda t, paths=paths: paths.get(t)).astype(object).where(lambda s: s.notna(), None)
+            )
             wrong[column.name] = np.flatnonzero(named.notna() & made[column.name].isna()).tolist()
         else:
             made[column.name] = values

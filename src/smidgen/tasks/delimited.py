@@ -3,6 +3,7 @@
 The counting is done on bytes with numpy (a million rows in well under a second); only a file that fails it is
 walked through exactly, to name the line.
 """
+
 import csv
 import io
 from dataclasses import dataclass, replace
@@ -29,9 +30,9 @@ def sniff(data: bytes, where: str, tab: bool = False) -> Dialect:
     Raises:
         BadInput: the header cannot be read at all.
     """
-    head = data[:1 << 18]
+    head = data[: 1 << 18]
     if len(data) > len(head) and b"\n" in head:
-        head = head[:head.rfind(b"\n") + 1]
+        head = head[: head.rfind(b"\n") + 1]
     text = head.decode("utf-8", "replace")
     best: tuple[float, int, int] = (-1.0, 0, 0)
     chosen = Dialect(",", [], 0)
@@ -48,8 +49,10 @@ def sniff(data: bytes, where: str, tab: bool = False) -> Dialect:
         if rank > best:
             best, chosen = rank, Dialect(delimiter, rows[0], header_lines)
     if not chosen.names:
-        raise BadInput(f"{where} cannot be read as delimited text: expected a line of column names separated by "
-                       "commas, tabs or semicolons.")
+        raise BadInput(
+            f"{where} cannot be read as delimited text: expected a line of column names separated by "
+            "commas, tabs or semicolons."
+        )
     return chosen
 
 
@@ -134,8 +137,10 @@ def _name_ragged(data: bytes, dialect: Dialect, where: str) -> None:
             blank = not row or (len(row) == 1 and not row[0].strip())
             if not blank and len(row) != width:
                 span = f"lines {start} to {reader.line_num}" if reader.line_num > start else f"line {start}"
-                raise BadInput(f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). "
-                               f"Mend that row; a cell that holds the delimiter must stand in double quotes.")
+                raise BadInput(
+                    f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). "
+                    f"Mend that row; a cell that holds the delimiter must stand in double quotes."
+                )
             start = reader.line_num + 1
     except csv.Error as error:
         raise BadInput(f"{where}, line {reader.line_num}: {error}. Look for a quote that is never closed.") from None

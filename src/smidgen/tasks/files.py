@@ -2,6 +2,7 @@
 
 What a file is, is told by its first bytes rather than by its name. Text columns keep what the person wrote.
 """
+
 import csv
 import io
 import json
@@ -25,8 +26,13 @@ MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong t
 # cells that mean "nothing here" in every column; others (-, ?, none) only where numbers are expected
 BLANK = ("", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "<NA>", "#N/A", "#NA", "NaT")
 
-MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"),
-         (b"\xfe\xff", "utf-16"))
+MARKS = (
+    (b"\xef\xbb\xbf", "utf-8"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 
 @dataclass
@@ -65,8 +71,10 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
         data = _utf8(data, where, made.findings)
         line = data.find(b"\0")
         if line >= 0:
-            raise BadInput(f"{where}, line {data.count(10, 0, line) + 1}: a NUL byte. The file is damaged, or is not "
-                           "a text file; export it again.")
+            raise BadInput(
+                f"{where}, line {data.count(10, 0, line) + 1}: a NUL byte. The file is damaged, or is not "
+                "a text file; export it again."
+            )
         first = data.lstrip()[:1]
         if name.endswith((".jsonl", ".ndjson", ".json")) or (first == b"{" and not name.endswith((".csv", ".tsv"))):
             made.frame = _json(data, where)
@@ -90,14 +98,17 @@ def _bytes(path: Path | str) -> bytes:
         if not path.is_file():
             raise BadInput(f"{path} is not a regular file: give a table file or a folder of images by class.")
         if path.stat().st_size > MAX_BYTES:
-            raise BadInput(f"{path} has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} that are read: "
-                           "take a part of it.")
+            raise BadInput(
+                f"{path} has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} that are read: "
+                "take a part of it."
+            )
         return path.read_bytes()
     except (OSError, ValueError) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Check the path and its "
-                       "permissions.") from None
+        raise BadInput(
+            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Check the path and its permissions."
+        ) from None
 
 
 def _unzipped(data: bytes, where: str) -> bytes:
@@ -130,10 +141,12 @@ def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
         try:
             text = data.decode(code).removeprefix("\ufeff")
         except UnicodeDecodeError as error:
-            raise BadInput(f"{where} says it is {code.upper()} text but is damaged at byte {error.start:,}: export it "
-                           "again as UTF-8.") from None
+            raise BadInput(
+                f"{where} says it is {code.upper()} text but is damaged at byte {error.start:,}: export it "
+                "again as UTF-8."
+            ) from None
         return text.encode("utf-8", "replace")
-    data = data[len(mark):]
+    data = data[len(mark) :]
     try:
         data.decode()
         return data
@@ -143,11 +156,15 @@ def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
     lost = loose.count("\ufffd")
     good = sum(len(c.encode()) > 1 for c in loose if c > "\x7f") - lost if len(loose) < 50_000_000 else 0
     if mark or good > 9 * lost:
-        findings.append(Finding(level="warning", text=f"{where}, line {line}: {lost} damaged characters were replaced "
-                                                      "by \ufffd."))
+        findings.append(
+            Finding(level="warning", text=f"{where}, line {line}: {lost} damaged characters were replaced by \ufffd.")
+        )
         return loose.encode()
-    findings.append(Finding(level="note", text=f"{where} is not UTF-8 (line {line}); it was read as Windows-1252 "
-                                               "(Western European)."))
+    findings.append(
+        Finding(
+            level="note", text=f"{where} is not UTF-8 (line {line}); it was read as Windows-1252 (Western European)."
+        )
+    )
     try:
         return data.decode("cp1252").encode()
     except UnicodeDecodeError:  # a few bytes have no meaning there
@@ -163,7 +180,6 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
     made.decimal_comma = dialect.delimiter == ";"
     kept = [n for n in names if n in as_text]
 
-
     def parsed(kept: list[str], only: list[str] | None = None) -> pd.DataFrame:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # it says that cells would be lost
@@ -171,12 +187,20 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
 
     def read_csv(kept: list[str], only: list[str] | None) -> pd.DataFrame:
         return pd.read_csv(
-            io.BytesIO(data), sep=dialect.delimiter, header=None, names=names, usecols=only,
+            io.BytesIO(data),
+            sep=dialect.delimiter,
+            header=None,
+            names=names,
+            usecols=only,
             skiprows=dialect.header_lines,
-            dtype=dict.fromkeys(kept, object), index_col=False, low_memory=False, encoding="utf-8",
+            dtype=dict.fromkeys(kept, object),
+            index_col=False,
+            low_memory=False,
+            encoding="utf-8",
             keep_default_na=False,
             na_values=dict.fromkeys([n for n in names if n not in kept], list(BLANK)),
-            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE)
+            quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
+        )
 
     try:
         frame = parsed(kept)
@@ -188,8 +212,10 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame(columns=names)
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError) as error:
-        raise BadInput(f"{made.where} cannot be read as a table: {str(error).strip()[:200]}. Look for a quote that "
-                       "stands alone in a cell.") from None
+        raise BadInput(
+            f"{made.where} cannot be read as a table: {str(error).strip()[:200]}. Look for a quote that "
+            "stands alone in a cell."
+        ) from None
     for name in names:  # beside a whole number too large for 64 bits, pandas forgets which cells are blank
         values: Any = frame[name]
         if name in kept:
@@ -200,8 +226,11 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
             frame[name] = values.where(~unseen)
     bare: Any = frame.isna().all(axis=1)
     if bare.any():
-        made.findings.append(Finding(level="note", text=f"{int(bare.sum())} rows of {made.where} have only blank "
-                                                        "cells and were left out."))
+        made.findings.append(
+            Finding(
+                level="note", text=f"{int(bare.sum())} rows of {made.where} have only blank cells and were left out."
+            )
+        )
         frame = frame.loc[~bare].reset_index(drop=True)
     made.frame = pd.DataFrame(frame)
 
@@ -213,8 +242,9 @@ def _json(data: bytes, where: str) -> pd.DataFrame:
         try:
             records = json.loads(data)
         except (ValueError, RecursionError) as error:
-            raise BadInput(f"{where} is not valid JSON ({str(error)[:100]}): give one object a line, or an array of "
-                           "objects.") from None
+            raise BadInput(
+                f"{where} is not valid JSON ({str(error)[:100]}): give one object a line, or an array of objects."
+            ) from None
         places = [f"object {i + 1}" for i in range(len(records))]
     else:
         places = []
@@ -223,14 +253,18 @@ def _json(data: bytes, where: str) -> pd.DataFrame:
                 try:
                     records.append(json.loads(line))
                 except (ValueError, RecursionError) as error:
-                    raise BadInput(f"{where}, line {number}: not valid JSON ({str(error)[:100]}). Each line must be "
-                                   "one whole object.") from None
+                    raise BadInput(
+                        f"{where}, line {number}: not valid JSON ({str(error)[:100]}). Each line must be "
+                        "one whole object."
+                    ) from None
                 places.append(f"line {number}")
     names: dict[str, None] = {}
     for i, record in enumerate(records):
         if not isinstance(record, dict):
-            raise BadInput(f'{where}, {places[i]}: expected an object like {{"text": "...", "label": "..."}}, got '
-                           f'{json.dumps(record)[:60]}.')
+            raise BadInput(
+                f'{where}, {places[i]}: expected an object like {{"text": "...", "label": "..."}}, got '
+                f"{json.dumps(record)[:60]}."
+            )
         names.update(dict.fromkeys(record))
     # columns one by one as objects: nothing is guessed, numbers keep their type
     columns = {n: pd.Series([r.get(n) for r in records], dtype=object) for n in names}
@@ -250,9 +284,11 @@ def _parquet(data: bytes, where: str) -> pd.DataFrame:
     except MemoryError:
         raise
     except Exception as error:  # the library raises a dozen kinds on damaged files
-        raise BadInput(f"{where} is not a whole Parquet file "
-                       f"({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}): write it "
-                       "again.") from None
+        raise BadInput(
+            f"{where} is not a whole Parquet file "
+            f"({str(error).splitlines()[0][:120] if str(error) else type(error).__name__}): write it "
+            "again."
+        ) from None
 
 
 def _unique(names: list[str], made: Loaded) -> list[str]:
@@ -261,16 +297,22 @@ def _unique(names: list[str], made: Loaded) -> list[str]:
     for i, name in enumerate(names):
         plain = name.strip() or f"column {i + 1}"
         if not name.strip():
-            made.findings.append(Finding(level="note", text=f"Column {i + 1} of {made.where} has no name; it is "
-                                                            f"called '{plain}' here."))
+            made.findings.append(
+                Finding(level="note", text=f"Column {i + 1} of {made.where} has no name; it is called '{plain}' here.")
+            )
         given, number = plain, 0
         while given in out:
             number += 1
             given = f"{plain}.{number}"
         if number:
-            made.findings.append(Finding(level="warning", text=f"Column name '{plain}' occurs more than once in "
-                                                               f"{made.where}; column {i + 1} is called '{given}' "
-                                                               "here."))
+            made.findings.append(
+                Finding(
+                    level="warning",
+                    text=f"Column name '{plain}' occurs more than once in "
+                    f"{made.where}; column {i + 1} is called '{given}' "
+                    "here.",
+                )
+            )
         out.append(given)
     return out
 

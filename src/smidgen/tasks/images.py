@@ -1,4 +1,5 @@
 """Image files: which there are, which can be opened, and folders of them by class."""
+
 import warnings
 from pathlib import Path
 
@@ -24,8 +25,11 @@ def image_path(text: str | None, folder: Path | None) -> str | None:
 
 def images_in(folder: Path) -> tuple[list[Path], int]:
     """Image files below a folder in the order of their names, and how many other files there are."""
-    files = [p for p in sorted(folder.rglob("*")) if p.is_file()
-             and not any(part.startswith(".") for part in p.relative_to(folder).parts)]
+    files = [
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+    ]
     images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
     return images, len(files) - len(images)
 
@@ -59,27 +63,39 @@ def read_folder(folder: Path) -> tuple[list[str], list[str | None], list[Finding
     folder = folder.absolute()
     images, others = images_in(folder)
     if not images:
-        tables = [p.name for p in sorted(folder.iterdir())
-                  if p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl", ".gz")]
+        tables = [
+            p.name
+            for p in sorted(folder.iterdir())
+            if p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
+        ]
         hint = " Expected FOLDER/CLASS/IMAGE.png."
         if tables:
             hint = f" It holds tables: give one of them, such as {folder / tables[0]}."
         raise BadInput(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES[:6])}, ...).{hint}")
     labels = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in images]
     names = {n for n in labels if n}
-    if names and {n.lower() for n in names} <= SPLIT_NAMES and any(len(p.relative_to(folder).parts) > 2
-                                                                   for p in images):
-        raise BadInput(f"{folder} has the folders {', '.join(sorted(names))}, which are parts of a data set, not "
-                       f"classes: give {folder / sorted(names)[0]}.")
+    if (
+        names
+        and {n.lower() for n in names} <= SPLIT_NAMES
+        and any(len(p.relative_to(folder).parts) > 2 for p in images)
+    ):
+        raise BadInput(
+            f"{folder} has the folders {', '.join(sorted(names))}, which are parts of a data set, not "
+            f"classes: give {folder / sorted(names)[0]}."
+        )
     findings = []
     if others:
         findings.append(Finding(level="note", text=f"{others} files in {folder} are no images and were passed over."))
-    bare = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".")
-            and p.name not in names]
+    bare = [
+        p.name for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".") and p.name not in names
+    ]
     if bare:
-        findings.append(Finding(level="warning", text=f"No image in the folders "
-                                                      f"{', '.join(bare[:5])}{' ...' if len(bare) > 5 else ''} of "
-                                                      f"{folder}."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"No image in the folders {', '.join(bare[:5])}{' ...' if len(bare) > 5 else ''} of {folder}.",
+            )
+        )
     kept, bad = [], []
     for path, label in zip(images, labels, strict=True):
         why = unreadable(path)
@@ -90,11 +106,15 @@ def read_folder(folder: Path) -> tuple[list[str], list[str | None], list[Finding
     if bad:
         findings.append(skipped(bad, len(images)))
     if not kept:
-        raise BadInput(f"None of the {len(images)} images in {folder} can be read; the first is {bad[0]}. Copy them "
-                       "again.")
+        raise BadInput(
+            f"None of the {len(images)} images in {folder} can be read; the first is {bad[0]}. Copy them again."
+        )
     return [p for p, _ in kept], [c for _, c in kept], findings
 
 
 def skipped(bad: list[str], of: int) -> Finding:
-    return Finding(level="warning", text=f"{len(bad)} of {of} images cannot be read and were left out: "
-                                         f"{'; '.join(bad[:5])}{' ...' if len(bad) > 5 else ''}.")
+    return Finding(
+        level="warning",
+        text=f"{len(bad)} of {of} images cannot be read and were left out: "
+        f"{'; '.join(bad[:5])}{' ...' if len(bad) > 5 else ''}.",
+    )

@@ -2,6 +2,7 @@
 
 Dims: n rows, C classes. `truth` is `[n]` int codes with `predicted` `[n, C]` probabilities, or both are `[n]` floats.
 """
+
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -33,8 +34,9 @@ class Metric:
         truth = np.asarray(truth, np.int64 if self.kind == "classification" else np.float64)
         weights = np.ones(len(truth)) if weights is None else np.asarray(weights, np.float64)
         if len(truth) != len(predicted) or len(truth) != len(weights):
-            raise ValueError(f"{self.name}: {len(truth)} rows of truth, {len(predicted)} predicted, {len(weights)} "
-                             "weights")
+            raise ValueError(
+                f"{self.name}: {len(truth)} rows of truth, {len(predicted)} predicted, {len(weights)} weights"
+            )
         if not weights.sum() > 0:
             return float("nan")
         return float(self.function(truth, predicted, weights))
@@ -59,8 +61,11 @@ def _counts(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> tu
     """Weight by class `[C]`: of true rows, of predicted rows, of rows that are both."""
     chosen, C = predicted.argmax(1), predicted.shape[1]
     right = chosen == truth
-    return (np.bincount(truth, weights, C), np.bincount(chosen, weights, C),
-            np.bincount(truth[right], weights[right], C))
+    return (
+        np.bincount(truth, weights, C),
+        np.bincount(chosen, weights, C),
+        np.bincount(truth[right], weights[right], C),
+    )
 
 
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
@@ -120,8 +125,10 @@ def _r2(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _metrics(*rows: tuple[str, str, bool, bool, Function]) -> dict[str, Metric]:
-    return {name: Metric(name=name, kind=kind, greater_is_better=up, proper=proper, function=function)
-            for name, kind, up, proper, function in rows}
+    return {
+        name: Metric(name=name, kind=kind, greater_is_better=up, proper=proper, function=function)
+        for name, kind, up, proper, function in rows
+    }
 
 
 METRICS: dict[str, Metric] = _metrics(
@@ -137,9 +144,17 @@ METRICS: dict[str, Metric] = _metrics(
     ("r2", "regression", True, False, _r2),
 )
 DEFAULT = {"classification": "log_loss", "regression": "rmse"}
-_ALSO = {"logloss": "log_loss", "cross_entropy": "log_loss", "acc": "accuracy", "f1": "macro_f1",
-         "f1_macro": "macro_f1",
-         "roc_auc": "auc", "brier_score": "brier", "mean_squared_error": "mse", "mean_absolute_error": "mae"}
+_ALSO = {
+    "logloss": "log_loss",
+    "cross_entropy": "log_loss",
+    "acc": "accuracy",
+    "f1": "macro_f1",
+    "f1_macro": "macro_f1",
+    "roc_auc": "auc",
+    "brier_score": "brier",
+    "mean_squared_error": "mse",
+    "mean_absolute_error": "mae",
+}
 
 
 def resolve(name: str | None, kind: str) -> Metric:
@@ -155,9 +170,12 @@ def resolve(name: str | None, kind: str) -> Metric:
     fitting = [m.name for m in METRICS.values() if m.kind == kind]
     if asked not in METRICS:
         near = difflib.get_close_matches(asked, [*fitting, *METRICS], n=1, cutoff=0.5)
-        raise BadInput(f"metric: there is no '{name}'. {f'Did you mean {near[0]}? ' if near else ''}"
-                       f"For {kind} there are {', '.join(fitting)}.")
+        raise BadInput(
+            f"metric: there is no '{name}'. {f'Did you mean {near[0]}? ' if near else ''}"
+            f"For {kind} there are {', '.join(fitting)}."
+        )
     if METRICS[asked].kind != kind:
-        raise BadInput(f"metric: {asked} is for {METRICS[asked].kind}, and this task is {kind}. Take one of "
-                       f"{', '.join(fitting)}.")
+        raise BadInput(
+            f"metric: {asked} is for {METRICS[asked].kind}, and this task is {kind}. Take one of {', '.join(fitting)}."
+        )
     return METRICS[asked]

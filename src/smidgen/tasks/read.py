@@ -1,4 +1,5 @@
 """From what a person has (a file, a folder of images, a DataFrame, arrays) to a Task, with what was found out."""
+
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,15 @@ from smidgen.tasks.task import Column, Finding, Task
 KINDS = ("classification", "regression")
 
 
-def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any = None, kind: str | None = None,
-         metric: str | None = None) -> Task:
+def read(
+    source: Any,
+    target: Any = None,
+    *,
+    unlabelled: Any = None,
+    group: Any = None,
+    kind: str | None = None,
+    metric: str | None = None,
+) -> Task:
     """The task in a source.
 
     Args:
@@ -38,25 +46,31 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
     """
     if kind is not None and kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
-        raise BadInput(f"kind: expected 'classification' or 'regression', got "
-                       f"{kind!r}.{f' Did you mean {near[0]}?' if near else ''}")
+        raise BadInput(
+            f"kind: expected 'classification' or 'regression', got "
+            f"{kind!r}.{f' Did you mean {near[0]}?' if near else ''}"
+        )
     if metric is not None and kind is not None:
         resolve(metric, kind)  # a wrong name is said before a long file is read
-    target, group = (str(n) if isinstance(n, int | np.integer) and not isinstance(n, bool) else n
-                     for n in (target, group))
+    target, group = (
+        str(n) if isinstance(n, int | np.integer) and not isinstance(n, bool) else n for n in (target, group)
+    )
     wanted = tuple(n for n in (target, group) if isinstance(n, str))
     loaded, target_name, values, group_values = open_source(source, target, group, wanted)
     labelled: Any
     labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
     features = loaded.frame.drop(columns=[n for n in wanted if n in loaded.frame.columns])
     if not len(features.columns):
-        raise BadInput(f"{loaded.where}: there is no column but the target '{target_name}': add at least one to "
-                       "predict it from.")
+        raise BadInput(
+            f"{loaded.where}: there is no column but the target '{target_name}': add at least one to predict it from."
+        )
     columns, notes = understand(features, labelled, folder=loaded.folder, decimal_comma=loaded.decimal_comma)
     if not any(c.used for c in columns):
         why = "; ".join(f"'{c.name}': {c.note}" for c in columns[:5])
-        raise BadInput(f"{loaded.where}: no column can be used to predict '{target_name}' ({why}). Add a column that "
-                       "tells rows apart.")
+        raise BadInput(
+            f"{loaded.where}: no column can be used to predict '{target_name}' ({why}). Add a column that "
+            "tells rows apart."
+        )
     findings = [*loaded.findings, *found.findings, *notes]
     whole: Any = in_form(features, columns, loaded.folder)[0]
     keep = np.ones(len(whole), bool)
@@ -73,19 +87,31 @@ def read(source: Any, target: Any = None, *, unlabelled: Any = None, group: Any 
     frame = whole[labelled].reset_index(drop=True)
     pool = whole[~labelled].reset_index(drop=True)
     duplicate_of, said = duplicates(frame, columns, found.values, np.flatnonzero(labelled) + 1)
-    groups = merged(duplicate_of, None if group_values is None
-                    else pd.Series(group_values[labelled]).reset_index(drop=True))
+    groups = merged(
+        duplicate_of, None if group_values is None else pd.Series(group_values[labelled]).reset_index(drop=True)
+    )
     if groups is not None and groups.max() < 1:
-        raise BadInput(f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so "
-                       "none can be set aside to measure the model. Check the group column.")
+        raise BadInput(
+            f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so "
+            "none can be set aside to measure the model. Check the group column."
+        )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
     more = _pool(unlabelled, columns, findings)
     if more is not None:
         pool = pd.concat([pool, more], ignore_index=True) if len(pool) else more
-    return Task(frame=frame, target=found.values, kind=found.kind, columns=columns,
-                metric=resolve(metric, found.kind).name,
-                target_name=target_name, classes=found.classes, groups=groups, unlabelled=pool if len(pool) else None,
-                findings=tuple(findings), source=loaded.where)
+    return Task(
+        frame=frame,
+        target=found.values,
+        kind=found.kind,
+        columns=columns,
+        metric=resolve(metric, found.kind).name,
+        target_name=target_name,
+        classes=found.classes,
+        groups=groups,
+        unlabelled=pool if len(pool) else None,
+        findings=tuple(findings),
+        source=loaded.where,
+    )
 
 
 def read_frame(path: Path | str) -> pd.DataFrame:
@@ -121,21 +147,27 @@ def _new_rows(source: Any, columns: tuple[Column, ...], used: list[Column]) -> t
     if missing:
         near = difflib.get_close_matches(missing[0], list(frame.columns), n=1, cutoff=0.6)
         hint = f" There is a column '{near[0]}'." if near else f" It has {listed(frame.columns)}."
-        raise BadInput(f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of "
-                       "the model "
-                       f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it.")
+        raise BadInput(
+            f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of "
+            "the model "
+            f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it."
+        )
     frame = frame.reindex(columns=[c.name for c in columns])
     made: Any
     made, wrong = in_form(frame, columns, loaded.folder)
     for column in used:
         rows = wrong.get(column.name, [])
         if rows and column.kind == "image" and (len(used) == 1 or made[column.name].isna().all()):
-            raise BadInput(f"{loaded.where}, row {rows[0] + 1}: there is no image file "
-                           f"{str(frame[column.name].iloc[rows[0]])[:80]!r}. Paths are relative to {loaded.folder}.")
+            raise BadInput(
+                f"{loaded.where}, row {rows[0] + 1}: there is no image file "
+                f"{str(frame[column.name].iloc[rows[0]])[:80]!r}. Paths are relative to {loaded.folder}."
+            )
         if rows and made[column.name].isna().all():
-            raise BadInput(f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds "
-                           f"{str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
-                           f"{column.kind} as in the data that the model was fitted on. Is it the right column?")
+            raise BadInput(
+                f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds "
+                f"{str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
+                f"{column.kind} as in the data that the model was fitted on. Is it the right column?"
+            )
     return made.reset_index(drop=True), loaded.where
 
 
@@ -152,8 +184,12 @@ def _without_bad_images(frame: Any, columns: tuple[Column, ...], findings: list[
             findings.append(skipped(bad, len(why)))
             frame[name] = paths.where(~paths.map(lambda p, why=why: bool(why.get(p))), None)
         if absent:
-            findings.append(Finding(level="warning", text=f"{absent} rows have no image in column '{name}': the cell "
-                                                          "is blank or there is no such file."))
+            findings.append(
+                Finding(
+                    level="warning",
+                    text=f"{absent} rows have no image in column '{name}': the cell is blank or there is no such file.",
+                )
+            )
     if images and all(c.kind == "image" for c in columns if c.used):
         keep = frame[images].notna().any(axis=1).to_numpy()
     return frame, keep
@@ -161,8 +197,9 @@ def _without_bad_images(frame: Any, columns: tuple[Column, ...], findings: list[
 
 def _still_learnable(values: np.ndarray, where: str, name: str) -> None:
     if len(np.unique(values)) < 2:
-        raise BadInput(f"{where}: without the unreadable images only one value of '{name}' is left: at least 2 are "
-                       "needed.")
+        raise BadInput(
+            f"{where}: without the unreadable images only one value of '{name}' is left: at least 2 are needed."
+        )
 
 
 def _only_used(values: np.ndarray, classes: tuple) -> tuple[np.ndarray, tuple]:
@@ -191,7 +228,8 @@ def _check_new_images(frame: Any, column: Column, alone: bool, where: str) -> No
             what = "{} cannot be read ({})".format(*next(iter(bad.items())))
         else:
             what = f"row {int(np.flatnonzero(paths.isna())[0]) + 1} names no image"
-        raise BadInput(f"{where}: {what}{f', and {len(bad) - 1} more' if len(bad) > 1 else ''}. Copy it again or take "
-                       "it out.")
+        raise BadInput(
+            f"{where}: {what}{f', and {len(bad) - 1} more' if len(bad) > 1 else ''}. Copy it again or take it out."
+        )
     if bad:
         frame[column.name] = paths.where(~paths.isin(list(bad)), None)

@@ -1,4 +1,5 @@
 """What a person hands over, opened: a path, a folder, a DataFrame of any library, arrays, lists of rows or texts."""
+
 import difflib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,18 +15,21 @@ from smidgen.tasks.images import IMAGE_SUFFIXES, images_in, read_folder
 from smidgen.tasks.task import Column
 
 
-def open_source(source: Any, target: Any, group: Any, wanted: tuple[str, ...]) -> tuple[Loaded, str, pd.Series,
-                                                                                        pd.Series | None]:
+def open_source(
+    source: Any, target: Any, group: Any, wanted: tuple[str, ...]
+) -> tuple[Loaded, str, pd.Series, pd.Series | None]:
     """The table, the target's name and raw cells, and the raw group cells."""
     if isinstance(source, tuple) and len(source) == 2 and target is None:
         source, target = source
     if isinstance(source, str | Path) and str(source) != "-" and _is_folder(source):
         paths, labels, findings = read_folder(Path(source))
-        loaded = Loaded(pd.DataFrame({"image": pd.Series(paths, dtype=object)}), str(source), Path(source), True,
-                        findings=findings)
+        loaded = Loaded(
+            pd.DataFrame({"image": pd.Series(paths, dtype=object)}), str(source), Path(source), True, findings=findings
+        )
         if isinstance(group, str):
-            raise BadInput(f"group: a folder of images has no column '{group}'. Give a table with a column of image "
-                           "paths instead.")
+            raise BadInput(
+                f"group: a folder of images has no column '{group}'. Give a table with a column of image paths instead."
+            )
         return loaded, str(target or "class"), pd.Series(labels, dtype=object), _given(group, "group", len(paths))
     loaded = load_file(source, wanted) if isinstance(source, str | Path) else from_frame(source) or _from_array(source)
     frame: Any = loaded.frame
@@ -34,8 +38,10 @@ def open_source(source: Any, target: Any, group: Any, wanted: tuple[str, ...]) -
         name, values = target, frame[target]
     elif target is None:
         likely = [c for c in frame.columns if str(c).lower() in ("target", "label", "class", "y", "labels", "category")]
-        raise BadInput(f"Which column of {loaded.where} is to be predicted? Give "
-                       f"target='{likely[0] if likely else frame.columns[-1]}', say. It has {listed(frame.columns)}.")
+        raise BadInput(
+            f"Which column of {loaded.where} is to be predicted? Give "
+            f"target='{likely[0] if likely else frame.columns[-1]}', say. It has {listed(frame.columns)}."
+        )
     else:
         given = _given(target, "target", len(frame))
         assert given is not None
@@ -43,8 +49,10 @@ def open_source(source: Any, target: Any, group: Any, wanted: tuple[str, ...]) -
     if isinstance(group, str):
         _must_have(loaded, group, "group")
         if group == name:
-            raise BadInput(f"group: '{group}' is the target. The group is another column, such as the person or the "
-                           "place that rows come from.")
+            raise BadInput(
+                f"group: '{group}' is the target. The group is another column, such as the person or the "
+                "place that rows come from."
+            )
         return loaded, name, values, frame[group]
     return loaded, name, values, _given(group, "group", len(frame))
 
@@ -77,10 +85,13 @@ def _given(values: Any, what: str, n: int) -> pd.Series | None:
 def _must_have(loaded: Loaded, name: str, what: str) -> None:
     have = list(loaded.frame.columns)
     if name in have:
-        if any(f.level == "warning" and f.text.startswith(f"Column name '{name}' occurs more than once")
-               for f in loaded.findings):
-            raise BadInput(f"{loaded.where} has more than one column '{name}': which is the {what}? Rename or remove "
-                           "the others.")
+        if any(
+            f.level == "warning" and f.text.startswith(f"Column name '{name}' occurs more than once")
+            for f in loaded.findings
+        ):
+            raise BadInput(
+                f"{loaded.where} has more than one column '{name}': which is the {what}? Rename or remove the others."
+            )
         return
     lower = {c.lower(): c for c in have}
     near = [lower[name.lower()]] if name.lower() in lower else difflib.get_close_matches(name, have, n=1, cutoff=0.6)
@@ -107,13 +118,19 @@ def listed(names: Any, most: int = 8) -> str:
 def _from_array(X: Any, names: Sequence[str] | None = None) -> Loaded:
     """Arrays as a table: numbers get the columns x0.., texts one column "text"."""
     try:
-        values = X if isinstance(X, np.ndarray) else np.asarray(X.toarray() if hasattr(X, "toarray") else X,
-                                                                dtype=None if _flat(X) else object)
+        values = (
+            X
+            if isinstance(X, np.ndarray)
+            else np.asarray(X.toarray() if hasattr(X, "toarray") else X, dtype=None if _flat(X) else object)
+        )
     except (ValueError, TypeError, OverflowError):
         got = type(X).__name__
         raise BadInput(f"X: expected a table, an array or a list of texts, got {got} that is none.") from None
-    if values.ndim == 1 and values.dtype.kind in "UOT" and all(v is None or isinstance(v, str) or v != v
-                                                               for v in values.tolist()):
+    if (
+        values.ndim == 1
+        and values.dtype.kind in "UOT"
+        and all(v is None or isinstance(v, str) or v != v for v in values.tolist())
+    ):
         frame = pd.DataFrame({names[0] if names else "text": pd.Series(values.tolist(), dtype=object)})
     elif values.ndim == 1 and values.dtype.kind in "fiub" and len(values):
         frame = pd.DataFrame({names[0] if names else "x0": values})
@@ -123,11 +140,15 @@ def _from_array(X: Any, names: Sequence[str] | None = None) -> Loaded:
         frame = pd.DataFrame({j: pd.Series(values[:, j], dtype=held) for j in range(values.shape[1])})
         frame.columns = pd.Index(names or [f"x{j}" for j in range(values.shape[1])], dtype=object)
     elif values.ndim > 2:
-        raise BadInput(f"X: expected rows and columns, got an array of shape {values.shape}. Images: give a folder of "
-                       "files by class, or a table with a column of paths.")
+        raise BadInput(
+            f"X: expected rows and columns, got an array of shape {values.shape}. Images: give a folder of "
+            "files by class, or a table with a column of paths."
+        )
     else:
-        raise BadInput(f"X: expected a path, a DataFrame, an array [rows, columns] or a list of texts, got "
-                       f"{type(X).__name__} of shape {values.shape}.")
+        raise BadInput(
+            f"X: expected a path, a DataFrame, an array [rows, columns] or a list of texts, got "
+            f"{type(X).__name__} of shape {values.shape}."
+        )
     if not len(frame):
         raise BadInput("X has no rows: expected at least 2 with a target.")
     return Loaded(frame, "X", Path.cwd())
@@ -144,8 +165,9 @@ def open_new(source: Any, columns: tuple[Column, ...], used: list[Column]) -> Lo
         image = only.name if only is not None and only.kind == "image" else None
         if str(source) != "-" and _is_folder(source):
             if image is None:
-                raise BadInput(f"{source} is a folder, but the model needs a table with "
-                               f"{listed(c.name for c in used)}.")
+                raise BadInput(
+                    f"{source} is a folder, but the model needs a table with {listed(c.name for c in used)}."
+                )
             paths, _ = images_in(Path(source).absolute())
             if not paths:
                 raise BadInput(f"{source} holds no image.")
@@ -158,8 +180,11 @@ def open_new(source: Any, columns: tuple[Column, ...], used: list[Column]) -> Lo
     if found is not None:
         return found
     if isinstance(source, dict):
-        return _rows_given(pd.DataFrame({k: v if isinstance(v, list | tuple | np.ndarray | pd.Series) else [v] for k,
-                                         v in source.items()}))
+        return _rows_given(
+            pd.DataFrame(
+                {k: v if isinstance(v, list | tuple | np.ndarray | pd.Series) else [v] for k, v in source.items()}
+            )
+        )
     if isinstance(source, list | tuple) and source and all(isinstance(r, dict) for r in source):
         return _rows_given(pd.DataFrame(list(source)))
     if only is not None and isinstance(source, list | tuple) and source and all(isinstance(p, Path) for p in source):

@@ -2,6 +2,7 @@
 
 A unit is what must stay together: a group of rows, or a single row.
 """
+
 import numpy as np
 
 from smidgen.kit.errors import bad
@@ -28,8 +29,9 @@ def fold_of(task: Task, folds: int, seed: int) -> np.ndarray:
     units = units_of(task)
     n_units = int(units.max()) + 1 if len(units) else 0
     if not 2 <= folds <= n_units:
-        raise bad("folds", f"2 to {n_units} (the rows that need not stay together)", folds, "Use fewer folds, or add "
-                                                                                            "rows.")
+        raise bad(
+            "folds", f"2 to {n_units} (the rows that need not stay together)", folds, "Use fewer folds, or add rows."
+        )
     rng = np.random.default_rng(derive_seed(seed, "folds", folds))
     strata = _strata(task, folds, rng)
     size = np.bincount(units)
@@ -41,7 +43,7 @@ def fold_of(task: Task, folds: int, seed: int) -> np.ndarray:
     single = single[np.argsort(strata[single], kind="stable")]
     edges = np.searchsorted(strata[single], np.arange(counts.shape[1] + 1))
     for stratum in rng.permutation(counts.shape[1]):
-        rows = single[edges[stratum]:edges[stratum + 1]]
+        rows = single[edges[stratum] : edges[stratum + 1]]
         slots = _emptiest(counts[:, stratum], totals, len(rows), rng)
         fold[rows] = slots
         totals += np.bincount(slots, minlength=folds)
@@ -57,8 +59,15 @@ def _strata(task: Task, folds: int, rng: np.random.Generator) -> np.ndarray:
     return np.minimum(rank // folds, max(len(task) // folds - 1, 0))
 
 
-def _place_groups(groups: np.ndarray, units: np.ndarray, strata: np.ndarray, fold: np.ndarray, counts: np.ndarray,
-                  totals: np.ndarray, rng: np.random.Generator) -> None:
+def _place_groups(
+    groups: np.ndarray,
+    units: np.ndarray,
+    strata: np.ndarray,
+    fold: np.ndarray,
+    counts: np.ndarray,
+    totals: np.ndarray,
+    rng: np.random.Generator,
+) -> None:
     """Greedily, largest first, each group into the fold that holds least of its strata (then least at all).
 
     An empty fold is never worse than another, so none stays empty.
@@ -68,7 +77,7 @@ def _place_groups(groups: np.ndarray, units: np.ndarray, strata: np.ndarray, fol
     total = np.bincount(strata, minlength=counts.shape[1])
     groups = groups[np.lexsort((rng.random(len(groups)), -(edges[groups + 1] - edges[groups])))]
     for group in groups:
-        rows = order[edges[group]:edges[group + 1]]
+        rows = order[edges[group] : edges[group + 1]]
         own, number = np.unique(strata[rows], return_counts=True)
         load = (counts[:, own] * (number / total[own])).sum(1)
         best = np.lexsort((rng.random(len(totals)), totals, load.round(12)))[0]

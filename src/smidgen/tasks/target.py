@@ -2,6 +2,7 @@
 
 Class names stay what the person wrote: the number 1 stays 1, "yes" stays "yes"; only surrounding white space goes.
 """
+
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -44,8 +45,9 @@ def plain(value: Any) -> Any:
     return whole(str(value))
 
 
-def read_target(raw: pd.Series, name: str, where: str, kind: str | None,
-                decimal_comma: bool = False) -> tuple[np.ndarray, Target]:
+def read_target(
+    raw: pd.Series, name: str, where: str, kind: str | None, decimal_comma: bool = False
+) -> tuple[np.ndarray, Target]:
     """The rows with a target `[n]` bool, and the target of those rows.
 
     Args:
@@ -55,22 +57,38 @@ def read_target(raw: pd.Series, name: str, where: str, kind: str | None,
     """
     codes, distinct = factorized(raw.astype(object) if isinstance(raw.dtype, pd.CategoricalDtype) else raw)
     cells = [plain(v) for v in distinct]
-    if raw.dtype.kind == "f" and raw.isna().any() and all(isinstance(c, float) and c.is_integer() for c in cells
-                                                          if c is not None):
+    if (
+        raw.dtype.kind == "f"
+        and raw.isna().any()
+        and all(isinstance(c, float) and c.is_integer() for c in cells if c is not None)
+    ):
         cells = [None if c is None else int(c) for c in cells]  # gaps had turned whole numbers into floats
     blank = np.array([c is None for c in cells] + [True])
     labelled = ~blank[codes]
     here = codes[labelled]
     if not labelled.any():
-        raise BadInput(f"{where}: the target '{name}' is blank in all {len(raw)} rows: fill it in for at least 2 rows "
-                       "of each class.")
+        raise BadInput(
+            f"{where}: the target '{name}' is blank in all {len(raw)} rows: fill it in for at least 2 rows "
+            "of each class."
+        )
     if labelled.sum() < 2:
-        raise BadInput(f"{where}: only 1 row has a target '{name}' (row {int(np.flatnonzero(labelled)[0]) + 1}): at "
-                       "least 2 are needed, better 2 of each class.")
+        raise BadInput(
+            f"{where}: only 1 row has a target '{name}' (row {int(np.flatnonzero(labelled)[0]) + 1}): at "
+            "least 2 are needed, better 2 of each class."
+        )
     form = number_form([c for c in cells if isinstance(c, str)], decimal_comma)
-    as_number = np.array([np.nan if c is None else number_of(c, form) if isinstance(c, str) else np.nan
-                          if isinstance(c, bool) else _float(c)
-                          for c in cells])
+    as_number = np.array(
+        [
+            np.nan
+            if c is None
+            else number_of(c, form)
+            if isinstance(c, str)
+            else np.nan
+            if isinstance(c, bool)
+            else _float(c)
+            for c in cells
+        ]
+    )
     chosen, findings = kind, []
     if kind is None:
         chosen = _infer(cells, as_number, here, labelled, name, where)
@@ -98,8 +116,9 @@ def _float(value: int | float) -> float:
         return float("inf")
 
 
-def _infer(cells: list[Any], as_number: np.ndarray, here: np.ndarray, labelled: np.ndarray, name: str,
-           where: str) -> str:
+def _infer(
+    cells: list[Any], as_number: np.ndarray, here: np.ndarray, labelled: np.ndarray, name: str, where: str
+) -> str:
     """Classification for words, truth values and few distinct whole numbers; regression for many distinct numbers."""
     counts = np.bincount(here, minlength=len(cells))
     seen = np.flatnonzero(counts)
@@ -109,9 +128,11 @@ def _infer(cells: list[Any], as_number: np.ndarray, here: np.ndarray, labelled: 
         share = counts[seen][numeric].sum() / n
         if share >= 0.8 and k > 20:
             odd = seen[~numeric][0]
-            raise BadInput(f"{where}: most of '{name}' is numbers, but {int(counts[seen][~numeric].sum())} cells are "
-                           f"not (the first is {cells[odd]!r}): "
-                           f"mend or blank them, or say kind='classification'.")
+            raise BadInput(
+                f"{where}: most of '{name}' is numbers, but {int(counts[seen][~numeric].sum())} cells are "
+                f"not (the first is {cells[odd]!r}): "
+                f"mend or blank them, or say kind='classification'."
+            )
         return "classification"
     x = as_number[seen]
     if (np.isinf(x)).any() or (x != np.round(x)).any():
@@ -122,51 +143,63 @@ def _infer(cells: list[Any], as_number: np.ndarray, here: np.ndarray, labelled: 
     return "classification" if k <= (min(20, n // 2) if coded else min(10, n // 3)) else "regression"
 
 
-def _numbers(as_number: np.ndarray, cells: list[Any], codes: np.ndarray, labelled: np.ndarray, name: str,
-             where: str) -> np.ndarray:
+def _numbers(
+    as_number: np.ndarray, cells: list[Any], codes: np.ndarray, labelled: np.ndarray, name: str, where: str
+) -> np.ndarray:
     values = as_number[codes[labelled]]
     rows = np.flatnonzero(labelled)
     for bad, what in ((np.isnan(values), "is no number"), (np.isinf(values), "is infinite")):
         if bad.any():
             at = rows[np.flatnonzero(bad)[0]]
             more = f" ({int(bad.sum())} such cells)" if bad.sum() > 1 else ""
-            raise BadInput(f"{where}, row {at + 1}: the target '{name}' {what}: {str(cells[codes[at]])[:60]!r}{more}. "
-                           f"Mend that cell or leave it "
-                           f"blank{', or say kind=classification' if what == 'is no number' else ''}.")
+            raise BadInput(
+                f"{where}, row {at + 1}: the target '{name}' {what}: {str(cells[codes[at]])[:60]!r}{more}. "
+                f"Mend that cell or leave it "
+                f"blank{', or say kind=classification' if what == 'is no number' else ''}."
+            )
     if values.min() == values.max():
-        raise BadInput(f"{where}: the target '{name}' is {values[0]:g} in every row that has one: there is nothing to "
-                       "learn.")
+        raise BadInput(
+            f"{where}: the target '{name}' is {values[0]:g} in every row that has one: there is nothing to learn."
+        )
     return values.astype(np.float64)
 
 
-def _classes(cells: list[Any], as_number: np.ndarray, form: str, here: np.ndarray, name: str, where: str,
-             findings: list[Finding]) -> Target:
+def _classes(
+    cells: list[Any], as_number: np.ndarray, form: str, here: np.ndarray, name: str, where: str, findings: list[Finding]
+) -> Target:
     used = np.unique(here)
-    if all(isinstance(cells[i], bool) for i in used) or all(isinstance(cells[i], int | float)
-                                                            and not isinstance(cells[i], bool) for i in used):
+    if all(isinstance(cells[i], bool) for i in used) or all(
+        isinstance(cells[i], int | float) and not isinstance(cells[i], bool) for i in used
+    ):
         key = {i: cells[i] for i in used}
     elif all(isinstance(cells[i], str) for i in used) and all(_plain_int(cells[i]) for i in used):
         key = {i: int(cells[i]) for i in used}
-    elif not form and all(isinstance(cells[i], str) and np.isfinite(as_number[i])
-                          and repr(float(as_number[i])) == cells[i] for i in used):
+    elif not form and all(
+        isinstance(cells[i], str) and np.isfinite(as_number[i]) and repr(float(as_number[i])) == cells[i] for i in used
+    ):
         key = {i: float(as_number[i]) for i in used}
     else:
         key = {i: str(cells[i]) for i in used}
         if any(not isinstance(cells[i], str) for i in used):
-            findings.append(Finding(level="note", text=f"'{name}' mixes words and numbers; its classes are read as "
-                                                       "words."))
+            findings.append(
+                Finding(level="note", text=f"'{name}' mixes words and numbers; its classes are read as words.")
+            )
     infinite = [v for v in key.values() if isinstance(v, float) and np.isinf(v)]
     if infinite:
         raise BadInput(f"{where}: the target '{name}' holds an infinite number: mend those cells or leave them blank.")
     classes: tuple[Any, ...] = tuple(sorted(set(key.values())))
     if len(classes) < 2:
-        raise BadInput(f"{where}: every row that has a target '{name}' has the same, {next(iter(classes))!r}: at "
-                       "least 2 classes are needed. "
-                       f"Label rows of another class, or check that the file is whole.")
+        raise BadInput(
+            f"{where}: every row that has a target '{name}' has the same, {next(iter(classes))!r}: at "
+            "least 2 classes are needed. "
+            f"Label rows of another class, or check that the file is whole."
+        )
     if len(classes) > MOST_CLASSES:
-        raise BadInput(f"{where}: the target '{name}' has {len(classes):,} classes, more than the {MOST_CLASSES:,} "
-                       "allowed. "
-                       f"Is it the right column? Numbers to be predicted as amounts need kind='regression'.")
+        raise BadInput(
+            f"{where}: the target '{name}' has {len(classes):,} classes, more than the {MOST_CLASSES:,} "
+            "allowed. "
+            f"Is it the right column? Numbers to be predicted as amounts need kind='regression'."
+        )
     place = {c: i for i, c in enumerate(classes)}
     code_of = np.zeros(len(cells), np.int64)
     code_of[used] = [place[key[i]] for i in used]
@@ -181,26 +214,50 @@ def _plain_int(text: str) -> bool:
 def _check_spelling(target: Target, distinct: list, cells: list[Any], name: str, findings: list[Finding]) -> None:
     padded = [str(d) for d, c in zip(distinct, cells, strict=True) if isinstance(d, str) and c is not None and d != c]
     if padded:
-        findings.append(Finding(level="note", text=f"White space around class names of '{name}' was taken off "
-                                                   f"({len(padded)} spellings, such as {padded[0][:40]!r})."))
+        findings.append(
+            Finding(
+                level="note",
+                text=f"White space around class names of '{name}' was taken off "
+                f"({len(padded)} spellings, such as {padded[0][:40]!r}).",
+            )
+        )
     folded = Counter(c.casefold() for c in target.classes if isinstance(c, str))
     twice = [c for c in target.classes if isinstance(c, str) and folded[c.casefold()] > 1]
     if twice:
-        findings.append(Finding(level="warning", text=f"Classes of '{name}' that differ only by upper and lower case: "
-                                                      f"{', '.join(map(repr, twice[:6]))}. They are kept apart."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"Classes of '{name}' that differ only by upper and lower case: "
+                f"{', '.join(map(repr, twice[:6]))}. They are kept apart.",
+            )
+        )
     counts = np.bincount(target.values, minlength=len(target.classes))
     alone = [str(c) for c, k in zip(target.classes, counts, strict=True) if k == 1]
     if alone:
-        findings.append(Finding(level="warning", text=f"{len(alone)} of {len(counts)} classes have a single example "
-                                                      f"({', '.join(alone[:8])}{', ...' if len(alone) > 8 else ''}): "
-                                "how well they are told apart cannot be measured."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"{len(alone)} of {len(counts)} classes have a single example "
+                f"({', '.join(alone[:8])}{', ...' if len(alone) > 8 else ''}): "
+                "how well they are told apart cannot be measured.",
+            )
+        )
     if len(counts) > MANY_CLASSES:
-        findings.append(Finding(level="warning", text=f"'{name}' has {len(counts)} classes; up to {MANY_CLASSES} is "
-                                                      "what smidgen is tested for."))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"'{name}' has {len(counts)} classes; up to {MANY_CLASSES} is what smidgen is tested for.",
+            )
+        )
     if len(target.values) > 20 and len(counts) > len(target.values) / 2:
-        findings.append(Finding(level="warning", text=f"'{name}' has {len(counts)} classes in {len(target.values)} "
-                                                      "rows. Is it the right column?"))
+        findings.append(
+            Finding(
+                level="warning",
+                text=f"'{name}' has {len(counts)} classes in {len(target.values)} rows. Is it the right column?",
+            )
+        )
     whole = [c for c in target.classes if isinstance(c, int) and not isinstance(c, bool)]
     if len(whole) == len(target.classes) and min(whole) == -1 and 0 in whole and len(whole) > 2:
-        findings.append(Finding(level="warning", text=f"-1 is taken as a class of '{name}'; rows without a class must "
-                                                      "be blank."))
+        findings.append(
+            Finding(level="warning", text=f"-1 is taken as a class of '{name}'; rows without a class must be blank.")
+        )

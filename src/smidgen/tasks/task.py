@@ -2,6 +2,7 @@
 
 Rows with a target are examples; rows without are the unlabelled pool. Nothing is repeated or invented.
 """
+
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -105,5 +106,9 @@ class Task:
         """The same task on some of its rows (a sub-draw); classes and kinds stay."""
         from dataclasses import replace
 
-        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), target=self.target[rows],
-                       groups=None if self.groups is None else self.groups[rows])
+        return replace(
+            self,
+            frame=self.frame.iloc[rows].reset_index(drop=True),
+            target=self.target[rows],
+            groups=None if self.groups is None else self.groups[rows],
+        )
