@@ -21,7 +21,7 @@ from smidgen.tasks.metrics import METRICS
 RIDGE = 8.0  # pseudo-observations that pull a coefficient to 0
 CLIP = 0.5  # nats: one disaster counts no more than this
 MIN_TASKS = 3
-SHARPNESS = 8.0
+SHARPNESS = 16.0
 
 
 def load(folder: Path) -> list[dict]:

@@ -34,7 +34,8 @@ class MethodCard:
         sparse: takes sparse matrices (tf-idf).
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
-        seconds: `a + b * rows * features * classes / 1e6`, (a, b): rough cost of one fit on one core.
+        seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x class,
+            for 10^3 rows); those that do not matter may be left off.
         bytes_per_pair: working memory for each pair of training rows (kernels), bytes.
         bytes_per_row: model bytes for each training row and feature, rough; 0 where the model does not grow.
         version: raised when its results change; part of every trial's key.

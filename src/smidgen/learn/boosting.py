@@ -21,7 +21,7 @@ CARD = {
     "features": "tree",
     "max_classes": 30,
     "max_features": 2000,
-    "seconds": (0.06, 1.0),
+    "seconds": (0.08, 3.0, 0.0, 0.1),
 }
 
 

@@ -26,7 +26,7 @@ CARD = {
     "package": "catboost",
     "max_classes": 30,
     "max_features": 300,
-    "seconds": (0.15, 20.0),
+    "seconds": (0.3, 12.0),
 }
 
 

@@ -26,8 +26,9 @@ CARD = {
     "tasks": ("classification", "regression"),
     "features": "linear",
     "max_rows": 800,
+    "bytes_per_pair": 64.0,
     "max_classes": 12,
-    "seconds": (0.03, 3.0),
+    "seconds": (0.02, 0.1, 0.5),
     "bytes_per_row": 8.0,
 }
 

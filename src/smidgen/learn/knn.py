@@ -17,8 +17,9 @@ CARD = {
     "tldr": "As the most similar rows were, so will this one be; how many count is chosen by leave-one-out.",
     "tasks": ("classification", "regression"),
     "features": "linear",
-    "max_rows": 20000,
-    "seconds": (0.01, 0.2),
+    "max_rows": 8000,
+    "bytes_per_pair": 24.0,
+    "seconds": (0.005, 0.01, 0.05),
     "bytes_per_row": 8.0,
 }
 

@@ -22,7 +22,7 @@ CARD = {
     "tasks": ("regression",),
     "features": "linear",
     "sparse": True,
-    "seconds": (0.01, 0.05),
+    "seconds": (0.005, 0.05),
 }
 
 STRENGTHS = np.geomspace(1e-4, 1e5, 55)

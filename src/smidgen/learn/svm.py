@@ -24,8 +24,9 @@ CARD = {
     "tasks": ("classification", "regression"),
     "features": "linear",
     "max_rows": 3000,
+    "bytes_per_pair": 24.0,
     "max_classes": 20,
-    "seconds": (0.1, 4.0),
+    "seconds": (0.06, 0.05, 0.5),
     "bytes_per_row": 8.0,
 }
 

@@ -104,7 +104,8 @@ def _unfit(card: MethodCard, task: Task) -> str:
 def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
-    fixed, slope = card.seconds
+    fixed, cells, pairs, rows = (*card.seconds, 0.0, 0.0, 0.0)[:4]
+    seconds = fixed + cells * n * d * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES
@@ -113,7 +114,7 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
         + int(card.bytes_per_pair * n * n)
         + int(card.bytes_per_row * n * d)
     )
-    return fixed + slope * n * d * c / 1e6, need
+    return seconds, need
 
 
 def _gb(size: int) -> str:
