@@ -6,6 +6,7 @@
 Draws of their own (none of those that the comparison in tables.py uses), at n = 30, 50, 100 and 200. The budget is a
 count of trials, so that a number here does not depend on the machine's load. `run` goes on where it stopped.
 """
+
 import argparse
 import json
 import multiprocessing
@@ -39,15 +40,34 @@ def measure(name: str, n: int, seed: int, trials: int) -> dict | None:
         return None
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        fitted = smidgen.fit(draw.train, target="target", trials=trials, seed=seed, workers=1,
-                             out=f"{folder}/model", store=f"sqlite:///{folder}/runs.db")
+        fitted = smidgen.fit(
+            draw.train,
+            target="target",
+            trials=trials,
+            seed=seed,
+            workers=1,
+            out=f"{folder}/model",
+            store=f"sqlite:///{folder}/runs.db",
+        )
         seconds = time.perf_counter() - start
         probs = fitted.model.predict_proba(draw.test.drop(columns="target"))
         truth = truth_of(pd.DataFrame(probs, columns=list(fitted.model.classes)), draw)
-        said = {k: fitted.summary.get(k) for k in ("method", "metric", "estimate", "interval", "level", "accuracy",
-                                                   "accuracy_interval", "version")}
-    return {"cell": draw.key, "table": name, "n": n, "draw": seed, "trials": trials, "test_rows": len(draw.test),
-            **said, **truth, "seconds": seconds, "date": date.today().isoformat()}
+        said = {
+            k: fitted.summary.get(k)
+            for k in ("method", "metric", "estimate", "interval", "level", "accuracy", "accuracy_interval", "version")
+        }
+    return {
+        "cell": draw.key,
+        "table": name,
+        "n": n,
+        "draw": seed,
+        "trials": trials,
+        "test_rows": len(draw.test),
+        **said,
+        **truth,
+        "seconds": seconds,
+        "date": date.today().isoformat(),
+    }
 
 
 def truth_of(probs: pd.DataFrame, draw: Draw) -> dict:
@@ -60,8 +80,12 @@ def truth_of(probs: pd.DataFrame, draw: Draw) -> dict:
     losses = -np.log(p[np.arange(len(at)), at])
     root = np.sqrt(len(losses))
     a = scores["accuracy"]
-    return {"true_log_loss": scores["log_loss"], "true_log_loss_se": float(losses.std() / root),
-            "true_accuracy": a, "true_accuracy_se": float(np.sqrt(a * (1 - a)) / root)}
+    return {
+        "true_log_loss": scores["log_loss"],
+        "true_log_loss_se": float(losses.std() / root),
+        "true_accuracy": a,
+        "true_accuracy_se": float(np.sqrt(a * (1 - a)) / root),
+    }
 
 
 def read_rows() -> list[dict]:
@@ -85,8 +109,11 @@ def run(names: list[str], draws: int, trials: int, processes: int) -> None:
             out.flush()
             low, high = row["interval"]
             true = row["true_log_loss"]
-            print(f"{row['cell']:36} said {row['estimate']:.3f} [{low:.3f}, {high:.3f}]  true {true:.3f}"
-                  f"{'' if low <= true <= high else '  missed'}  {row['seconds']:.1f} s", flush=True)
+            print(
+                f"{row['cell']:36} said {row['estimate']:.3f} [{low:.3f}, {high:.3f}]  true {true:.3f}"
+                f"{'' if low <= true <= high else '  missed'}  {row['seconds']:.1f} s",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ One rule for all: tables are sorted by name; every third (second, fifth, ...) is
 are published. A draw takes one row of each class, then rows at random; the rest is the test part (at most
 10,000 rows). A cell with fewer than 50 test rows is not measured.
 """
+
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ MIN_TEST = 50
 @dataclass(frozen=True)
 class Draw:
     """One labelled draw of one data set. `train` and `test` hold the column `target` as text."""
+
     name: str
     n: int
     seed: int
@@ -63,7 +65,7 @@ def draw_rows(labels: np.ndarray, n: int, seed: int) -> tuple[np.ndarray, np.nda
         first.setdefault(labels[i], i)
     must = np.array(sorted(first.values()))
     rest = order[~np.isin(order, must)]
-    return np.concatenate([must, rest[: n - len(must)]]), rest[n - len(must):]
+    return np.concatenate([must, rest[: n - len(must)]]), rest[n - len(must) :]
 
 
 def table_draw(name: str, n: int, seed: int) -> Draw | None:

@@ -1,12 +1,15 @@
 """What smidgen knows before it sees a task: how methods rank on small tasks, and the constants of its choice.
 
-    python benchmarks/priors.py measure [--processes 2]    # each candidate on each development task: out-of-fold and test
-    python benchmarks/priors.py fit                        # -> src/smidgen/studies/priors.json, and a table of constants tried
+    python benchmarks/priors.py measure [--processes 2]    # each candidate on each development task: out-of-fold
+    and test
+    python benchmarks/priors.py fit                        # -> src/smidgen/studies/priors.json, and a table of
+    constants tried
 
 Development tasks only: the development third of the classification tables (`draws.development_tables`), the
 regression tables cut at their median or at two tertiles, and, for texts, sets that no published number uses. No
 published table is read here.
 """
+
 import argparse
 import hashlib
 import itertools
@@ -86,7 +89,8 @@ def cell(kind: str, name: str, n: int, seed: int) -> None:
     else:
         pool, test = texts(name)
         rng = np.random.default_rng([7, seed, n])
-        rows = np.concatenate([rng.permutation(np.flatnonzero(pool.target == c))[:n] for c in sorted(pool.target.unique())])
+        classes = sorted(pool.target.unique())
+        rows = np.concatenate([rng.permutation(np.flatnonzero(pool.target == c))[:n] for c in classes])
         train = pool.iloc[rng.permutation(rows)].reset_index(drop=True)
         test = test.iloc[rng.permutation(len(test))[:1000]].reset_index(drop=True)
     task = read(train, "target", kind="classification")
@@ -97,12 +101,14 @@ def cell(kind: str, name: str, n: int, seed: int) -> None:
     names, out, unseen, seconds, sizes = [], [], [], [], []
     folds = folds_for(int(units_of(task).max()) + 1)
     for c in found:
-        results = [run_trial(task, old, Trial(task=task.fingerprint, method=c.method, version=c.version, view=c.view, params=c.params,
-                                              draw=f"cv:k={folds}:r={r}", seed=seed)) for r in range(REPEATS if len(task) <= 600 else 1)]
+        made = {"task": task.fingerprint, "method": c.method, "version": c.version, "view": c.view, "params": c.params}
+        repeats = range(REPEATS if len(task) <= 600 else 1)
+        results = [run_trial(task, old, Trial(**made, draw=f"cv:k={folds}:r={r}", seed=seed)) for r in repeats]
         if any(r.error for r in results):
             print(path.name, c.method, c.view, results[0].error, flush=True)
             continue
-        member = Member(c.method, c.view, task.kind, len(task.classes), c.params).fit(old, task.target, task.columns, seed)
+        member = Member(c.method, c.view, task.kind, len(task.classes), c.params)
+        member.fit(old, task.target, task.columns, seed)
         names.append(f"{c.method} {c.view}")
         out.append(np.stack([r.predictions for r in results]).astype(np.float32))
         unseen.append(member.predict(new).astype(np.float32))
@@ -110,11 +116,27 @@ def cell(kind: str, name: str, n: int, seed: int) -> None:
         sizes.append(state_bytes(member.get_state()))
     used = [c for c in task.columns if c.used]
     CELLS.mkdir(parents=True, exist_ok=True)
-    about = {"kind": kind, "name": name, "n": len(task), "features": len(used), "classes": len(task.classes),
-             "categories": sum(c.kind == "category" for c in used) / max(len(used), 1), "names": names}
+    about = {
+        "kind": kind,
+        "name": name,
+        "n": len(task),
+        "features": len(used),
+        "classes": len(task.classes),
+        "categories": sum(c.kind == "category" for c in used) / max(len(used), 1),
+        "names": names,
+    }
     temporary = path.with_suffix(".tmp.npz")
-    np.savez_compressed(temporary, out=np.stack(out), test=np.stack(unseen), y=task.target, y_test=codes, units=units_of(task),
-                        seconds=seconds, sizes=sizes, about=json.dumps(about))
+    np.savez_compressed(
+        temporary,
+        out=np.stack(out),
+        test=np.stack(unseen),
+        y=task.target,
+        y_test=codes,
+        units=units_of(task),
+        seconds=seconds,
+        sizes=sizes,
+        about=json.dumps(about),
+    )
     temporary.rename(path)
     print(path.name, len(names), f"{sum(seconds):.2f} s a fold", flush=True)
 

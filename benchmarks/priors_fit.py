@@ -2,6 +2,7 @@
 
 Each setting is judged leaving out the cell's own data set: the prior that a cell sees was fitted on the others.
 """
+
 import datetime
 import itertools
 import json
@@ -29,8 +30,16 @@ def load(folder: Path) -> list[dict]:
     for path in sorted(folder.glob("*.npz")):
         z = np.load(path)
         about = json.loads(str(z["about"]))
-        cells.append({**about, "path": path.name, "out": z["out"].astype(float), "test": z["test"].astype(float), "y": z["y"], "y_test": z["y_test"].astype(int),
-                      "units": z["units"], "seconds": z["seconds"]})
+        cells.append(
+            {
+                **about,
+                "out": z["out"].astype(float),
+                "test": z["test"].astype(float),
+                "y": z["y"],
+                "y_test": z["y_test"].astype(int),
+                "units": z["units"],
+            }
+        )
     return cells
 
 
@@ -98,10 +107,14 @@ def coverage(cells: list[dict], without: dict[str, dict]) -> None:
         held = []
         for c, left_out, loss, share in rows:
             found = [estimate(left_out, c["y"], c["units"], METRICS[m], interval, 0) for m in ("log_loss", "accuracy")]
-            held.append([e.low <= truth <= e.high for e, truth in zip(found, (loss, share), strict=True)]
-                        + [abs(e.value - truth) for e, truth in zip(found, (loss, share), strict=True)])
+            held.append(
+                [e.low <= truth <= e.high for e, truth in zip(found, (loss, share), strict=True)]
+                + [abs(e.value - truth) for e, truth in zip(found, (loss, share), strict=True)]
+            )
         h = np.mean(held, 0)
-        print(f"  widened {widen:.2f}: covers log loss {h[0]:.3f}, accuracy {h[1]:.3f}; mean gap {h[2]:.3f}, {h[3]:.3f}")
+        print(
+            f"  widened {widen:.2f}: covers log loss {h[0]:.3f}, accuracy {h[1]:.3f}; mean gap {h[2]:.3f}, {h[3]:.3f}"
+        )
 
 
 def left_out_priors(cells: list[dict]) -> dict[str, dict]:
@@ -128,15 +141,21 @@ def main(folder: Path) -> None:
         for eta, a, sharp in itertools.product((0.0, 0.1, 0.2, 0.4), (4.0, 8.0, 20.0), (0.0, 8.0, 16.0)):
             config = ChoiceConfig(prior_rows=a, evidence=eta)
             got = np.array([judged(c, prior_of(c, without[c["name"].split("/")[0]], sharp), config) for c in own])
-            print(f"  evidence {eta:.1f}  prior rows {a:3.0f}  sharpness {sharp:3.0f}: log loss {got[:, 0].mean():.4f} "
-                  f"(geometric {np.exp(np.log(got[:, 0]).mean()):.4f})  accuracy {got[:, 1].mean():.4f}")
+            print(
+                f"  evidence {eta:.1f}  prior rows {a:3.0f}  sharpness {sharp:3.0f}: log loss {got[:, 0].mean():.4f} "
+                f"(geometric {np.exp(np.log(got[:, 0]).mean()):.4f})  accuracy {got[:, 1].mean():.4f}"
+            )
         coverage(own, without)
     known = {kind: fit_prior([c for c in cells if c["kind"] == kind]) for kind in sorted({c["kind"] for c in cells})}
     made = {
-        "made": datetime.date.today().isoformat(), "smidgen": __version__, "python": platform.python_version(), "numpy": np.__version__,
+        "made": datetime.date.today().isoformat(),
+        "smidgen": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
         "features": ["1", "log(n/80)", "log(features/15)/2", "log(classes/2)", "share of category columns - 0.2"],
         "tasks": {kind: sorted({c["name"] for c in cells if c["kind"] == kind}) for kind in known},
-        "sharpness": SHARPNESS, "methods": known,
+        "sharpness": SHARPNESS,
+        "methods": known,
     }
     FILE.write_text(json.dumps(made, indent=1) + "\n")
     print(f"\nwritten: {FILE}")

@@ -1,8 +1,9 @@
 """The tables of docs/benchmarks.md and of the README, made from results/*: nobody writes a number by hand.
 
-    python benchmarks/show.py           # rewrite the marked parts of both files
-    python benchmarks/show.py --check   # fail when one of them is not what the results say
+python benchmarks/show.py           # rewrite the marked parts of both files
+python benchmarks/show.py --check   # fail when one of them is not what the results say
 """
+
 import argparse
 import json
 import re
@@ -16,12 +17,20 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
-TOOLS = {"smidgen": "smidgen", "logistic": "plain logistic regression",
-         "autogluon_best": "AutoGluon best_quality, 60 s", "autogluon_medium": "AutoGluon medium_quality",
-         "flaml": "FLAML, 30 s"}
+TOOLS = {
+    "smidgen": "smidgen",
+    "logistic": "plain logistic regression",
+    "autogluon_best": "AutoGluon best_quality, 60 s",
+    "autogluon_medium": "AutoGluon medium_quality",
+    "flaml": "FLAML, 30 s",
+}
 AUTOML = ("autogluon_best", "autogluon_medium", "flaml")
-TEXT_TOOLS = {"smidgen": "smidgen", "minilm_logistic": "MiniLM + logistic", "tfidf_logistic": "tf-idf + logistic",
-              "setfit": "SetFit 1.2 (1 draw)"}
+TEXT_TOOLS = {
+    "smidgen": "smidgen",
+    "minilm_logistic": "MiniLM + logistic",
+    "tfidf_logistic": "tf-idf + logistic",
+    "setfit": "SetFit 1.2 (1 draw)",
+}
 BASELINES = ("minilm_logistic", "tfidf_logistic")
 WAITING = "Not measured yet."
 Row = dict[str, Any]
@@ -70,15 +79,23 @@ def table_tables(rows: list[Row]) -> str:
         loss, acc, seconds = (means(here, k, "tool") for k in ("log_loss", "accuracy", "seconds"))
         tools = [t for t in TOOLS if (t,) in loss]
         cells = len({r["cell"] for r in here})
-        parts.append(f"#### {n} labelled rows ({len({r['table'] for r in here})} tables, {cells} draws)\n\n" + markdown(
-            ("tool", "mean log loss", "mean accuracy", "mean seconds"),
-            [(TOOLS[t], f"{loss[t,]:.3f}", f"{acc[t,]:.3f}", f"{seconds[t,]:.1f}") for t in tools]))
+        parts.append(
+            f"#### {n} labelled rows ({len({r['table'] for r in here})} tables, {cells} draws)\n\n"
+            + markdown(
+                ("tool", "mean log loss", "mean accuracy", "mean seconds"),
+                [(TOOLS[t], f"{loss[t,]:.3f}", f"{acc[t,]:.3f}", f"{seconds[t,]:.1f}") for t in tools],
+            )
+        )
         if "smidgen" in tools:
             parts.append(markdown(BAR_HEAD, table_bars(here, n)))
         each = means(here, "log_loss", "table", "tool")
-        parts.append("Log loss, table by table (mean over draws):\n\n" + markdown(
-            ("table", *(TOOLS[t] for t in tools)),
-            [(name, *(f"{each[name, t]:.3f}" for t in tools)) for name in sorted({r["table"] for r in here})]))
+        parts.append(
+            "Log loss, table by table (mean over draws):\n\n"
+            + markdown(
+                ("table", *(TOOLS[t] for t in tools)),
+                [(name, *(f"{each[name, t]:.3f}" for t in tools)) for name in sorted({r["table"] for r in here})],
+            )
+        )
     return "\n\n".join(parts) or WAITING
 
 
@@ -129,10 +146,21 @@ def text_bars(rows: list[Row]) -> list[list[str]]:
     bars = []
     for (name, shots), here in sorted(by(rows, "set", "shots").items()):
         acc, loss = (means(here, k, "tool") for k in ("accuracy", "log_loss"))
-        bars.append(bar(f"{name}, {shots} a class: accuracy less the best baseline's",
-                        acc["smidgen",] - max(acc[t,] for t in BASELINES), 0, least=True))
-        bars.append(bar(f"{name}, {shots} a class: log loss over the best baseline's",
-                        loss["smidgen",] / min(loss[t,] for t in BASELINES), 1))
+        bars.append(
+            bar(
+                f"{name}, {shots} a class: accuracy less the best baseline's",
+                acc["smidgen",] - max(acc[t,] for t in BASELINES),
+                0,
+                least=True,
+            )
+        )
+        bars.append(
+            bar(
+                f"{name}, {shots} a class: log loss over the best baseline's",
+                loss["smidgen",] / min(loss[t,] for t in BASELINES),
+                1,
+            )
+        )
     bars.append(bar("slowest task", max(r["seconds"] for r in rows if r["tool"] == "smidgen"), 20, " s"))
     return bars
 
@@ -148,18 +176,32 @@ def coverage_tables(rows: list[Row], tables: list[Row]) -> str:
     lines = []
     for label, here in [("all", rows), *((str(k[0]), v) for k, v in sorted(by(rows, "n").items()))]:
         with_acc = [r for r in here if r.get("accuracy_interval")]
-        lines.append((label, len(here), f"{covered(here, 'interval', 'true_log_loss'):.1%}",
-                      f"{covered(with_acc, 'accuracy_interval', 'true_accuracy'):.1%}" if with_acc else "",
-                      f"{fmean(abs(r['estimate'] - r['true_log_loss']) for r in here):.3f}",
-                      f"{fmean(r['estimate'] - r['true_log_loss'] for r in here):+.3f}"))
+        lines.append(
+            (
+                label,
+                len(here),
+                f"{covered(here, 'interval', 'true_log_loss'):.1%}",
+                f"{covered(with_acc, 'accuracy_interval', 'true_accuracy'):.1%}" if with_acc else "",
+                f"{fmean(abs(r['estimate'] - r['true_log_loss']) for r in here):.3f}",
+                f"{fmean(r['estimate'] - r['true_log_loss'] for r in here):+.3f}",
+            )
+        )
     share = covered(rows, "interval", "true_log_loss")
-    bars = [bar("pairs", len(rows), 200, least=True), bar("covered", 100 * share, 85, " %", least=True),
-            bar("covered", 100 * share, 95, " %")]
+    bars = [
+        bar("pairs", len(rows), 200, least=True),
+        bar("covered", 100 * share, 85, " %", least=True),
+        bar("covered", 100 * share, 95, " %"),
+    ]
     gaps = shared_cells([r for r in tables if r["tool"] in ("smidgen", "autogluon_best")])
     gap = {k[0]: fmean(abs(r["validation"] - r["log_loss"]) for r in v) for k, v in by(gaps, "tool").items()}
     if len(gap) == 2:
-        bars.append(bar("mean gap of the estimate, on the draws of the comparison above (limit: AutoGluon's own)",
-                        gap["smidgen"], gap["autogluon_best"]))
+        bars.append(
+            bar(
+                "mean gap of the estimate, on the draws of the comparison above (limit: AutoGluon's own)",
+                gap["smidgen"],
+                gap["autogluon_best"],
+            )
+        )
     head = ("n", "pairs", "log loss covered", "accuracy covered", "mean absolute gap (log loss)", "mean gap")
     return markdown(head, lines) + "\n\n" + markdown(BAR_HEAD, bars)
 
@@ -167,9 +209,11 @@ def coverage_tables(rows: list[Row], tables: list[Row]) -> str:
 def startup_table(found: Row) -> str:
     if not found:
         return WAITING
-    bars = [bar("`import smidgen`, beyond Python's own start", found["import_seconds"], 0.3, " s"),
-            bar("`smidgen --help`, in all", found["help_seconds"], 0.5, " s"),
-            bar(f"`smidgen predict` on {found['predict_rows']:,} rows, in all", found["predict_seconds"], 2, " s")]
+    bars = [
+        bar("`import smidgen`, beyond Python's own start", found["import_seconds"], 0.3, " s"),
+        bar("`smidgen --help`, in all", found["help_seconds"], 0.5, " s"),
+        bar(f"`smidgen predict` on {found['predict_rows']:,} rows, in all", found["predict_seconds"], 2, " s"),
+    ]
     return markdown(BAR_HEAD, bars)
 
 
@@ -179,8 +223,10 @@ def machine_text(found: Row, dates: list[str]) -> str:
     m = found["machine"]
     versions = ", ".join(f"{k} {v}" for k, v in m["versions"].items())
     days = " to ".join(sorted({min(dates), max(dates)}))
-    return (f"Measured {days} on one machine: {m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, "
-            f"{m['system']}, Python {m['python']}; {versions}.")
+    return (
+        f"Measured {days} on one machine: {m['processor']}, {m['cores']} cores, {m['memory_gb']} GB, "
+        f"{m['system']}, Python {m['python']}; {versions}."
+    )
 
 
 def numbers(tables: list[Row], coverage: list[Row]) -> str:
@@ -195,8 +241,10 @@ def numbers(tables: list[Row], coverage: list[Row]) -> str:
     size = f"{len({r['table'] for r in rows})} tables, {len({r['draw'] for r in rows})} draws"
     out = markdown((size, "log loss, n = 50", "accuracy", "log loss, n = 200", "accuracy", "seconds"), lines)
     if coverage:
-        out += (f"\n\nThe 90 % interval held the truth in {covered(coverage, 'interval', 'true_log_loss'):.0%} of "
-                f"{len(coverage)} other draws of these tables.")
+        out += (
+            f"\n\nThe 90 % interval held the truth in {covered(coverage, 'interval', 'true_log_loss'):.0%} of "
+            f"{len(coverage)} other draws of these tables."
+        )
     return out
 
 
@@ -212,9 +260,13 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
     startup = json.loads(path.read_text()) if path.exists() else {}
     dates = [r["date"] for r in [*tables, *texts, *coverage, *([startup] if startup else [])]]
     return {
-        DOCS: {"machine": lambda: machine_text(startup, dates), "tables": lambda: table_tables(tables),
-               "texts": lambda: text_tables(texts), "coverage": lambda: coverage_tables(coverage, tables),
-               "startup": lambda: startup_table(startup)},
+        DOCS: {
+            "machine": lambda: machine_text(startup, dates),
+            "tables": lambda: table_tables(tables),
+            "texts": lambda: text_tables(texts),
+            "coverage": lambda: coverage_tables(coverage, tables),
+            "startup": lambda: startup_table(startup),
+        },
         README: {"numbers": lambda: numbers(tables, coverage)},
     }
 

@@ -5,6 +5,7 @@
 
 Writes results/startup.json, with the machine and the versions on which all results of that day were measured.
 """
+
 import argparse
 import importlib.metadata
 import json
@@ -44,9 +45,14 @@ def machine() -> dict:
     found = re.search(r"model name\s*:\s*(.+)", info)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     versions = {p: importlib.metadata.version(p) for p in VERSIONS if _installed(p)}
-    return {"processor": found[1] if found else platform.machine(), "cores": os.cpu_count(),
-            "memory_gb": round(memory / 1e9), "system": platform.system(), "python": platform.python_version(),
-            "versions": versions}
+    return {
+        "processor": found[1] if found else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(memory / 1e9),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": versions,
+    }
 
 
 def _installed(package: str) -> bool:
@@ -60,8 +66,11 @@ def _installed(package: str) -> bool:
 def measure(times: int) -> dict:
     python = [sys.executable]
     bare = median_seconds([*python, "-c", "pass"], times)
-    out = {"python_seconds": bare, "import_seconds": median_seconds([*python, "-c", "import smidgen"], times) - bare,
-           "help_seconds": median_seconds([*python, "-m", "smidgen", "--help"], times)}
+    out = {
+        "python_seconds": bare,
+        "import_seconds": median_seconds([*python, "-c", "import smidgen"], times) - bare,
+        "help_seconds": median_seconds([*python, "-m", "smidgen", "--help"], times),
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw = table_draw("tab_adult", 200, 0)
@@ -69,9 +78,26 @@ def measure(times: int) -> dict:
         draw.train.to_csv(folder / "train.csv", index=False)
         rows = read_table("tab_adult").drop(columns="target")
         pd.concat([rows] * (1 + ROWS // len(rows))).head(ROWS).to_csv(folder / "new.csv", index=False)
-        subprocess.run([*python, "-m", "smidgen", "fit", folder / "train.csv", "--target", "target", "--time", "18s",
-                        "--out", folder / "model", "--store", f"sqlite:///{folder}/runs.db", "--json"],
-                       check=True, capture_output=True)
+        subprocess.run(
+            [
+                *python,
+                "-m",
+                "smidgen",
+                "fit",
+                folder / "train.csv",
+                "--target",
+                "target",
+                "--time",
+                "18s",
+                "--out",
+                folder / "model",
+                "--store",
+                f"sqlite:///{folder}/runs.db",
+                "--json",
+            ],
+            check=True,
+            capture_output=True,
+        )
         out["predict_rows"] = ROWS
         predict = [*python, "-m", "smidgen", "predict", folder / "model", folder / "new.csv", "--out", folder / "p.csv"]
         out["predict_seconds"] = median_seconds(predict, times)

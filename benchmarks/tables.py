@@ -6,6 +6,7 @@
 `run` measures what results/tables.jsonl still lacks, one cell after the other, every tool on the same draw.
 AutoGluon and FLAML run in an environment of their own (`make bench-peers`, or SMIDGEN_PEERS=/its/bin/python).
 """
+
 import argparse
 import json
 import os
@@ -58,22 +59,46 @@ def smidgen(draw: Draw, folder: Path) -> dict:
     """The command line as a person has it, with the time limit of the comparison."""
     start = time.perf_counter()
     done = subprocess.run(
-        [*CLI, "fit", folder / "train.csv", "--target", "target", "--time", "18s", "--out", folder / "model",
-         "--store", f"sqlite:///{folder}/runs.db", "--json"],
-        check=True, capture_output=True, text=True, cwd=folder)
+        [
+            *CLI,
+            "fit",
+            folder / "train.csv",
+            "--target",
+            "target",
+            "--time",
+            "18s",
+            "--out",
+            folder / "model",
+            "--store",
+            f"sqlite:///{folder}/runs.db",
+            "--json",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+    )
     seconds = time.perf_counter() - start
     said = json.loads(done.stdout)
     draw.test.drop(columns="target").to_csv(folder / "new.csv", index=False)
     start = time.perf_counter()
-    subprocess.run([*CLI, "predict", folder / "model", folder / "new.csv", "--out", folder / "preds.csv"],
-                   check=True, capture_output=True, cwd=folder)
+    subprocess.run(
+        [*CLI, "predict", folder / "model", folder / "new.csv", "--out", folder / "preds.csv"],
+        check=True,
+        capture_output=True,
+        cwd=folder,
+    )
     predict_seconds = time.perf_counter() - start
     preds = pd.read_csv(folder / "preds.csv").drop(columns="prediction")
     preds.rename(columns=lambda c: c.removeprefix("proba_")).to_csv(folder / "probs.csv", index=False)
     keep = ("method", "metric", "estimate", "interval", "accuracy", "accuracy_interval")
-    return {"seconds": seconds, "predict_seconds": predict_seconds, "validation": said["estimate"],
-            "leaderboard": [[r["method"], r["estimate"], r["chosen"]] for r in said["leaderboard"]],
-            **{k: said[k] for k in keep if k in said}}
+    return {
+        "seconds": seconds,
+        "predict_seconds": predict_seconds,
+        "validation": said["estimate"],
+        "leaderboard": [[r["method"], r["estimate"], r["chosen"]] for r in said["leaderboard"]],
+        **{k: said[k] for k in keep if k in said},
+    }
 
 
 OWN = {"smidgen": smidgen, "logistic": logistic}
@@ -102,8 +127,18 @@ def measure(tool: str, draw: Draw) -> dict:
         load = os.getloadavg()[0]
         meta = OWN[tool](draw, folder) if tool in OWN else peer(tool, draw, folder)
         scores = score(pd.read_csv(folder / "probs.csv"), draw.test.target)
-    return {"tool": tool, "cell": draw.key, "table": draw.name, "n": draw.n, "draw": draw.seed,
-            "test_rows": len(draw.test), **scores, **meta, "date": date.today().isoformat(), "load_before": load}
+    return {
+        "tool": tool,
+        "cell": draw.key,
+        "table": draw.name,
+        "n": draw.n,
+        "draw": draw.seed,
+        "test_rows": len(draw.test),
+        **scores,
+        **meta,
+        "date": date.today().isoformat(),
+        "load_before": load,
+    }
 
 
 def read_rows() -> list[dict]:

@@ -6,6 +6,7 @@
 `run` measures what results/texts.jsonl still lacks, every tool on the same draw. SetFit fine-tunes the encoder and
 takes minutes: one draw, in the peers' environment (see tables.py), ended after --limit seconds.
 """
+
 import argparse
 import importlib.util
 import json
@@ -63,8 +64,16 @@ OWN = {"smidgen": smidgen, "minilm_logistic": minilm_logistic, "tfidf_logistic":
 
 def measure(tool: str, draw: Draw, limit: float) -> dict:
     """One cell: scores on the set's own test part; a peer that runs past the limit is recorded as such."""
-    row = {"tool": tool, "cell": draw.key, "set": draw.name, "shots": draw.n, "draw": draw.seed,
-           "test_rows": len(draw.test), "date": date.today().isoformat(), "load_before": os.getloadavg()[0]}
+    row = {
+        "tool": tool,
+        "cell": draw.key,
+        "set": draw.name,
+        "shots": draw.n,
+        "draw": draw.seed,
+        "test_rows": len(draw.test),
+        "date": date.today().isoformat(),
+        "load_before": os.getloadavg()[0],
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         draw.train.to_csv(folder / "train.csv", index=False)

@@ -1,4 +1,5 @@
 """The main job on real data that scikit-learn carries: 60 labelled rows, then the truth on the rows held back."""
+
 import tempfile
 import time
 from pathlib import Path
@@ -22,8 +23,9 @@ def main() -> None:
     say(f"Breast cancer, {LABELS} labelled rows of {len(frame)}, 45 s")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as runs:  # a fresh run store: the demo works each time anew
-        fitted = smidgen.fit(OUT / "labelled.csv", target="target", time="45s", out=OUT / "model",
-                             store=f"sqlite:///{runs}/runs.db")
+        fitted = smidgen.fit(
+            OUT / "labelled.csv", target="target", time="45s", out=OUT / "model", store=f"sqlite:///{runs}/runs.db"
+        )
     summary = fitted.summary
 
     board = Table("method", "view", "log loss", "90 % interval", "weight", title="Leaderboard")

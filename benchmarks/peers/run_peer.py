@@ -3,6 +3,7 @@
 FOLDER holds train.csv and test.csv with a `target` column (the test part's is blank); the peer's probabilities
 go to probs.csv (a column a class) and what it says of itself to meta.json.
 """
+
 import json
 import os
 import resource
@@ -22,27 +23,45 @@ def autogluon(train, test, preset, seconds):
 
     with tempfile.TemporaryDirectory() as folder:
         predictor = TabularPredictor(
-            label="target", eval_metric="log_loss", path=folder, verbosity=0,
+            label="target",
+            eval_metric="log_loss",
+            path=folder,
+            verbosity=0,
             learner_kwargs={"label_count_threshold": 1},
         ).fit(train, time_limit=seconds, presets=preset, num_cpus=2)
         start = time.perf_counter()
         probs = predictor.predict_proba(test)
         board = predictor.leaderboard(silent=True)
         row = board[board.model == predictor.model_best].iloc[0]
-        return probs, {"validation": -float(row.score_val), "models": len(board), "best": row.model,
-                       "predict_seconds": time.perf_counter() - start}
+        return probs, {
+            "validation": -float(row.score_val),
+            "models": len(board),
+            "best": row.model,
+            "predict_seconds": time.perf_counter() - start,
+        }
 
 
 def flaml(train, test, seconds):
     from flaml import AutoML
 
     learner = AutoML()
-    learner.fit(dataframe=train, label="target", task="classification", metric="log_loss", time_budget=seconds,
-                n_jobs=2, verbose=0, seed=0)
+    learner.fit(
+        dataframe=train,
+        label="target",
+        task="classification",
+        metric="log_loss",
+        time_budget=seconds,
+        n_jobs=2,
+        verbose=0,
+        seed=0,
+    )
     start = time.perf_counter()
     probs = pd.DataFrame(learner.predict_proba(test), columns=learner.classes_)
-    return probs, {"validation": float(learner.best_loss), "best": learner.best_estimator,
-                   "predict_seconds": time.perf_counter() - start}
+    return probs, {
+        "validation": float(learner.best_loss),
+        "best": learner.best_estimator,
+        "predict_seconds": time.perf_counter() - start,
+    }
 
 
 def setfit(train, test):

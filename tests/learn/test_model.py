@@ -232,7 +232,9 @@ def test_what_is_no_model_folder(tmp_path):
 
 
 def test_loading_runs_nothing_of_the_folder(copy):
-    """Watched by the interpreter itself: no code is made, no process started, nothing unpickled, no file elsewhere opened."""
+    """Watched by the interpreter itself: no code is made, no process started, nothing unpickled, no file
+    elsewhere opened.
+    """
     (copy / "sitecustomize.py").write_text("raise SystemExit('ran')")
     (copy / "smidgen.py").write_text("raise SystemExit('ran')")
     code = """

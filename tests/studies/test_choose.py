@@ -1,4 +1,5 @@
-"""Choosing: a posterior, not the arg max; and an estimate that no choice has seen, also where there is nothing to learn.
+"""Choosing: a posterior, not the arg max; and an estimate that no choice has seen, also where there is nothing to
+learn.
 
 All on made-up out-of-fold predictions whose truth is known.
 """

@@ -11,6 +11,7 @@ from smidgen.studies.estimate import IntervalConfig, Judged, estimate, judge, si
 from smidgen.tasks.metrics import METRICS
 
 CONFIG = IntervalConfig(resamples=60)
+PLAIN = replace(CONFIG, baseline_rows=0.0)
 CLASSES = [name for name, m in METRICS.items() if m.kind == "classification"]
 VALUES = [name for name, m in METRICS.items() if m.kind == "regression"]
 
@@ -34,8 +35,10 @@ def judged_values(n, seed, noise=0.5, scale=1.0):
 def test_around_the_value_and_within_the_possible(name, n, classes, seed, skill):
     judged, truth = judged_classes(n, classes, seed, skill)
     e = estimate(judged, truth, np.arange(n), METRICS[name], CONFIG, seed)
-    assert e.low <= e.value <= e.high and e.interval == [e.low, e.high]
-    assert e.value == METRICS[name].score(truth, judged.predicted)
+    plain = estimate(judged, truth, np.arange(n), METRICS[name], PLAIN, seed)
+    assert plain.value == pytest.approx(METRICS[name].score(truth, judged.predicted), abs=1e-12)
+    for made in (e, plain):
+        assert made.low <= made.value <= made.high and made.interval == [made.low, made.high]
     if METRICS[name].greater_is_better:
         assert 0 <= e.low and e.high <= 1
     else:
@@ -47,9 +50,24 @@ def test_around_the_value_and_within_the_possible(name, n, classes, seed, skill)
 @settings(max_examples=60, deadline=None)
 def test_around_the_value_in_any_unit(name, n, seed, noise, scale):
     judged, truth = judged_values(n, seed, noise, scale)
-    e = estimate(judged, truth, np.arange(n), METRICS[name], CONFIG, seed)
-    assert e.low <= e.value <= e.high and np.isfinite([e.low, e.high]).all()
-    assert e.high <= 1 if name == "r2" else e.low >= 0
+    for config in (CONFIG, PLAIN):
+        e = estimate(judged, truth, np.arange(n), METRICS[name], config, seed)
+        assert e.low <= e.value <= e.high and np.isfinite([e.low, e.high]).all()
+        assert e.high <= 1 if name == "r2" else e.low >= 0
+
+
+@pytest.mark.parametrize("name", ["log_loss", "accuracy", "brier", "rmse", "mae", "r2"])
+def test_few_rows_promise_less_than_they_show(name):
+    """Two rows' worth of the baseline are in every estimate: it matters at n = 10, and not at n = 1000."""
+    gaps = []
+    for n in (10, 1000):
+        judged, truth = judged_classes(n, 2, 0, skill=5.0) if name in CLASSES else judged_values(n, 0, noise=0.1)
+        kind = METRICS[name]
+        with_it, without = (estimate(judged, truth, np.arange(n), kind, c, 0).value for c in (CONFIG, PLAIN))
+        gaps.append((without - with_it) * (1 if kind.greater_is_better else -1))
+    assert gaps[0] > 10 * gaps[1] > 0
+    if name == "accuracy":
+        assert gaps[0] == pytest.approx((1 - 0.5) * 2 / 12, abs=0.06)
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "balanced_accuracy", "macro_f1", "auc", "brier", "rmse", "mae", "r2"])
@@ -66,7 +84,7 @@ def test_a_higher_level_and_a_larger_factor_are_wider():
     judged, truth = judged_classes(40, 3, 0)
     for name in ("log_loss", "accuracy", "auc"):
         e = [estimate(judged, truth, np.arange(40), METRICS[name], c, 0)
-             for c in (replace(CONFIG, level=0.5), CONFIG, replace(CONFIG, level=0.99), replace(CONFIG, widen=3 * CONFIG.widen))]
+             for c in (replace(CONFIG, level=0.5), CONFIG, replace(CONFIG, level=0.99), replace(CONFIG, widen=4.0, widen_accuracy=4.0))]
         width = [x.high - x.low for x in e]
         assert width[0] < width[1] < width[2] and width[1] < width[3]
         assert len({x.value for x in e}) == 1
@@ -113,10 +131,10 @@ def test_the_same_seed_is_the_same_interval_and_one_candidate_is_its_own_score()
     p = rng.dirichlet([1, 1], (2, 3, 20))
     truth = rng.integers(0, 2, 20)
     board = OutOfFold(p, truth, np.full(2, 0.5), np.arange(20))
-    one = simple(board, 1, METRICS["log_loss"], board.units, CONFIG, 0.0, 0)
-    assert one == simple(board, 1, METRICS["log_loss"], board.units, CONFIG, 0.0, 0)
+    one = simple(board, 1, METRICS["log_loss"], board.units, PLAIN, 0.0, 0)
+    assert one == simple(board, 1, METRICS["log_loss"], board.units, PLAIN, 0.0, 0)
     assert one.value == pytest.approx(np.mean([METRICS["log_loss"].score(truth, p[1, r]) for r in range(3)]))
-    assert one.interval != simple(board, 1, METRICS["log_loss"], board.units, CONFIG, 0.0, 1).interval
+    assert one.interval != simple(board, 1, METRICS["log_loss"], board.units, PLAIN, 0.0, 1).interval
 
 
 def test_two_units_are_enough_to_be_judged():

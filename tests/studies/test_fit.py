@@ -1,5 +1,6 @@
 """The main job as a whole: reproducible by count, kept under a clock, resumed after a kill, honest at any size."""
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -16,8 +17,10 @@ from conftest import COINS, LIGHT
 from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.learn.model import Model
 from smidgen.studies import fit as fitting
+from smidgen.studies import trial
 from smidgen.studies.fit import describe_json, fit, resume
 from smidgen.studies.owner import is_gone
+from smidgen.studies.race import RaceConfig
 from smidgen.studies.store import RunStore
 
 POLL_SECONDS = 0.02
@@ -164,7 +167,7 @@ def test_a_run_under_a_clock_is_replayed_from_its_trials(few, with_outside, tmp_
     assert again.summary["spent"]["reused"] == again.summary["spent"]["trials"]
 
 
-@pytest.mark.parametrize("stop", ["in mid-round", "after a failure"])
+@pytest.mark.parametrize("stop", ["in the first round", "in mid-round", "after a failure"])
 def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, stop):
     """A clock made of trials: exact, where the test above takes what a real one gives."""
     from smidgen.studies.job import Failure
@@ -179,7 +182,10 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
         real(self, job, outcome, *others)
 
     def up(self):
-        return stop == "in mid-round" and count[0] >= 6
+        return count[0] >= {"in the first round": 3, "in mid-round": 6}.get(stop, 1000)
+
+    if stop == "in the first round":  # where a round is closed, all but one leave
+        monkeypatch.setattr(fitting, "Race", functools.partial(fitting.Race, config=RaceConfig(keep=1, behind=0.0, use=1.0)))
 
     kept = {"methods": LIGHT, "store": str(tmp_path / "r.db"), "out": tmp_path / "m"}
     with monkeypatch.context() as patch:
@@ -187,7 +193,8 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
         patch.setattr(Runner, "_time_is_up", up)
         timed = fit(str(few), "target", time=1000, **kept)
         before = arrays(timed.path)
-    assert (timed.summary["spent"]["trials"] == 6) == (stop == "in mid-round")
+    if stop != "after a failure":
+        assert timed.summary["spent"]["trials"] == count[0] and len(timed.model.members) > 1
     again = fit(str(few), "target", replay=timed.study, **kept)
     assert arrays(again.path) == before
     assert again.summary["estimate"] == timed.summary["estimate"]
@@ -310,7 +317,7 @@ def test_too_little_memory_for_a_method(few, tmp_path, inline, monkeypatch):
         fit(str(few), "target", trials=2, memory="1MB", store=str(tmp_path / "t.db"), out=tmp_path / "m")
 
 
-def test_the_folder_keeps_its_size(table, tmp_path, inline):
+def test_the_folder_keeps_its_size(table, tmp_path, inline, monkeypatch):
     frame = table("tab_satellite", 120)
     kept = {"trials": 4, "methods": "logistic,lda,naive_bayes,knn", "store": str(tmp_path / "s.db"), "seed": 3}
     page = "<p>" + "a report " * 10_000
@@ -327,6 +334,12 @@ def test_the_folder_keeps_its_size(table, tmp_path, inline):
     with pytest.raises(BadInput, match=r"--size 2.0 KB: the smallest model .* allow that much"):
         fit(frame, "target", out=tmp_path / "tiny", size=2000, **kept)
     assert not (tmp_path / "tiny").exists()
+    monkeypatch.setattr(trial, "state_bytes", lambda state: 100)  # a forecast that is wrong
+    made = fit(frame, "target", out=tmp_path / "late", size=30_000, **{**kept, "store": str(tmp_path / "o.db")})
+    sane(made)
+    assert sum(f.stat().st_size for f in made.path.iterdir()) <= 30_000
+    with pytest.raises(BadInput, match=r"--size 6.5 KB: the model needs .* allow that much"):
+        fit(frame, "target", out=tmp_path / "tiny", size=6500, **{**kept, "store": str(tmp_path / "o.db")})
 
 
 def test_out_never_replaces_anything_but_a_model(few, tmp_path, inline):
@@ -412,7 +425,9 @@ def test_text_without_its_encoder_beside_numbers(data_folder, tmp_path, inline, 
 
 
 def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, inline, with_outside):
-    """With labels at random nothing beats the class frequencies. The best of many candidates seems to; the estimate must not."""
+    """With labels at random nothing beats the class frequencies. The best of many candidates seems to; the
+    estimate must not.
+    """
     frame = table("tab_pima_diabetes", 40)
     best, corrected, base = [], [], []
     for seed in range(3):
@@ -455,8 +470,6 @@ def test_a_dry_run_does_nothing(few, tmp_path, monkeypatch):
 
 
 def test_ctrl_c_in_the_race_keeps_the_best_so_far(few, tmp_path, inline, monkeypatch):
-    from smidgen.studies import trial
-
     real, count = trial.run_trial, [0]
 
     def interrupted(*args):

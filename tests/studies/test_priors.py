@@ -1,4 +1,6 @@
-"""What is known before: a distribution over candidates, whatever the task; those that did better elsewhere weigh more."""
+"""What is known before: a distribution over candidates, whatever the task; those that did better elsewhere weigh
+more.
+"""
 import json
 
 import numpy as np

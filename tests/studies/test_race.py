@@ -83,9 +83,10 @@ def test_comparisons_are_made_on_what_all_have(task):
     assert race.complete() == ([], 0)
     run_round(race, task, 0, lambda c: 1.0)
     c, trial = race.round(1)[1]
-    race.record(c, trial, predictions(task, 1.0))
+    race.record(c, trial, predictions(task, 1.0, 1))
     tried, board = race.board()
     assert len(tried) == 4 and board.predictions.shape == (4, 1, N, 2) and board.prior.sum() == pytest.approx(1)
+    np.testing.assert_array_equal(board.predictions[1, 0], predictions(task, 1.0, 0))
     race.drop(race.found[-1], "failed")
     assert len(race.complete()[0]) == 3
     assert race.used == [t.key for _, t in race_of(task, count=3).round(0)] + [trial.key]

@@ -47,6 +47,12 @@ def work(monkeypatch):
     return ran, acts
 
 
+@pytest.fixture(autouse=True)
+def _no_naps(monkeypatch):
+    """Nobody waits for a lease to end, unless a test says so."""
+    monkeypatch.setattr(runner_module.time, "sleep", lambda seconds: pytest.fail("it waits for another"))
+
+
 @pytest.fixture
 def start(path):
     made = []

@@ -78,7 +78,9 @@ def test_parts_are_the_same_for_all_methods_and_other_for_each_repeat():
 
 
 class Spy(ClassifierHead):
-    """Knows the rows that it was trained on, by their first column, and says in its probabilities whether one comes again."""
+    """Knows the rows that it was trained on, by their first column, and says in its probabilities whether one
+    comes again.
+    """
 
     def __init__(self, random_state=0):
         self.random_state = random_state

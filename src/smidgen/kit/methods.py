@@ -30,11 +30,13 @@ class MethodCard:
         title, tldr: a name and one sentence for people.
         modalities: of "table", "text", "image", "series", "tokens": whose columns it can take.
         tasks: of "classification", "regression".
-        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "columns" (as they are).
+        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "columns" (as they
+            are).
         sparse: takes sparse matrices (tf-idf).
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
-        seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x class,
+        seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x
+            class,
             for 10^3 rows); those that do not matter may be left off.
         bytes_per_pair: working memory for each pair of training rows (kernels), bytes.
         bytes_per_row: model bytes for each training row and feature, rough; 0 where the model does not grow.

@@ -14,7 +14,9 @@ def tempered(p: np.ndarray, log_t: float) -> np.ndarray:
 
 
 def blend(predictions: list[np.ndarray], weights: list[float], log_t: list[float]) -> np.ndarray:
-    """Weighted sum of the members' tempered predictions, each `[n, C]` probabilities or `[n]` values; weights sum to 1."""
+    """Weighted sum of the members' tempered predictions, each `[n, C]` probabilities or `[n]` values; weights sum
+    to 1.
+    """
     out = weights[0] * tempered(predictions[0], log_t[0])
     for p, w, t in zip(predictions[1:], weights[1:], log_t[1:], strict=True):
         out += w * tempered(p, t)

@@ -72,7 +72,9 @@ class Model:
         return cls(task.kind, task.classes, task.columns, task.target_name, members, weights, log_t, about)
 
     def read(self, source: Any) -> pd.DataFrame:
-        """Rows to predict from a file, a folder of images, any dataframe or an array, with this model's columns in place."""
+        """Rows to predict from a file, a folder of images, any dataframe or an array, with this model's columns
+        in place.
+        """
         return read_new(source, self.columns, self.target_name)
 
     def predict_proba(self, source: Any) -> np.ndarray:
@@ -127,7 +129,8 @@ class Model:
         return len(json_bytes(head)) + len(body)
 
     def save(self, folder: str | Path, extra: dict[str, str] | None = None) -> Path:
-        """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is replaced.
+        """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is
+        replaced.
 
         Raises:
             BadInput: something else than a model lies under that name.
@@ -157,7 +160,8 @@ class Model:
             raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
         if head["schema"] > SCHEMA:
             raise BadInput(
-                f"{folder} was saved by a newer smidgen (model schema {head['schema']}, this one reads up to {SCHEMA}): update smidgen."
+                f"{folder} was saved by a newer smidgen (model schema {head['schema']}, "
+                f"this one reads up to {SCHEMA}): update smidgen."
             )
         path = folder / "arrays.safetensors"
         body = read_bytes(path, MAX_BYTES)
@@ -224,7 +228,8 @@ def check_place(folder: str | Path) -> None:
         if names and ("model.json" not in names or names - FILES):
             strange = sorted(names - FILES)[:1] or sorted(names)[:1]
             raise BadInput(
-                f"{path}: this folder holds other files ({strange[0]}) and would be replaced by the model: name a new folder."
+                f"{path}: this folder holds other files ({strange[0]}) and would be replaced by the model: "
+                "name a new folder."
             )
     elif path.exists() or path.is_symlink():
         raise BadInput(f"{path}: this is a file; name a folder for the model.")

@@ -4,7 +4,8 @@ Dims: K candidates, R repeats of cross-validation, N rows, C classes, T temperat
 
 1. Each candidate's out-of-fold probabilities are tempered: p^(1/T) normalised, T by penalised log loss (a normal
    prior on log T, so that few rows move it little).
-2. Weights are the posterior mode of a mixture under a Dirichlet prior: sum_i log sum_k w_k p_ki + a sum_k pi'_k log w_k.
+2. Weights are the posterior mode of a mixture under a Dirichlet prior:
+   sum_i log sum_k w_k p_ki + a sum_k pi'_k log w_k.
    The prior pi (how methods rank on small tasks, `studies.priors`) is first sharpened by a part of the evidence:
    pi'_k ~ pi_k exp(-eta loss_k), losses summed over rows, so that a method that is plainly worse leaves even where few
    rows say so; `a` is worth that many rows. With few rows the blend stays near the prior; with many it goes where
@@ -163,7 +164,8 @@ def own_losses(board: OutOfFold, choice: Choice) -> np.ndarray:
 
 
 def left_out(board: OutOfFold, config: ChoiceConfig, seed: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Step 3: yields, for each draw, the rows it left out and the blend's predictions of them `[R, rows, C]` (or `[R, rows]`)
+    """Step 3: yields, for each draw, the rows it left out and the blend's predictions of them `[R, rows, C]` (or
+    `[R, rows]`)
     by the choice that did not see them."""
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     names, unit_of = np.unique(board.units, return_inverse=True)

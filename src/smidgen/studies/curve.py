@@ -26,7 +26,8 @@ def curve_draws(task: Task) -> list[str]:
 def curve_points(
     draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, whole: Estimate
 ) -> list[dict[str, Any]]:
-    """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged, the range of the
+    """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged,
+    the range of the
     repeats as the interval; the last point is the same candidate cross-validated on all rows.
 
     Args:

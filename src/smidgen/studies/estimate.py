@@ -45,7 +45,8 @@ class Estimate:
 
 @dataclass
 class Judged:
-    """Predictions of rows by choices that did not see them: row `rows[j]` was predicted as `predicted[j]`, with weight `weights[j]`.
+    """Predictions of rows by choices that did not see them: row `rows[j]` was predicted as `predicted[j]`, with
+    weight `weights[j]`.
 
     The weights of one row sum to 1.
     """
@@ -117,7 +118,9 @@ def _modest(judged: Judged, truth: np.ndarray, kind: str, rows: float) -> Judged
 
 
 def _scale(metric: Metric):
-    """On which scale the score's error is about normal: log for losses, logit for scores between 0 and 1, as is for r2."""
+    """On which scale the score's error is about normal: log for losses, logit for scores between 0 and 1, as is
+    for r2.
+    """
     if metric.name == "r2":  # 1 - r2 is a loss
         return (lambda s: np.log(max(1 - s, 1e-9))), (lambda v: 1 - float(np.exp(v)))
     if not metric.greater_is_better:

@@ -67,12 +67,17 @@ def fit(
         out: folder of the model; None: `<name>-model` beside the working directory for files, nothing saved for frames.
         time: wall time, e.g. "60s" or seconds. trials: a budget by count instead: exactly reproducible. Neither: 60 s.
         memory: bound of each worker, e.g. "4GB". size: bound of the saved model folder, e.g. "50MB".
-        metric: what is reported ("log_loss", "accuracy", ..., "rmse", ...); the choice itself is always made on a proper score.
+        metric: what is reported ("log_loss", "accuracy", ..., "rmse", ...); the choice itself is always made on a
+            proper score.
         group: a column whose equal values never straddle a split.
-        methods: names, e.g. "logistic,forest"; None: all that suit. settings: `{"logistic.strength": 0.1}` or "name=value" texts.
-        seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at most 8.
-        kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used again.
-        progress: called with `{"kind", "text", "done", "total", "seconds_left"}`. render: makes the report from the summary.
+        methods: names, e.g. "logistic,forest"; None: all that suit. settings: `{"logistic.strength": 0.1}` or
+            "name=value" texts.
+        seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at
+            most 8.
+        kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used
+            again.
+        progress: called with `{"kind", "text", "done", "total", "seconds_left"}`. render: makes the report from the
+            summary.
         begun: `time.monotonic()` when the time began to count; None: now.
     Raises:
         BadInput: the data or an argument is wrong. BudgetSpent: the time ended before any model was fitted.
@@ -159,14 +164,17 @@ def fit(
 
 
 def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitted:
-    """Goes on with a study of a file: the same command again, from its stored options. Raises BadInput where its data was no file."""
+    """Goes on with a study of a file: the same command again, from its stored options. Raises BadInput where its
+    data was no file.
+    """
     with contextlib.closing(RunStore(store or DEFAULT_STORE)) as runs:
         study = runs.study(study_id)
     options = dict(study.options)
     source = options["source"]
     if not Path(source).exists():
         raise BadInput(
-            f"The study {study.id} was made from {source}, which is not there: call smidgen.fit with the data again, it goes on."
+            f"The study {study.id} was made from {source}, which is not there: "
+            "call smidgen.fit with the data again, it goes on."
         )
     again = {
         **{k: options[k] for k in ("group", "methods", "seed", "unlabelled")},
@@ -192,7 +200,9 @@ def _wanted(names: str | Sequence[str] | None) -> list[str] | None:
 def _settings(
     settings: Mapping[str, Any] | Sequence[str] | None, wanted: list[str] | None
 ) -> dict[str, dict[str, Any]]:
-    """`logistic.strength=1` (or `strength=1` with one method wanted) as settings by method, checked by its dataclass."""
+    """`logistic.strength=1` (or `strength=1` with one method wanted) as settings by method, checked by its
+    dataclass.
+    """
     pairs = dict(settings) if isinstance(settings, Mapping) else parse_settings(settings or ())
     out: dict[str, dict[str, Any]] = {}
     for name, value in pairs.items():
@@ -236,7 +246,8 @@ def _folder(out: str | Path | None, source: Any) -> Path | None:
 def _said(task: Task) -> str:
     what = f"{len(task.classes)} classes" if task.classes else "a number"
     pool = f", {len(task.unlabelled):,} without a label" if task.unlabelled is not None else ""
-    return f"{len(task):,} labelled rows{pool}; {' and '.join(task.modalities) or 'no usable columns'}; target '{task.target_name}': {what}"
+    seen = " and ".join(task.modalities) or "no usable columns"
+    return f"{len(task):,} labelled rows{pool}; {seen}; target '{task.target_name}': {what}"
 
 
 def describe_json(value: Any) -> str:

@@ -85,4 +85,6 @@ class Fitted:
         if self.model is None:
             return f"Fitted(dry run: {len(self.summary['plan'])} candidates)"
         s = self.summary
-        return f"Fitted({s['method']}; {s['metric']} {s['estimate']:.3f}, {s['level']:.0%} interval {s['interval'][0]:.3f} to {s['interval'][1]:.3f}; n = {s['n']})"
+        low, high = s["interval"]
+        found = f"{s['metric']} {s['estimate']:.3f}, {s['level']:.0%} interval {low:.3f} to {high:.3f}"
+        return f"Fitted({s['method']}; {found}; n = {s['n']})"

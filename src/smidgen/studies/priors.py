@@ -20,7 +20,9 @@ FILE = Path(__file__).with_name("priors.json")
 
 @dataclass(frozen=True)
 class Known:
-    """What priors.json holds of one method on one view: coefficients over `describe`, and how many tasks stand behind."""
+    """What priors.json holds of one method on one view: coefficients over `describe`, and how many tasks stand
+    behind.
+    """
 
     coefficients: tuple[float, ...]
     tasks: int

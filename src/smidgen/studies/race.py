@@ -87,7 +87,9 @@ class Race:
         self.out[candidate.key] = why
 
     def complete(self) -> tuple[list[Candidate], int]:
-        """Candidates that can be compared, and on how many repeats: those in the race that finished what the others did."""
+        """Candidates that can be compared, and on how many repeats: those in the race that finished what the
+        others did.
+        """
         tried = [c for c in self.alive if self.finished.get(c.key)]
         return tried, min((len(self.finished[c.key]) for c in tried), default=0)
 

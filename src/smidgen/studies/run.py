@@ -208,7 +208,8 @@ class Run:
                 self.race.out[c.key] = self._unfinished(c)
             reasons = "; ".join(f"{m} on {v}: {why}" for (m, v), why in list(self.race.out.items())[:3])
             raise BudgetSpent(
-                f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. Give more time or trials."
+                f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. "
+                "Give more time or trials."
             )
         return self.race.board()
 
@@ -253,7 +254,9 @@ class Run:
     def _curve(
         self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any
     ) -> list[dict[str, Any]] | None:
-        """The learning curve of the heaviest member alone; its last point is that member cross-validated on all rows."""
+        """The learning curve of the heaviest member alone; its last point is that member cross-validated on all
+        rows.
+        """
         k = int(np.argmax(choice.weights))
         best, log_t = tried[k], float(choice.log_t[k])
         draws = [self.race.trial(best, d) for d in curve_draws(self.task)]
@@ -306,9 +309,8 @@ class Run:
                 if job not in jobs:
                     continue
                 if isinstance(outcome, Failure):
-                    why.append(
-                        f"{tried[jobs[job]].method}: {'the time ended' if outcome.kind == 'stopped' else outcome.reason}"
-                    )
+                    reason = "the time ended" if outcome.kind == "stopped" else outcome.reason
+                    why.append(f"{tried[jobs[job]].method}: {reason}")
                 else:
                     states[jobs[job]] = outcome
                     self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
@@ -335,14 +337,17 @@ class Run:
                 break
             if len(kept) == 1:
                 raise BadInput(
-                    f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; allow that much, or take other --methods."
+                    f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; "
+                    "allow that much, or take other --methods."
                 )
             kept.pop()  # the one with the least weight
         self.meter.add(model_bytes=sum(state_bytes(states[k]) for k in kept))
         return model, Choice(weights, choice.log_t)
 
     def _quickest(self, tried: list[Candidate], order: list[int]) -> dict[int, dict[str, Any]]:
-        """Where starting workers again took all the time: the quickest member, fitted here, if it takes under a second."""
+        """Where starting workers again took all the time: the quickest member, fitted here, if it takes under a
+        second.
+        """
         from threadpoolctl import threadpool_limits
 
         took = {k: self.seconds[tried[k].key] / len(self.race.finished[tried[k].key]) / self.race.folds for k in order}

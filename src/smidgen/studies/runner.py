@@ -1,4 +1,6 @@
-"""Runs trials: from the run store where they are known, else on the workers; claimed, so two processes can share a study."""
+"""Runs trials: from the run store where they are known, else on the workers; claimed, so two processes can share
+a study.
+"""
 
 import time
 from collections.abc import Callable, Iterable
@@ -38,7 +40,8 @@ class Runner:
     _mine: set[str] = field(default_factory=set)  # keys of the trials that were run here
 
     def run(self, trials: Iterable[Trial], each: Callable[[Trial, Result], None]) -> bool:
-        """Runs the trials, starting them in order; calls `each` with every trial that has an outcome, in that same order
+        """Runs the trials, starting them in order; calls `each` with every trial that has an outcome, in that same
+        order
         once all have ended.
 
         Returns whether all of them were run: False when the time or the count ended first.

@@ -26,7 +26,9 @@ def leaderboard(
     interval: IntervalConfig,
     seed: int,
 ) -> list[dict[str, Any]]:
-    """One entry a candidate, best first; those stopped early with the repeats they had; skipped ones last, with the reason."""
+    """One entry a candidate, best first; those stopped early with the repeats they had; skipped ones last, with
+    the reason.
+    """
     rows = []
     for k, c in enumerate(tried):
         rows.append(

@@ -52,7 +52,8 @@ class Result:
     """What a trial gave.
 
     Attributes:
-        predictions: float64 `[n, classes]` or `[n]`, for every row of the task; NaN where a row was trained on. None: failed.
+        predictions: float64 `[n, classes]` or `[n]`, for every row of the task; NaN where a row was trained on.
+            None: failed.
         seconds, cpu_seconds: all fits and predictions of the trial.
         peak_bytes: the worker's peak resident memory; model_bytes: arrays of one fitted member.
         error: why it failed.
