@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: setup  ## the main job on real data, under 90 s after set-up
-	$(BIN)/python examples/demo.py
+	$(BIN)/smidgen demo
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest -q
