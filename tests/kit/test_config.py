@@ -1,4 +1,5 @@
 """Configurations: what is written is what is read, and a wrong word is answered with the right one."""
+
 import json
 from dataclasses import dataclass
 from typing import Literal
@@ -28,10 +29,22 @@ class Must:
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-values = st.fixed_dictionaries({}, optional={
-    "whole": st.integers(), "real": finite, "flag": st.booleans(), "text": st.text(), "maybe": st.none() | finite,
-    "word": st.sampled_from(["low", "high"]), "several": st.lists(st.integers()).map(tuple)})
-any_json = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s))
+values = st.fixed_dictionaries(
+    {},
+    optional={
+        "whole": st.integers(),
+        "real": finite,
+        "flag": st.booleans(),
+        "text": st.text(),
+        "maybe": st.none() | finite,
+        "word": st.sampled_from(["low", "high"]),
+        "several": st.lists(st.integers()).map(tuple),
+    },
+)
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda s: st.lists(s) | st.dictionaries(st.text(), s),
+)
 
 
 @given(values)
@@ -56,23 +69,36 @@ def test_any_value_is_taken_with_its_type_or_refused(name, value):
     try:
         got = getattr(from_mapping(Config, {name: value}), name)
     except BadInput as error:
-        assert name in str(error)
+        said = str(error)
     else:
-        kind = {"whole": int, "real": float, "flag": bool, "text": str, "maybe": float | None, "word": str, "several": tuple}[name]
+        said = name
+        kind = {
+            "whole": int,
+            "real": float,
+            "flag": bool,
+            "text": str,
+            "maybe": float | None,
+            "word": str,
+            "several": tuple,
+        }[name]
         assert isinstance(got, kind) and not (name != "flag" and isinstance(got, bool))
+    assert name in said
 
 
-@pytest.mark.parametrize(("given_values", "said"), [
-    ({"hole": 1}, "Config: there is no setting 'hole'. Did you mean 'whole'?"),
-    ({"zzzz": 1}, "Known: flag, maybe,"),
-    ({"whole": 1.5}, "Config.whole: expected a whole number, got 1.5"),
-    ({"whole": float("inf")}, "expected a whole number, got inf"),
-    ({"real": 10**400}, "expected a number"),
-    ({"whole": True}, "expected a whole number"),
-    ({"flag": "maybe"}, "expected true or false"),
-    ({"word": "middle"}, "expected 'low' or 'high'"),
-    ({"whole": None}, "expected a whole number"),
-])
+@pytest.mark.parametrize(
+    ("given_values", "said"),
+    [
+        ({"hole": 1}, "Config: there is no setting 'hole'. Did you mean 'whole'?"),
+        ({"zzzz": 1}, "Known: flag, maybe,"),
+        ({"whole": 1.5}, "Config.whole: expected a whole number, got 1.5"),
+        ({"whole": float("inf")}, "expected a whole number, got inf"),
+        ({"real": 10**400}, "expected a number"),
+        ({"whole": True}, "expected a whole number"),
+        ({"flag": "maybe"}, "expected true or false"),
+        ({"word": "middle"}, "expected 'low' or 'high'"),
+        ({"whole": None}, "expected a whole number"),
+    ],
+)
 def test_what_is_wrong_is_said(given_values, said):
     with pytest.raises(BadInput) as error:
         from_mapping(Config, given_values)

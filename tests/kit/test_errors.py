@@ -1,4 +1,5 @@
 """Errors are for people, and survive the way between processes."""
+
 import pickle
 
 import pytest
@@ -7,7 +8,10 @@ from smidgen.kit.errors import BadInput, BudgetSpent, MissingExtra, SmidgenError
 
 
 def test_the_form_is_what_expected_got_hint():
-    assert str(bad("labels", "at least 2 classes", 1, "Add rows.")) == "labels: expected at least 2 classes, got 1. Add rows."
+    assert (
+        str(bad("labels", "at least 2 classes", 1, "Add rows."))
+        == "labels: expected at least 2 classes, got 1. Add rows."
+    )
     assert str(bad("name", "text", "a b")) == "name: expected text, got a b."
 
 
@@ -16,7 +20,10 @@ def test_long_values_are_cut():
     assert len(text) < 250 and text.endswith("....")
 
 
-@pytest.mark.parametrize(("kind", "status", "also"), [(BadInput, 2, ValueError), (MissingExtra, 2, ImportError), (BudgetSpent, 3, SmidgenError)])
+@pytest.mark.parametrize(
+    ("kind", "status", "also"),
+    [(BadInput, 2, ValueError), (MissingExtra, 2, ImportError), (BudgetSpent, 3, SmidgenError)],
+)
 def test_kinds_keep_their_exit_status_and_their_message_through_a_pickle(kind, status, also):
     error = pickle.loads(pickle.dumps(kind("one sentence")))
     assert type(error) is kind and isinstance(error, also) and isinstance(error, SmidgenError)

@@ -1,4 +1,5 @@
 """Optional packages: absent ones name their cure, broken ones their own fault."""
+
 import sys
 
 import pytest
@@ -9,7 +10,9 @@ from smidgen.kit.extras import installed, need
 
 def test_what_is_there():
     assert need("json.decoder", extra="x", why="This") is sys.modules["json.decoder"]
-    assert installed("json", "csv") and not installed("json", "no_such_package") and not installed("no_such_package.part")
+    assert (
+        installed("json", "csv") and not installed("json", "no_such_package") and not installed("no_such_package.part")
+    )
 
 
 def test_what_is_not_there_names_the_extra():

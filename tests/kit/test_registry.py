@@ -1,4 +1,5 @@
 """The file system is the registry; another package may add to it, and cannot break it."""
+
 import importlib.metadata
 
 import pytest
@@ -27,17 +28,28 @@ def house(tmp_path, monkeypatch):
 def test_a_file_with_a_card_is_a_method_and_is_not_run(house):
     (house / "plain.py").write_text("x = 1\n")
     (house / "_hidden.py").write_text('"""Doc."""\nCARD = {"title": "H", "tldr": "h"}\n')
-    (house / "good.py").write_text('"""Doc."""\nCARD = {"title": "G", "tldr": "g", "tasks": ("regression",), "seconds": (1, 2)}\nraise SystemExit\n')
+    (house / "good.py").write_text(
+        '"""Doc."""\nCARD = {"title": "G", "tldr": "g", "tasks": ("regression",), "seconds": (1, 2)}\nraise Exit\n'
+    )
     assert methods.names() == methods.names("learn") == ["learn/good"]
     card = methods.card("learn/good")
-    assert (card.title, card.tasks, card.seconds, card.name, card.version) == ("G", ("regression",), (1.0, 2.0), "learn/good", 1)
+    assert (card.title, card.tasks, card.seconds, card.name, card.version) == (
+        "G",
+        ("regression",),
+        (1.0, 2.0),
+        "learn/good",
+        1,
+    )
     assert methods.names("lm") == []
 
 
-@pytest.mark.parametrize(("card", "said"), [
-    ('{"title": "G", "tldr": "g", "task": ("regression",)}', "no setting 'task'. Did you mean 'tasks'"),
-    ('{"title": "G"}', "tldr"),
-])
+@pytest.mark.parametrize(
+    ("card", "said"),
+    [
+        ('{"title": "G", "tldr": "g", "task": ("regression",)}', "no setting 'task'. Did you mean 'tasks'"),
+        ('{"title": "G"}', "tldr"),
+    ],
+)
 def test_a_wrong_card_is_said(house, card, said):
     (house / "wrong.py").write_text(f'"""Doc."""\nCARD = {card}\n')
     with pytest.raises(BadInput, match=said):
@@ -71,8 +83,12 @@ class Point:
 
 def test_another_package_adds_a_method_and_a_broken_one_is_one_sentence(house, monkeypatch):
     module = type("M", (), {"CARD": {"title": "O", "tldr": "o"}})
-    points = [Point("learn/other", module), Point("learn/bad", ImportError("no libfoo")), Point("learn/odd", type("N", (), {"CARD": {"titel": 1}})),
-              Point("learn/bare", object())]
+    points = [
+        Point("learn/other", module),
+        Point("learn/bad", ImportError("no libfoo")),
+        Point("learn/odd", type("N", (), {"CARD": {"titel": 1}})),
+        Point("learn/bare", object()),
+    ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points if group == "smidgen.methods" else [])
     assert methods.names("learn") == ["learn/bad", "learn/bare", "learn/odd", "learn/other"]
     assert methods.card("learn/other").title == "O" and methods.load("learn/other") is module

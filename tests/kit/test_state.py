@@ -1,4 +1,5 @@
 """States: what is packed comes back bit for bit, and nothing that could carry code can be packed."""
+
 import json
 
 import numpy as np
@@ -13,10 +14,13 @@ from smidgen.kit.state import pack, unpack
 
 DTYPES = ["<f8", "<f4", "<f2", "<i8", "<i4", "<i2", "|i1", "|u1", "<u2", "<u4", "<u8", "|b1"]
 arrays_of = st.sampled_from(DTYPES).flatmap(
-    lambda d: hnp.arrays(np.dtype(d), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
+    lambda d: hnp.arrays(np.dtype(d), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3))
+)
 keys = st.text(max_size=3) | st.sampled_from(["$array", "$list", "$float", "$dict", "a.b", "a", "0", "b", "0.a"])
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
-states = st.recursive(plain | arrays_of, lambda s: st.lists(s, max_size=3) | st.dictionaries(keys, s, max_size=4), max_leaves=12)
+states = st.recursive(
+    plain | arrays_of, lambda s: st.lists(s, max_size=3) | st.dictionaries(keys, s, max_size=4), max_leaves=12
+)
 
 
 def through_a_folder(value):

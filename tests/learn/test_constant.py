@@ -1,4 +1,5 @@
 """The baseline: exact frequencies and means, whatever the columns say."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +8,9 @@ from hypothesis import strategies as st
 from smidgen.learn.constant import ConstantClassifier, ConstantRegressor
 
 
-@given(st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda y: len(set(y)) > 1), st.integers(0, 2**32 - 1))
+@given(
+    st.lists(st.integers(0, 4), min_size=2, max_size=30).filter(lambda y: len(set(y)) > 1), st.integers(0, 2**32 - 1)
+)
 def test_half_a_row_is_added_to_each_class(y, seed):
     rng = np.random.default_rng(seed)
     X, new = rng.normal(size=(len(y), 2)), rng.normal(size=(5, 2)) * 1e6

@@ -1,4 +1,5 @@
 """A member answers for all classes of its task, learns from its own rows alone, and is all in its state."""
+
 import json
 
 import numpy as np
@@ -17,9 +18,13 @@ METHODS = ["learn/logistic", "learn/naive_bayes", "learn/knn", "learn/lda", "lea
 
 def mixed(n: int = 60, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({"x": rng.normal(size=n), "y": rng.normal(size=n), "colour": rng.choice(["red", "blue", "green"], n)})
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=n), "y": rng.normal(size=n), "colour": rng.choice(["red", "blue", "green"], n)}
+    )
     frame.loc[rng.choice(n, 8, replace=False), "x"] = np.nan
-    frame["target"] = np.where(frame.x.fillna(0) + (frame.colour == "red") > 0.4, "yes", np.where(frame.y > 0.9, "maybe", "no"))
+    frame["target"] = np.where(
+        frame.x.fillna(0) + (frame.colour == "red") > 0.4, "yes", np.where(frame.y > 0.9, "maybe", "no")
+    )
     return frame
 
 
@@ -62,7 +67,9 @@ def test_classes_that_it_has_not_seen_get_half_a_row(task, method):
 
 def test_one_class_alone_is_still_an_answer(task):
     rows = np.flatnonzero(task.target == 1)
-    member = Member("learn/logistic", "linear", task.kind, 3).fit(Rows(task.frame).take(rows), task.target[rows], task.columns, 0)
+    member = Member("learn/logistic", "linear", task.kind, 3).fit(
+        Rows(task.frame).take(rows), task.target[rows], task.columns, 0
+    )
     p = member.predict(Rows(task.frame))
     share = 0.5 / (len(rows) + 1.5)
     np.testing.assert_allclose(p, np.tile([share, 1 - 2 * share, share], (60, 1)))
@@ -75,8 +82,10 @@ def test_rows_that_it_was_not_given_change_nothing(task):
     other = task.frame.copy()
     other.loc[40:, "x"] = 1e9
     other.loc[40:, "colour"] = "infrared"
-    a, b = (Member("learn/logistic", "linear", task.kind, 3).fit(Rows(f).take(train), task.target[train], task.columns, 0)
-            for f in (task.frame, other))
+    a, b = (
+        Member("learn/logistic", "linear", task.kind, 3).fit(Rows(f).take(train), task.target[train], task.columns, 0)
+        for f in (task.frame, other)
+    )
     rows = Rows(task.frame).take(train)
     assert a.predict(rows).tobytes() == b.predict(rows).tobytes()
 
@@ -92,14 +101,20 @@ def test_settings_reach_the_head_and_wrong_ones_are_said(task):
     made = Member("learn/knn", "linear", task.kind, 3, {})
     made.fit(Rows(task.frame), task.target, task.columns, 0)
     with pytest.raises(BadInput, match="there is no setting 'neighbors_typo'"):
-        Member("learn/knn", "linear", task.kind, 3, {"neighbors_typo": 3}).fit(Rows(task.frame), task.target, task.columns, 0)
+        Member("learn/knn", "linear", task.kind, 3, {"neighbors_typo": 3}).fit(
+            Rows(task.frame), task.target, task.columns, 0
+        )
     from dataclasses import fields
     from typing import get_type_hints
 
     config = head_class("learn/knn", "classification").Config
-    name = next(f.name for f in fields(config) if get_type_hints(config)[f.name] in (int, float, int | None, float | None))
+    name = next(
+        f.name for f in fields(config) if get_type_hints(config)[f.name] in (int, float, int | None, float | None)
+    )
     value = 1.0 if get_type_hints(config)[name] in (float, float | None) else 1
-    other = Member("learn/knn", "linear", task.kind, 3, {name: value}).fit(Rows(task.frame), task.target, task.columns, 0)
+    other = Member("learn/knn", "linear", task.kind, 3, {name: value}).fit(
+        Rows(task.frame), task.target, task.columns, 0
+    )
     assert getattr(other.head_, name) == value
 
 

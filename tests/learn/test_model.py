@@ -1,4 +1,5 @@
 """The saved model: bit-equal wherever it is loaded, and never a way in for anyone's code."""
+
 import json
 import os
 import pickle
@@ -28,10 +29,15 @@ KINDS = {"logistic": "linear", "knn": "linear", "forest": "tree", "boosting": "t
 def frame_of(n: int = 50, seed: int = 0) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=n)
-    return pd.DataFrame({
-        "height": [f"{v:.3f}".replace(".", ",") for v in x], "when": [f"{1 + i % 12:02}/0{1 + i % 9}/2024" for i in range(n)],
-        "colour": rng.choice(["red", "blue"], n), "size": rng.normal(size=n), "target": np.where(x + rng.normal(size=n) / 3 > 0, "up", "down"),
-    })
+    return pd.DataFrame(
+        {
+            "height": [f"{v:.3f}".replace(".", ",") for v in x],
+            "when": [f"{1 + i % 12:02}/0{1 + i % 9}/2024" for i in range(n)],
+            "colour": rng.choice(["red", "blue"], n),
+            "size": rng.normal(size=n),
+            "target": np.where(x + rng.normal(size=n) / 3 > 0, "up", "down"),
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +47,13 @@ def task():
 
 @pytest.fixture(scope="module")
 def made(task):
-    states = [Member(f"learn/{m}", v, task.kind, 2).fit(Rows(task.frame), task.target, task.columns, 1).get_state() for m, v in KINDS.items()]
-    return Model.assemble(task, states, [0.4, 0.3, 0.2, 0.1], [0.2, 0.0, -0.1, 0.5], {"metric": "log_loss", "estimate": float("nan")})
+    states = [
+        Member(f"learn/{m}", v, task.kind, 2).fit(Rows(task.frame), task.target, task.columns, 1).get_state()
+        for m, v in KINDS.items()
+    ]
+    return Model.assemble(
+        task, states, [0.4, 0.3, 0.2, 0.1], [0.2, 0.0, -0.1, 0.5], {"metric": "log_loss", "estimate": float("nan")}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,18 +95,35 @@ def refused(path: Path) -> str:
 def test_in_another_process_bit_for_bit(made, folder, tmp_path):
     new = frame_of(30, 9)
     new.to_csv(tmp_path / "new.csv", index=False)
-    code = ("import sys, smidgen; m = smidgen.load(sys.argv[1]); p = m.predict_proba(sys.argv[2]);"
-            "print(p.tobytes().hex(), *m.predict(sys.argv[2]))")
-    out = subprocess.run([sys.executable, "-c", code, str(folder), str(tmp_path / "new.csv")], capture_output=True, text=True, check=True,
-                         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "2"}).stdout.split()
+    code = (
+        "import sys, smidgen; m = smidgen.load(sys.argv[1]); p = m.predict_proba(sys.argv[2]);"
+        "print(p.tobytes().hex(), *m.predict(sys.argv[2]))"
+    )
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(folder), str(tmp_path / "new.csv")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "2"},
+    ).stdout.split()
     assert out[0] == made.predict_proba(new).tobytes().hex()
     assert out[1:] == list(made.predict(new))
 
 
 def test_what_is_loaded_is_what_was_saved(made, folder, tmp_path):
     again = Model.load(folder)
-    assert again.columns == made.columns and {c.form for c in made.columns} & {"decimal comma", "day first", "month first"}
-    assert (again.kind, again.classes, again.target_name, again.weights, again.log_t) == ("classification", ("down", "up"), "target", made.weights, made.log_t)
+    assert again.columns == made.columns and {c.form for c in made.columns} & {
+        "decimal comma",
+        "day first",
+        "month first",
+    }
+    assert (again.kind, again.classes, again.target_name, again.weights, again.log_t) == (
+        "classification",
+        ("down", "up"),
+        "target",
+        made.weights,
+        made.log_t,
+    )
     again.save(tmp_path / "twice")
     assert (tmp_path / "twice" / "arrays.safetensors").read_bytes() == (folder / "arrays.safetensors").read_bytes()
     assert (tmp_path / "twice" / "model.json").read_text() == (folder / "model.json").read_text()
@@ -115,7 +143,9 @@ def test_predictions_do_not_depend_on_what_stands_beside_a_row(made):
 def test_a_value_model(tmp_path):
     frame = frame_of().drop(columns="target").assign(value=np.arange(50.0))
     task = read(frame, "value")
-    state = Member("learn/ridge", "linear", "regression", 0).fit(Rows(task.frame), task.target, task.columns, 0).get_state()
+    state = (
+        Member("learn/ridge", "linear", "regression", 0).fit(Rows(task.frame), task.target, task.columns, 0).get_state()
+    )
     made = Model.assemble(task, [state, state], [0.25, 0.75], [0.0, 0.0], {})
     again = Model.load(made.save(tmp_path / "v"))
     assert again.predict(frame).tobytes() == made.predict(frame).tobytes()
@@ -128,7 +158,9 @@ def test_tempering_keeps_probabilities_and_their_order(raw, log_t):
     p = np.array(raw) / np.sum(raw)
     q = tempered(p[None], log_t)[0]
     assert q.sum() == pytest.approx(1) and (q > 0).all()
-    assert (np.argsort(q, kind="stable")[-1] == np.argsort(p, kind="stable")[-1]) or np.isclose(p.max(), np.sort(p)[-2], rtol=1e-3)
+    assert (np.argsort(q, kind="stable")[-1] == np.argsort(p, kind="stable")[-1]) or np.isclose(
+        p.max(), np.sort(p)[-2], rtol=1e-3
+    )
     expected = p ** np.exp(-log_t)
     np.testing.assert_allclose(q, expected / expected.sum(), rtol=1e-9)
     np.testing.assert_allclose(blend([p[None], p[None]], [0.3, 0.7], [log_t, log_t])[0], q, rtol=1e-12)
@@ -142,13 +174,19 @@ EDITS = {
     "a schema in words": (lambda h: h.update(schema="1"), "does not describe a model"),
     "a list": (lambda h: [h], "does not describe a model"),
     "no members": (lambda h: h.update(members=[], weights=[], log_t=[]), "do not match"),
-    "members without end": (lambda h: h.update(members=h["members"] * 30, weights=h["weights"] * 30, log_t=h["log_t"] * 30), "do not match"),
+    "members without end": (
+        lambda h: h.update(members=h["members"] * 30, weights=h["weights"] * 30, log_t=h["log_t"] * 30),
+        "do not match",
+    ),
     "a member less": (lambda h: h["members"].pop() and None, "do not match"),
     "members that are none": (lambda h: h.update(members={"a": 1}), "damaged or was edited"),
     "weights of more than one": (lambda h: h.update(weights=[1.0] * 4), "sum to 1"),
     "negative weights": (lambda h: h.update(weights=[2.0, -1.0, 0.0, 0.0]), "not negative"),
     "no number": (lambda h: h.update(log_t=[float("nan")] * 4), "finite"),
-    "an unknown method": (lambda h: h["members"][0].update(method="learn/nothing_like_it"), "needs the method 'learn/nothing_like_it', which is not installed"),
+    "an unknown method": (
+        lambda h: h["members"][0].update(method="learn/nothing_like_it"),
+        "needs the method 'learn/nothing_like_it', which is not installed",
+    ),
     "a module for a method": (lambda h: h["members"][0].update(method="os"), "needs the method 'os', which"),
     "a path for a method": (lambda h: h["members"][0].update(method="../../../tmp/evil"), "needs the method"),
     "another version": (lambda h: h["members"][0].update(version=77), "needs version 77"),
@@ -156,7 +194,10 @@ EDITS = {
     "a kind of its own": (lambda h: h.update(kind="magic"), "do not match"),
     "a class less": (lambda h: h["classes"].pop() and None, "another kind of task"),
     "a view that is none": (lambda h: h["members"][0]["view_state"].update(name="../../etc"), "no view"),
-    "attributes of the class": (lambda h: h["members"][0]["head_state"]["learned"].update(predict_proba=1), "ending in _"),
+    "attributes of the class": (
+        lambda h: h["members"][0]["head_state"]["learned"].update(predict_proba=1),
+        "ending in _",
+    ),
     "hidden attributes": (lambda h: h["members"][0]["head_state"]["learned"].update(__class__=1), "ending in _"),
     "columns that are none": (lambda h: h.update(columns=[1]), "damaged or was edited"),
     "arrays that are not there": (lambda h: h["members"].__setitem__(0, {"$array": "../../etc/passwd"}), "is missing"),
@@ -184,8 +225,15 @@ def test_arrays_edited_swapped_cut_or_not_arrays(copy, folder, made):
     whole = path.read_bytes()
     arrays = parse_tensors(whole)
     names = sorted(arrays)
-    a, b = next((a, b) for a in names for b in names if a < b and arrays[a].shape == arrays[b].shape and arrays[a].tobytes() != arrays[b].tobytes()
-                and arrays[a].dtype == arrays[b].dtype)
+    a, b = next(
+        (a, b)
+        for a in names
+        for b in names
+        if a < b
+        and arrays[a].shape == arrays[b].shape
+        and arrays[a].tobytes() != arrays[b].tobytes()
+        and arrays[a].dtype == arrays[b].dtype
+    )
     tampered = {
         "one bit": whole[:-1] + bytes([whole[-1] ^ 1]),
         "swapped": tensor_bytes({**arrays, a: arrays[b], b: arrays[a]}),
@@ -211,7 +259,7 @@ def test_a_description_cut_or_spoilt_anywhere(folder, tmp_path_factory, where, j
     at = where % len(text)
     target = tmp_path_factory.mktemp("spoilt")
     (target / "arrays.safetensors").write_bytes((folder / "arrays.safetensors").read_bytes())
-    spoilt = text[:at] + junk + text[at + len(junk):]
+    spoilt = text[:at] + junk + text[at + len(junk) :]
     if spoilt != text:
         (target / "model.json").write_bytes(spoilt)
         try:
@@ -246,7 +294,8 @@ import pandas, safetensors, threadpoolctl
 seen = []
 quiet = ("object.__getattr__", "os.listdir", "os.scandir", "open", "sys._getframe")
 def hook(event, args):
-    if event in ("exec", "compile", "marshal.loads", "import") or event.split(".")[0] in ("subprocess", "socket", "pickle", "os", "shutil", "ctypes"):
+    rooms = ("subprocess", "socket", "pickle", "os", "shutil", "ctypes")
+    if event in ("exec", "compile", "marshal.loads", "import") or event.split(".")[0] in rooms:
         if event not in quiet:
             seen.append((event, str(args)[:80]))
     if event == "open" and not str(args[0]).startswith(sys.argv[1]):
@@ -256,13 +305,20 @@ model = smidgen.learn.model.Model.load(sys.argv[1])
 found = [e for e in seen]
 print(len(model.members), found)
 """
-    out = subprocess.run([sys.executable, "-c", code, str(copy)], capture_output=True, text=True, check=True,
-                         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}).stdout
+    out = subprocess.run(
+        [sys.executable, "-c", code, str(copy)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    ).stdout
     assert out.strip() == "4 []"
 
 
 def test_a_method_that_is_not_installed_here(copy, monkeypatch):
-    monkeypatch.setattr(methods, "_files", lambda real=methods._files: {k: v for k, v in real().items() if k != "learn/knn"})
+    monkeypatch.setattr(
+        methods, "_files", lambda real=methods._files: {k: v for k, v in real().items() if k != "learn/knn"}
+    )
     methods.card.cache_clear()
     assert "needs the method 'learn/knn', which is not installed here" in refused(copy)
     methods.card.cache_clear()

@@ -1,4 +1,5 @@
 """The main job as a whole: reproducible by count, kept under a clock, resumed after a kill, honest at any size."""
+
 import contextlib
 import functools
 import json
@@ -12,7 +13,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import COINS, LIGHT
+from misfits import COINS, LIGHT
 
 from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.learn.model import Model
@@ -39,7 +40,9 @@ print(describe_json(made.summary))
 def arrays(folder) -> tuple[bytes, dict]:
     """What a model predicts with: its arrays, and the rest without what is only said about it."""
     head = json.loads((folder / "model.json").read_text())
-    return (folder / "arrays.safetensors").read_bytes(), {k: head[k] for k in ("members", "weights", "log_t", "classes", "columns")}
+    return (folder / "arrays.safetensors").read_bytes(), {
+        k: head[k] for k in ("members", "weights", "log_t", "classes", "columns")
+    }
 
 
 def sane(fitted) -> None:
@@ -63,8 +66,14 @@ class Child:
     def __init__(self, env, folder, **order):
         self.gate = folder / "gate"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, json.dumps(order)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=folder,
-            start_new_session=True, env={**env, "SMIDGEN_TEST_GATE": str(self.gate)})
+            [sys.executable, "-c", SCRIPT, json.dumps(order)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=folder,
+            start_new_session=True,
+            env={**env, "SMIDGEN_TEST_GATE": str(self.gate)},
+        )
 
     def kill(self):
         with contextlib.suppress(ProcessLookupError):
@@ -133,7 +142,9 @@ def whole(few, tmp_path_factory):
 
 def test_the_count_alone_decides_with_one_worker_or_two_or_none(few, whole, tmp_path):
     sane(whole)
-    made = fit(str(few), "target", out=tmp_path / "two", trials=12, methods=LIGHT, store=str(tmp_path / "2.db"), workers=2)
+    made = fit(
+        str(few), "target", out=tmp_path / "two", trials=12, methods=LIGHT, store=str(tmp_path / "2.db"), workers=2
+    )
     assert arrays(made.path) == arrays(whole.path)
     for name in ("estimate", "interval", "accuracy", "accuracy_interval", "calibration", "confusion", "method"):
         assert made.summary[name] == whole.summary[name]
@@ -141,7 +152,9 @@ def test_the_count_alone_decides_with_one_worker_or_two_or_none(few, whole, tmp_
 
 
 def test_a_study_run_again_measures_nothing_and_gives_the_same(few, whole, tmp_path, inline):
-    again = fit(str(few), "target", out=tmp_path / "m", trials=12, methods=LIGHT, store=str(whole.path.parent / "runs.db"))
+    again = fit(
+        str(few), "target", out=tmp_path / "m", trials=12, methods=LIGHT, store=str(whole.path.parent / "runs.db")
+    )
     assert again.study == whole.study
     assert again.summary["spent"]["reused"] == again.summary["spent"]["trials"] == 12
     assert arrays(again.path) == arrays(whole.path)
@@ -185,7 +198,9 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
         return count[0] >= {"in the first round": 3, "in mid-round": 6}.get(stop, 1000)
 
     if stop == "in the first round":  # where a round is closed, all but one leave
-        monkeypatch.setattr(fitting, "Race", functools.partial(fitting.Race, config=RaceConfig(keep=1, behind=0.0, use=1.0)))
+        monkeypatch.setattr(
+            fitting, "Race", functools.partial(fitting.Race, config=RaceConfig(keep=1, behind=0.0, use=1.0))
+        )
 
     kept = {"methods": LIGHT, "store": str(tmp_path / "r.db"), "out": tmp_path / "m"}
     with monkeypatch.context() as patch:
@@ -204,12 +219,22 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
 
 
 def test_killed_in_mid_study_and_run_again(few, child, inline, with_outside, tmp_path, monkeypatch):
-    order = {"source": str(few), "out": "model", "trials": 10, "methods": f"{LIGHT},gate_a", "store": "runs.db", "workers": 2}
+    order = {
+        "source": str(few),
+        "out": "model",
+        "trials": 10,
+        "methods": f"{LIGHT},gate_a",
+        "store": "runs.db",
+        "workers": 2,
+    }
     store = tmp_path / "runs.db"
     one = child(**order)
     done = "SELECT key, finished FROM trials WHERE state = 'done'"
     # All but the gated method have ended their first round, and nothing else can end: the moment is the store's.
-    until(lambda: len(rows(store, done)) == 4 and len(rows(store, "SELECT 1 FROM trials WHERE state = 'running'")) == 1, one)
+    until(
+        lambda: len(rows(store, done)) == 4 and len(rows(store, "SELECT 1 FROM trials WHERE state = 'running'")) == 1,
+        one,
+    )
     one.kill()
     kept = rows(store, done)
     holders = rows(store, "SELECT owner FROM trials WHERE state = 'running'")
@@ -225,7 +250,9 @@ def test_killed_in_mid_study_and_run_again(few, child, inline, with_outside, tmp
     assert set(kept) <= set(rows(store, done))  # not measured again
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SMIDGEN_TEST_GATE", str(one.gate))
-    unkilled = fit(order["source"], "target", out="other", trials=10, methods=order["methods"], store="other.db").summary
+    unkilled = fit(
+        order["source"], "target", out="other", trials=10, methods=order["methods"], store="other.db"
+    ).summary
     assert unkilled["spent"]["reused"] == 0
     assert arrays(tmp_path / "model") == arrays(tmp_path / "other")
     assert summary["estimate"] == unkilled["estimate"]
@@ -265,7 +292,16 @@ def test_resume_goes_on_from_the_stored_options(few, whole, tmp_path, monkeypatc
 
 def test_the_time_is_kept_whatever_methods_do(few, with_outside, tmp_path):
     methods = "lda,naive_bayes,constant,sleeper,raiser,nans,unsure,eater"
-    made = fit(str(few), "target", out=tmp_path / "m", time=12, methods=methods, memory="700MB", store=str(tmp_path / "t.db"), workers=2)
+    made = fit(
+        str(few),
+        "target",
+        out=tmp_path / "m",
+        time=12,
+        methods=methods,
+        memory="700MB",
+        store=str(tmp_path / "t.db"),
+        workers=2,
+    )
     sane(made)
     assert made.summary["seconds"] < 12 * 1.1 + 2
     said = notes(made)
@@ -280,12 +316,17 @@ def test_the_time_is_kept_whatever_methods_do(few, with_outside, tmp_path):
         states = {t.trial["method"]: t.state for t in store.trials(made.study)}
         assert states["learn/raiser"] == states["learn/nans"] == "failed"
         assert states["learn/sleeper"] == states["learn/eater"] == "running"
-        assert store.claim(next(t.key for t in store.trials(made.study) if t.trial["method"] == "learn/sleeper"), "{}") is not None
+        assert (
+            store.claim(next(t.key for t in store.trials(made.study) if t.trial["method"] == "learn/sleeper"), "{}")
+            is not None
+        )
 
 
 def test_nothing_but_a_sleeper_spends_the_budget(few, with_outside, tmp_path):
     start = time.monotonic()
-    with pytest.raises(BudgetSpent, match=r"before any model was fitted \(learn/sleeper on linear: (failed: took longer|not finished)"):
+    with pytest.raises(
+        BudgetSpent, match=r"before any model was fitted \(learn/sleeper on linear: (failed: took longer|not finished)"
+    ):
         fit(str(few), "target", time=5, methods="sleeper", store=str(tmp_path / "t.db"), out=tmp_path / "m", workers=1)
     assert time.monotonic() - start < 5 * 1.1 + 2 + 1
     assert not (tmp_path / "m").exists()
@@ -310,8 +351,14 @@ def test_too_little_memory_for_a_method(few, tmp_path, inline, monkeypatch):
     from smidgen.studies import candidates
 
     real = candidates.forecast
-    monkeypatch.setattr(candidates, "forecast", lambda card, task, view: (0.01, int(9e9) if "knn" in card.name else real(card, task, view)[1]))
-    made = fit(str(few), "target", trials=2, methods="lda,knn", memory="1GB", store=str(tmp_path / "t.db"), out=tmp_path / "m")
+    monkeypatch.setattr(
+        candidates,
+        "forecast",
+        lambda card, task, view: (0.01, int(9e9) if "knn" in card.name else real(card, task, view)[1]),
+    )
+    made = fit(
+        str(few), "target", trials=2, methods="lda,knn", memory="1GB", store=str(tmp_path / "t.db"), out=tmp_path / "m"
+    )
     assert notes(made)["knn"] == "needs 9.00 GB of memory, there are 1.00 GB"
     with pytest.raises(BadInput, match=r"No method can be tried.*needs .* GB of memory, there are 0.00 GB"):
         fit(str(few), "target", trials=2, memory="1MB", store=str(tmp_path / "t.db"), out=tmp_path / "m")
@@ -360,12 +407,24 @@ def _two_a_class(rng):
 
 
 def _singles(rng):
-    return pd.DataFrame({"a": rng.normal(size=13), "c": list("uvuvuvuvuvuvu"), "target": ["x"] * 5 + ["y"] * 5 + ["one", "two", "three"]})
+    return pd.DataFrame(
+        {
+            "a": rng.normal(size=13),
+            "c": list("uvuvuvuvuvuvu"),
+            "target": ["x"] * 5 + ["y"] * 5 + ["one", "two", "three"],
+        }
+    )
 
 
 def _thirty(rng):
     code = np.repeat(np.arange(30), 2)
-    return pd.DataFrame({"a": code % 6 + rng.normal(size=60) / 9, "b": code // 6 + rng.normal(size=60) / 9, "target": [f"c{c}" for c in code]})
+    return pd.DataFrame(
+        {
+            "a": code % 6 + rng.normal(size=60) / 9,
+            "b": code // 6 + rng.normal(size=60) / 9,
+            "target": [f"c{c}" for c in code],
+        }
+    )
 
 
 def _grouped(rng):
@@ -378,13 +437,27 @@ def _grouped(rng):
 def test_very_little_still_ends_in_a_model_and_an_interval(make, tmp_path, inline):
     frame = make(np.random.default_rng(7))
     group = "who" if "who" in frame else None
-    made = fit(frame, "target", trials=8, methods=f"{LIGHT},constant", group=group, store=str(tmp_path / "l.db"), out=tmp_path / "m")
+    made = fit(
+        frame,
+        "target",
+        trials=8,
+        methods=f"{LIGHT},constant",
+        group=group,
+        store=str(tmp_path / "l.db"),
+        out=tmp_path / "m",
+    )
     sane(made)
     p = made.model.predict_proba(frame)
     assert p.shape == (len(frame), frame.target.nunique()) and (p > 0).all()
     np.testing.assert_allclose(p.sum(1), 1)
     assert made.summary["n"] == len(frame)
-    assert 0 <= made.summary["accuracy_interval"][0] <= made.summary["accuracy"] <= made.summary["accuracy_interval"][1] <= 1
+    assert (
+        0
+        <= made.summary["accuracy_interval"][0]
+        <= made.summary["accuracy"]
+        <= made.summary["accuracy_interval"][1]
+        <= 1
+    )
     if make is _thirty:
         assert made.summary["accuracy"] > 0.5
         assert made.summary["confusion"] is None
@@ -395,7 +468,15 @@ def test_very_little_still_ends_in_a_model_and_an_interval(make, tmp_path, inlin
 @pytest.mark.parametrize("metric", ["rmse", "r2"])
 def test_regression(table, tmp_path, inline, metric):
     frame = table("tab_concrete", 80)
-    made = fit(frame, "target", trials=6, methods="ridge,knn,constant", metric=metric, store=str(tmp_path / "r.db"), out=tmp_path / "m")
+    made = fit(
+        frame,
+        "target",
+        trials=6,
+        methods="ridge,knn,constant",
+        metric=metric,
+        store=str(tmp_path / "r.db"),
+        out=tmp_path / "m",
+    )
     sane(made)
     s = made.summary
     assert s["kind"] == "regression" and s["metric"] == metric and len(s["residuals"]["truth"]) == 80
@@ -409,8 +490,11 @@ def test_text_without_its_encoder_beside_numbers(data_folder, tmp_path, inline, 
 
     monkeypatch.setattr(view, "available", lambda name: False)
     monkeypatch.chdir(tmp_path)
-    lines = pd.read_json(data_folder / "sms_spam" / "train.jsonl.gz", lines=True) if (data_folder / "sms_spam" / "train.jsonl.gz").exists() \
+    lines = (
+        pd.read_json(data_folder / "sms_spam" / "train.jsonl.gz", lines=True)
+        if (data_folder / "sms_spam" / "train.jsonl.gz").exists()
         else pd.read_json(data_folder / "trec" / "train.jsonl.gz", lines=True)
+    )
     top = lines.label.value_counts().index[:2]
     some = lines[lines.label.isin(top)].groupby("label").head(20)
     frame = pd.DataFrame({"text": some.text, "length": some.text.str.len(), "target": [f"c{v}" for v in some.label]})
@@ -432,8 +516,17 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
     best, corrected, base = [], [], []
     for seed in range(3):
         shuffled = frame.assign(target=np.random.default_rng(seed).permutation(frame.target.to_numpy()))
-        made = fit(shuffled, "target", trials=32, kind="classification", store=str(tmp_path / "n.db"), out=tmp_path / "m", seed=seed,
-                   methods=",".join(["lda", "naive_bayes", "constant", *COINS]), metric="accuracy")
+        made = fit(
+            shuffled,
+            "target",
+            trials=32,
+            kind="classification",
+            store=str(tmp_path / "n.db"),
+            out=tmp_path / "m",
+            seed=seed,
+            methods=",".join(["lda", "naive_bayes", "constant", *COINS]),
+            metric="accuracy",
+        )
         sane(made)
         best.append(max(r["estimate"] for r in made.summary["leaderboard"] if r["estimate"] is not None))
         corrected.append(made.estimate)
@@ -446,15 +539,18 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
 # -- bad input --
 
 
-@pytest.mark.parametrize(("wrong", "said"), [
-    ({"time": 5, "trials": 3}, "not both"),
-    ({"trials": 0}, "above 0"),
-    ({"trials": 3, "workers": 0}, "workers: expected at least 1"),
-    ({"trials": 3, "methods": "logistik"}, "Did you mean 'logistic'"),
-    ({"trials": 3, "settings": ["strength=1"]}, "one method in --methods"),
-    ({"trials": 3, "methods": "knn", "settings": {"lda.shrinkage": 1}}, "not among --methods"),
-    ({"replay": "nothing"}, "no study 'nothing'"),
-])
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"time": 5, "trials": 3}, "not both"),
+        ({"trials": 0}, "above 0"),
+        ({"trials": 3, "workers": 0}, "workers: expected at least 1"),
+        ({"trials": 3, "methods": "logistik"}, "Did you mean 'logistic'"),
+        ({"trials": 3, "settings": ["strength=1"]}, "one method in --methods"),
+        ({"trials": 3, "methods": "knn", "settings": {"lda.shrinkage": 1}}, "not among --methods"),
+        ({"replay": "nothing"}, "no study 'nothing'"),
+    ],
+)
 def test_wrong_arguments_are_one_sentence_and_leave_nothing(few, tmp_path, inline, wrong, said):
     with pytest.raises(BadInput, match=said):
         fit(str(few), "target", store=str(tmp_path / "b.db"), out=tmp_path / "m", **wrong)
@@ -464,7 +560,9 @@ def test_wrong_arguments_are_one_sentence_and_leave_nothing(few, tmp_path, inlin
 def test_a_dry_run_does_nothing(few, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     planned = fit(str(few), "target", dry_run=True, methods=LIGHT)
-    assert planned.model is None and {e["method"] for e in planned.summary["plan"]} == {f"learn/{m}" for m in LIGHT.split(",")}
+    assert planned.model is None and {e["method"] for e in planned.summary["plan"]} == {
+        f"learn/{m}" for m in LIGHT.split(",")
+    }
     assert planned.summary["seconds"] > 0 and "dry run: 4" in repr(planned)
     assert list(tmp_path.iterdir()) == []
 

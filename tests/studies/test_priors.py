@@ -1,6 +1,7 @@
 """What is known before: a distribution over candidates, whatever the task; those that did better elsewhere weigh
 more.
 """
+
 import json
 
 import numpy as np
@@ -19,20 +20,26 @@ def task_of(n=20, columns=2, texts=False):
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(n, columns)), columns=[f"c{i}" for i in range(columns)])
     if texts:
-        frame["text"] = [" ".join(rng.choice(["some", "words", "of", "a", "person", "about", "things"], 9)) + f" {i}" for i in range(n)]
+        frame["text"] = [
+            " ".join(rng.choice(["some", "words", "of", "a", "person", "about", "things"], 9)) + f" {i}"
+            for i in range(n)
+        ]
     return read(frame.assign(target=np.arange(n) % 2 == 0), "target", kind="classification")
 
 
 @pytest.fixture
 def known(monkeypatch):
     """priors.json by hand."""
+
     def give(table: dict, sharpness: float = 8.0):
         monkeypatch.setattr(priors, "_file", lambda: {"methods": table, "sharpness": sharpness})
 
     return give
 
 
-@pytest.mark.parametrize("task", [task_of(), task_of(4, 1), task_of(200, 30), task_of(texts=True)], ids=["small", "tiny", "large", "text"])
+@pytest.mark.parametrize(
+    "task", [task_of(), task_of(4, 1), task_of(200, 30), task_of(texts=True)], ids=["small", "tiny", "large", "text"]
+)
 def test_a_distribution_over_all_candidates(task):
     found, _ = candidates(task)
     w = priors.weights(task, found)
@@ -52,7 +59,12 @@ def test_less_loss_elsewhere_is_more_weight_here(known):
 
 
 def test_a_view_that_was_not_seen_takes_the_method_s_own(known):
-    known({"table": {"learn/a *": [0.1, 0, 0, 0, 0], "learn/a linear": [0.2, 0, 0, 0, 0]}, "text": {"learn/a *": [9, 0, 0, 0, 0]}})
+    known(
+        {
+            "table": {"learn/a *": [0.1, 0, 0, 0, 0], "learn/a linear": [0.2, 0, 0, 0, 0]},
+            "text": {"learn/a *": [9, 0, 0, 0, 0]},
+        }
+    )
     got = priors.excess(task_of(), [Candidate("learn/a", "tree"), Candidate("learn/a", "linear")])
     assert got == pytest.approx([0.1, 0.2])
 

@@ -1,4 +1,5 @@
 """The race: the hopeless leave, the baseline and a few stay, and nothing depends on who was quicker."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,7 +16,11 @@ N = 60
 @pytest.fixture(scope="module")
 def task():
     rng = np.random.default_rng(0)
-    return read(pd.DataFrame({"x": rng.normal(size=N), "y": rng.normal(size=N), "target": np.arange(N) % 2}), "target", kind="classification")
+    return read(
+        pd.DataFrame({"x": rng.normal(size=N), "y": rng.normal(size=N), "target": np.arange(N) % 2}),
+        "target",
+        kind="classification",
+    )
 
 
 def predictions(task, skill: float, seed: int = 0) -> np.ndarray:
@@ -41,10 +46,22 @@ def test_folds_fit_the_rows(units):
 
 
 def test_the_first_round_tries_all_the_baseline_first_then_by_prior(task):
-    found = [Candidate("learn/b", "tree"), Candidate("learn/a", "linear"), Candidate("learn/a", "tree"), Candidate(BASELINE, "linear"), Candidate("learn/z", "x")]
+    found = [
+        Candidate("learn/b", "tree"),
+        Candidate("learn/a", "linear"),
+        Candidate("learn/a", "tree"),
+        Candidate(BASELINE, "linear"),
+        Candidate("learn/z", "x"),
+    ]
     race = Race(task, found, np.array([0.1, 0.1, 0.1, 0.1, 0.6]), 7)
     first = race.round(0)
-    assert [c.key for c, _ in first] == [(BASELINE, "linear"), ("learn/z", "x"), ("learn/a", "linear"), ("learn/a", "tree"), ("learn/b", "tree")]
+    assert [c.key for c, _ in first] == [
+        (BASELINE, "linear"),
+        ("learn/z", "x"),
+        ("learn/a", "linear"),
+        ("learn/a", "tree"),
+        ("learn/b", "tree"),
+    ]
     assert race.prior.tolist() == [0.1, 0.6, 0.1, 0.1, 0.1]
     assert {t.draw for _, t in first} == {f"cv:k={race.folds}:r=0"} and {t.seed for _, t in first} == {7}
     assert {t.task for _, t in first} == {task.fingerprint} and len({t.key for _, t in first}) == 5
@@ -53,7 +70,18 @@ def test_the_first_round_tries_all_the_baseline_first_then_by_prior(task):
 
 def test_the_hopeless_leave_with_the_reason(task):
     race = race_of(task)
-    run_round(race, task, 0, lambda c: 2.0 if c.method in ("learn/m0", "learn/m1", "learn/m2", "learn/m3") else -2.0 if c.method != BASELINE else 0.0)
+    run_round(
+        race,
+        task,
+        0,
+        lambda c: (
+            2.0
+            if c.method in ("learn/m0", "learn/m1", "learn/m2", "learn/m3")
+            else -2.0
+            if c.method != BASELINE
+            else 0.0
+        ),
+    )
     race.close()
     assert {c.method for c in race.alive} == {"learn/m0", "learn/m1", "learn/m2", "learn/m3", BASELINE}
     assert all("stopped early: behind by" in why and "1 repeat" in why for why in race.out.values())
@@ -64,7 +92,11 @@ def test_a_few_always_stay_and_equals_are_not_told_apart(task):
     race = race_of(task, keep=4)
     run_round(race, task, 0, lambda c: 3.0 if c.method == "learn/m5" else -3.0)
     race.close()
-    assert len(race.alive) >= 4 and "learn/m5" in {c.method for c in race.alive} and BASELINE in {c.method for c in race.alive}
+    assert (
+        len(race.alive) >= 4
+        and "learn/m5" in {c.method for c in race.alive}
+        and BASELINE in {c.method for c in race.alive}
+    )
     equal = race_of(task)
     run_round(equal, task, 0, lambda c: 1.0)
     equal.close()

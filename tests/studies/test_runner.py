@@ -1,4 +1,5 @@
 """The runner: each trial once, in an order that nobody's speed decides, from the store where it is known."""
+
 import numpy as np
 import pytest
 
@@ -90,7 +91,13 @@ def test_outcomes_come_in_the_order_asked_whoever_ends_first(start, work):
     assert ran != sorted(ran) and [m for m, _ in got] == [f"learn/m{i}" for i in range(5)]
     assert [r.predictions[0, 0] for _, r in got] == [0, 1, 2, 3, 4]
     spent = runner.meter.spent()
-    assert (spent["trials"], spent["reused"], spent["fits"], spent["cpu_seconds"], spent["peak_memory_bytes"]) == (5, 0, 20, 2.5, 100)
+    assert (spent["trials"], spent["reused"], spent["fits"], spent["cpu_seconds"], spent["peak_memory_bytes"]) == (
+        5,
+        0,
+        20,
+        2.5,
+        100,
+    )
 
 
 def test_what_is_known_is_not_run_again(start, work):

@@ -1,4 +1,5 @@
 """A trial: its key is its content, its parts never leak, and whatever a method does is its result."""
+
 import json
 from dataclasses import replace
 
@@ -15,8 +16,21 @@ from smidgen.studies.trial import Trial, fit_member, parts, run_trial, state_byt
 from smidgen.tasks.read import read
 
 names = st.text(max_size=8)
-settings_of = st.dictionaries(names, st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names, max_size=3)
-trials = st.builds(Trial, task=names, method=names, version=st.integers(), view=names, params=settings_of, draw=names, seed=st.integers())
+settings_of = st.dictionaries(
+    names,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | names,
+    max_size=3,
+)
+trials = st.builds(
+    Trial,
+    task=names,
+    method=names,
+    version=st.integers(),
+    view=names,
+    params=settings_of,
+    draw=names,
+    seed=st.integers(),
+)
 
 
 @given(trials)
@@ -43,7 +57,14 @@ def test_keys_must_not_drift():
 
 def frame_of(n=40, copies=0):
     rng = np.random.default_rng(n)
-    frame = pd.DataFrame({"x": rng.normal(size=n), "z": rng.normal(size=n), "who": rng.integers(0, 9, n).astype(str), "target": rng.choice(["a", "b", "c"], n)})
+    frame = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "z": rng.normal(size=n),
+            "who": rng.integers(0, 9, n).astype(str),
+            "target": rng.choice(["a", "b", "c"], n),
+        }
+    )
     return pd.concat([frame, frame.iloc[:copies]], ignore_index=True)
 
 
@@ -132,14 +153,28 @@ class Odd(ClassifierHead):
 
     def _proba(self, X):
         p = np.full((len(X), len(self.classes_)), 1 / len(self.classes_))
-        return {"nan": p * np.nan, "inf": p * np.inf, "shape": p[:, :1].repeat(9, 1), "fewer": p[1:], "sum": p * 1.01,
-                "negative": p - [[0.5, -0.25, -0.25]]}[self.how]
+        return {
+            "nan": p * np.nan,
+            "inf": p * np.inf,
+            "shape": p[:, :1].repeat(9, 1),
+            "fewer": p[1:],
+            "sum": p * 1.01,
+            "negative": p - [[0.5, -0.25, -0.25]],
+        }[self.how]
 
 
-@pytest.mark.parametrize(("how", "said"), [
-    ("raises", "ArithmeticError: xxx"), ("nan", "not finite"), ("inf", "not finite"), ("shape", "ValueError"), ("fewer", "ValueError"),
-    ("sum", "do not sum to 1"), ("negative", "negative"),
-])
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("raises", "ArithmeticError: xxx"),
+        ("nan", "not finite"),
+        ("inf", "not finite"),
+        ("shape", "ValueError"),
+        ("fewer", "ValueError"),
+        ("sum", "do not sum to 1"),
+        ("negative", "negative"),
+    ],
+)
 def test_whatever_a_method_does_is_its_result(monkeypatch, how, said):
     monkeypatch.setattr(member, "head_class", lambda method, kind: Odd)
     monkeypatch.setattr(Odd, "how", how)

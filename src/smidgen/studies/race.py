@@ -22,7 +22,7 @@ class RaceConfig:
     behind: float = 2.0  # a candidate this many standard errors behind the best one is out, if the blend hardly uses it
     use: float = 0.02  # ... "hardly": its posterior weight is below this
     keep: int = 4  # never fewer than these go on
-    rows: int = 400  # repeats go on until about so many predictions were judged ...
+    rows: int = 800  # repeats go on until about so many predictions were judged ...
     max_repeats: int = 6  # ... but no further than this
 
 
