@@ -99,7 +99,7 @@ def cell(kind: str, name: str, n: int, seed: int) -> None:
     codes = pd.Categorical(test.target, categories=list(task.classes)).codes
     found, _ = candidates(task)
     names, out, unseen, seconds, sizes = [], [], [], [], []
-    folds = folds_for(int(units_of(task).max()) + 1)
+    folds = folds_for(int(units_of(task).max()) + 1, int(np.bincount(task.target).max()))
     for c in found:
         made = {"task": task.fingerprint, "method": c.method, "version": c.version, "view": c.view, "params": c.params}
         repeats = range(REPEATS if len(task) <= 600 else 1)

@@ -1,4 +1,5 @@
 """Shared by all tests: the real data, closed sockets."""
+
 import os
 import socket
 from pathlib import Path

@@ -3,6 +3,7 @@
 A page's blocks share one folder and one Python namespace. In a `console` block the lines that start with `$ ` run; what
 a command prints is not compared. Blocks in `sh` (installing, make) are not run.
 """
+
 import os
 import re
 import shlex

@@ -1,4 +1,5 @@
 """A light start: nothing heavy is imported before it is needed. Fresh processes; CPU time, so load does not count."""
+
 import resource
 import subprocess
 import sys
@@ -8,8 +9,7 @@ import pytest
 HEAVY = ("torch", "sklearn", "pandas", "scipy", "sqlalchemy", "skimage", "lightgbm", "transformers", "pyarrow")
 SAY_HEAVY = f"import sys; print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
 CALL = (
-    "import sys; sys.argv = ['smidgen', *{args}]\n"
-    "from smidgen.cli.main import main\ntry:\n    main()\nfinally:\n    "
+    "import sys; sys.argv = ['smidgen', *{args}]\nfrom smidgen.cli.main import main\ntry:\n    main()\nfinally:\n    "
 )
 
 
@@ -32,11 +32,15 @@ def test_help_is_fast():
     assert cpu_seconds(CALL.format(args=["--help"]) + "pass") < 0.5
 
 
-@pytest.mark.parametrize("code", [
-    "import smidgen; " + SAY_HEAVY,
-    CALL.format(args=["--help"]) + SAY_HEAVY,
-    CALL.format(args=["methods", "ls"]) + SAY_HEAVY,
-], ids=["import", "help", "methods ls"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import smidgen; " + SAY_HEAVY,
+        CALL.format(args=["--help"]) + SAY_HEAVY,
+        CALL.format(args=["methods", "ls"]) + SAY_HEAVY,
+    ],
+    ids=["import", "help", "methods ls"],
+)
 def test_nothing_heavy_is_imported(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr

@@ -1,10 +1,21 @@
 """Rooms import only rooms of lower levels (the stairs of docs/design.md)."""
+
 import ast
 from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "smidgen"
-STAIRS = ("kit", "budget formats index", "tasks nets laws", "train", "data compress", "store", "learn lm",
-          "studies serve", "papers", "cli web")
+STAIRS = (
+    "kit",
+    "budget formats index",
+    "tasks nets laws",
+    "train",
+    "data compress",
+    "store",
+    "learn lm",
+    "studies serve",
+    "papers",
+    "cli web",
+)
 LEVEL = {room: level for level, rooms in enumerate(STAIRS) for room in rooms.split()}
 TOP = len(STAIRS) - 1  # cli, web and the facade (files beside the rooms) may import everything
 
@@ -42,8 +53,13 @@ def test_rooms_import_only_lower_levels():
 
 
 def test_a_wrong_import_is_found(tmp_path):
-    lines = {"data": "import smidgen.compress.fit", "tasks": "def f():\n    from smidgen import learn",
-             "kit": "import smidgen", "cli": "from smidgen.web import report", "learn": "import smidgen.kit"}
+    lines = {
+        "data": "import smidgen.compress.fit",
+        "tasks": "def f():\n    from smidgen import learn",
+        "kit": "import smidgen",
+        "cli": "from smidgen.web import report",
+        "learn": "import smidgen.kit",
+    }
     for room, line in lines.items():
         (tmp_path / room).mkdir()
         (tmp_path / room / "a.py").write_text(line)

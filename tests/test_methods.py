@@ -1,4 +1,5 @@
 """The contract of every method, found by `kit.methods`, never listed here."""
+
 import dataclasses
 import inspect
 import json
@@ -35,8 +36,12 @@ def estimator(name: str, kind: str):
 
 def test_all_methods_are_seen():
     """A battery can shrink unseen: count the files another way, and hold a floor."""
-    cards = [p for room in methods.ROOMS for p in (ROOT / "src/smidgen" / room).glob("*.py")
-             if re.search(r"^CARD\b", p.read_text(encoding="utf-8"), re.MULTILINE)]
+    cards = [
+        p
+        for room in methods.ROOMS
+        for p in (ROOT / "src/smidgen" / room).glob("*.py")
+        if re.search(r"^CARD\b", p.read_text(encoding="utf-8"), re.MULTILINE)
+    ]
     assert len([n for n in NAMES if n.startswith(methods.ROOMS)]) == len(cards) >= 12
     assert {methods.resolve(n.split("/")[1]) for n in methods.names("learn")} == set(methods.names("learn"))
 

@@ -1,4 +1,5 @@
 """Durations, sizes, budgets and the meter."""
+
 import contextlib
 import json
 import threading
@@ -12,15 +13,53 @@ from smidgen.budget.meter import Meter
 from smidgen.kit.errors import BadInput
 
 
-@pytest.mark.parametrize(("text", "seconds"), [
-    ("60s", 60), ("2m", 120), ("2 min", 120), ("1h", 3600), ("1h30m", 5400), ("1h 5m 2s", 3902), ("90", 90), (90, 90),
-    (1.5, 1.5), ("0.5H", 1800), (".5s", 0.5), ("1d", 86400), (1e-7 * 1e4, 1e-3)])
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("60s", 60),
+        ("2m", 120),
+        ("2 min", 120),
+        ("1h", 3600),
+        ("1h30m", 5400),
+        ("1h 5m 2s", 3902),
+        ("90", 90),
+        (90, 90),
+        (1.5, 1.5),
+        ("0.5H", 1800),
+        (".5s", 0.5),
+        ("1d", 86400),
+        (1e-7 * 1e4, 1e-3),
+    ],
+)
 def test_durations(text, seconds):
     assert parse_duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "s", "0", "0s", "-5s", "5 parsecs", "1h30", "30 1h", "1m1m", "1e3", "nan", "inf",
-                                  float("nan"), float("inf"), -1, "5s!", "٥s", None, True, "9" * 400])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "s",
+        "0",
+        "0s",
+        "-5s",
+        "5 parsecs",
+        "1h30",
+        "30 1h",
+        "1m1m",
+        "1e3",
+        "nan",
+        "inf",
+        float("nan"),
+        float("inf"),
+        -1,
+        "5s!",
+        "٥s",
+        None,
+        True,
+        "9" * 400,
+    ],
+)
 def test_what_is_no_duration_is_refused_in_one_sentence(text):
     with pytest.raises(BadInput) as caught:
         parse_duration(text, "--time")
@@ -28,10 +67,28 @@ def test_what_is_no_duration_is_refused_in_one_sentence(text):
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize(("text", "count"), [
-    ("4GB", 4_000_000_000), ("50MB", 50_000_000), ("1.5GiB", 3 * 2**29), ("1000", 1000), ("1 kib", 1024),
-    ("2g", 2 * 10**9), (7, 7), ("64kB", 64_000), ("1e", None), ("0", None), ("0.2", None), ("-1MB", None),
-    ("4 gigs", None), ("4GB2", None), ("99999999TB", None), ("", None), ("1GB 1MB", None)])
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("4GB", 4_000_000_000),
+        ("50MB", 50_000_000),
+        ("1.5GiB", 3 * 2**29),
+        ("1000", 1000),
+        ("1 kib", 1024),
+        ("2g", 2 * 10**9),
+        (7, 7),
+        ("64kB", 64_000),
+        ("1e", None),
+        ("0", None),
+        ("0.2", None),
+        ("-1MB", None),
+        ("4 gigs", None),
+        ("4GB2", None),
+        ("99999999TB", None),
+        ("", None),
+        ("1GB 1MB", None),
+    ],
+)
 def test_sizes(text, count):
     if count is None:
         with pytest.raises(BadInput, match="such as 4GB"):
@@ -52,8 +109,17 @@ def test_any_text_is_a_number_or_bad_input(text):
             assert parse(text) > 0
 
 
-@pytest.mark.parametrize("wrong", [{"seconds": 0}, {"trials": -1}, {"trials": 2.5}, {"memory": float("inf")},
-                                   {"model_bytes": "5MB"}, {"seconds": True}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"seconds": 0},
+        {"trials": -1},
+        {"trials": 2.5},
+        {"memory": float("inf")},
+        {"model_bytes": "5MB"},
+        {"seconds": True},
+    ],
+)
 def test_a_budget_names_its_wrong_field(wrong):
     with pytest.raises(BadInput, match=f"Budget.{next(iter(wrong))}"):
         Budget(**wrong)

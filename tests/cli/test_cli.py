@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,7 +39,8 @@ def stand_in(monkeypatch, result=None, error=None, **more):
     """Replaces `smidgen.fit`; gives the list of the calls that it got."""
     calls = []
 
-    def fit(source, *, progress, **options):
+    def fit(source, *, progress, begun, **options):
+        assert begun <= time.monotonic()  # the person's clock: from the start of the command
         calls.append({"source": source, **options})
         progress({"kind": "read", "text": "read \x1b[31mred", "done": 0, "total": None, "seconds_left": None})
         if error is not None:

@@ -1,4 +1,5 @@
 """The traversal against the libraries' own, and arrays that must be refused."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_diabetes, load_wine
@@ -36,7 +37,7 @@ def test_a_row_does_not_depend_on_its_company(wine):
     _, trees, X = wine
     many = np.tile(X, (60, 1))  # more than one block of rows
     whole = _trees.total(trees, many, single=True)
-    np.testing.assert_array_equal(whole, np.tile(whole[:len(X)], (60, 1)))
+    np.testing.assert_array_equal(whole, np.tile(whole[: len(X)], (60, 1)))
     np.testing.assert_array_equal(whole[5:6], _trees.total(trees, X[5:6], single=True))
     assert _trees.total(trees, X[:0], single=True).shape == (0, 3)
 
@@ -72,6 +73,7 @@ def test_children_lie_side_by_side_behind_their_parent(wine):
 def _set(name, place, value):
     def spoil(trees):
         trees[name][place] = value
+
     return spoil
 
 

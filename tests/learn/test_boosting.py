@@ -1,4 +1,5 @@
 """Boosting: the sum of our arrays is what scikit-learn says."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
@@ -22,8 +23,17 @@ def test_equals_the_decision_function(classes):
 
 def test_the_whole_estimator_equals_scikit_learns():
     X, y = load_wine(return_X_y=True)
-    same = {"learning_rate": 0.1, "max_leaf_nodes": 5, "min_samples_leaf": 4, "l2_regularization": 5.0, "max_bins": 32,
-            "early_stopping": False, "random_state": 1, "max_iter": 20, "max_features": 0.1}
+    same = {
+        "learning_rate": 0.1,
+        "max_leaf_nodes": 5,
+        "min_samples_leaf": 4,
+        "l2_regularization": 5.0,
+        "max_bins": 32,
+        "early_stopping": False,
+        "random_state": 1,
+        "max_iter": 20,
+        "max_features": 0.1,
+    }
     ours = BoostingClassifier(steps=20, random_state=1).fit(X, y)
     theirs = HistGradientBoostingClassifier(**same).fit(X, y)
     np.testing.assert_allclose(ours.predict_proba(X), theirs.predict_proba(X), atol=1e-9)

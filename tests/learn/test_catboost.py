@@ -1,4 +1,5 @@
 """CatBoost: its export read by hand, its absence, and itself where it is installed."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine
@@ -19,9 +20,13 @@ def test_export_is_read_as_its_format_says():
     """A leaf's number has bit i set where split i holds, which is "number > border" in single precision."""
     cuts = ((1, 0.5), (0, -1.0), (2, 3.0))
     splits = [{"float_feature_index": f, "border": b, "split_type": "FloatFeature"} for f, b in cuts]
-    model = {"scale_and_bias": [2.0, [0.25, -0.5]],
-             "oblivious_trees": [{"splits": splits, "leaf_values": np.arange(16).tolist()},
-                                 {"splits": None, "leaf_values": [1.0, 2.0]}]}
+    model = {
+        "scale_and_bias": [2.0, [0.25, -0.5]],
+        "oblivious_trees": [
+            {"splits": splits, "leaf_values": np.arange(16).tolist()},
+            {"splits": None, "leaf_values": [1.0, 2.0]},
+        ],
+    }
     trees, scale, bias = ours.from_json(model)
     _trees.check(trees, features=3, values=2)
     X = np.random.default_rng(0).normal(size=(200, 3)) * 3

@@ -1,4 +1,5 @@
 """Extra trees: what they add to scikit-learn's."""
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_wine

@@ -1,4 +1,5 @@
 """The forest: what it adds to scikit-learn's."""
+
 import numpy as np
 from sklearn.datasets import load_wine
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor

@@ -1,4 +1,5 @@
 """The Gaussian process against scikit-learn's at a fixed kernel, and its left-out odds against refits."""
+
 import numpy as np
 import pytest
 from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
@@ -39,8 +40,10 @@ def test_gradient_of_the_evidence_is_right():
         v = {**s, name: s[name] * factor}
         whole = kernel(v["length"], v["bend"], v["line"]) + WhiteKernel(v["noise"])
         model = GaussianProcessRegressor(whole, optimizer=None, alpha=1e-8)
-        prior = sum((np.log(v[k] / m) / w) ** 2 for k, m, w in
-                    [("length", unit, 1), ("bend", 0.7, 2), ("line", 0.3, 2), ("noise", 0.2, 2)])
+        prior = sum(
+            (np.log(v[k] / m) / w) ** 2
+            for k, m, w in [("length", unit, 1), ("bend", 0.7, 2), ("line", 0.3, 2), ("noise", 0.2, 2)]
+        )
         return model.fit(X, t).log_marginal_likelihood_value_ - prior / 2
 
     for name in s:

@@ -1,4 +1,5 @@
 """Nearest neighbours: the left-out loss of the chosen k against refits, and the votes by hand."""
+
 import numpy as np
 import pytest
 

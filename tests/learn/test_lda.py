@@ -1,4 +1,5 @@
 """Shrinkage discriminant analysis against scikit-learn, and its left-out scores against refits."""
+
 import numpy as np
 import pytest
 from sklearn.covariance import OAS

@@ -1,4 +1,5 @@
 """What holds for every light head: scikit-learn's own checks, saving, and the hard cases of little data."""
+
 import importlib
 
 import numpy as np

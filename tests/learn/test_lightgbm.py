@@ -1,4 +1,5 @@
 """LightGBM: the sum of our arrays is what the package says, and its absence names the cure."""
+
 import sys
 
 import numpy as np

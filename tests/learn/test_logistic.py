@@ -1,4 +1,5 @@
 """Logistic regression against scikit-learn and against leave-one-out done by hand."""
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,5 @@
 """The naive Bayes head against its formulas (paper 035), its stream against one fit."""
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax

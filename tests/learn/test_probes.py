@@ -1,4 +1,5 @@
 """The switching probe picks what cross-validation says; the diagnostics see what naive Bayes assumes."""
+
 import numpy as np
 import pytest
 from sklearn.dummy import DummyClassifier

@@ -1,4 +1,5 @@
 """Ridge regression: leave-one-out in closed form against refits; the line against scikit-learn."""
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge

@@ -1,4 +1,5 @@
 """The support vector machine's decisions against scikit-learn's, and its probabilities against their definition."""
+
 import numpy as np
 import scipy.optimize
 from scipy.special import log_softmax

@@ -1,4 +1,5 @@
 """TabPFN: no weights, wrong weights, no package, and the reading of rows through a stand-in for the package."""
+
 import sys
 import types
 
@@ -29,6 +30,7 @@ def weights(tmp_path):
 @pytest.fixture
 def package(monkeypatch):
     """The public interface of `tabpfn` that we use, as 1-nearest-neighbour: it shows what is handed over, and when."""
+
     class Nearest:
         asked: list = []
 

@@ -1,4 +1,5 @@
 """What holds for every head made of trees: scikit-learn's own checks, saving, tampering, and the hard cases."""
+
 import contextlib
 import copy
 import importlib
@@ -12,8 +13,13 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import installed
 from smidgen.kit.state import pack, unpack
 
-SMALL = {"forest": {"trees": 15}, "extra_trees": {"trees": 15}, "boosting": {"steps": 40}, "lightgbm": {"steps": 12},
-         "catboost": {"steps": 60}}
+SMALL = {
+    "forest": {"trees": 15},
+    "extra_trees": {"trees": 15},
+    "boosting": {"steps": 40},
+    "lightgbm": {"steps": 12},
+    "catboost": {"steps": 60},
+}
 
 
 def heads(kind):
@@ -22,8 +28,14 @@ def heads(kind):
         package = methods.card(f"learn/{name}").package
         absent = package is not None and not installed(package)
         module = importlib.import_module(f"smidgen.learn.{name}")
-        out.append(pytest.param(getattr(module, kind), small, id=f"{name}-{kind.lower()}", marks=pytest.mark.skipif(
-            absent, reason=f"{package} is not installed")))
+        out.append(
+            pytest.param(
+                getattr(module, kind),
+                small,
+                id=f"{name}-{kind.lower()}",
+                marks=pytest.mark.skipif(absent, reason=f"{package} is not installed"),
+            )
+        )
     return out
 
 
@@ -81,8 +93,10 @@ def test_saved_regressor_is_bit_equal(head, small):
 def test_same_seed_same_model_and_other_seed_another(head, small):
     X, y = data()
     new = X + np.random.default_rng(1).normal(size=X.shape)
-    said = [(m.predict_proba if hasattr(m, "predict_proba") else m.predict)(new)
-            for m in (head(**small, random_state=s).fit(X, y) for s in (3, 3, 4))]
+    said = [
+        (m.predict_proba if hasattr(m, "predict_proba") else m.predict)(new)
+        for m in (head(**small, random_state=s).fit(X, y) for s in (3, 3, 4))
+    ]
     assert np.array_equal(said[0], said[1])
     assert not np.array_equal(said[0], said[2])
 

@@ -276,10 +276,12 @@ def test_two_processes_share_one_study(few, child, tmp_path):
 
 def test_resume_goes_on_from_the_stored_options(few, whole, tmp_path, monkeypatch, inline):
     monkeypatch.chdir(tmp_path)
-    made = resume(whole.study, store=str(whole.path.parent / "runs.db"), trials=12)
-    assert made.study == whole.study and made.summary["spent"]["reused"] == 12
-    assert made.path == tmp_path / "wine-model"
+    made = resume(whole.study, store=str(whole.path.parent / "runs.db"), out=tmp_path / "again")
+    assert made.study == whole.study and made.summary["spent"]["reused"] == 12  # its own budget, and nothing anew
     assert arrays(made.path) == arrays(whole.path)
+    resume(whole.study, store=str(whole.path.parent / "runs.db"), out=tmp_path / "more", trials=16)
+    more = resume(whole.study, store=str(whole.path.parent / "runs.db"))  # the budget that was asked for last
+    assert more.path == tmp_path / "more" and more.summary["spent"]["trials"] == 16
     frame = pd.read_csv(few)
     mine = fit(frame, "target", trials=2, methods="lda,knn", store="f.db")
     assert mine.path is None
@@ -533,7 +535,8 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
         base.append(made.summary["baseline"]["estimate"])
     noise = np.sqrt(0.25 / 40 / 3)
     assert np.mean(corrected) < np.mean(base) + 2 * noise
-    assert np.mean(best) > np.mean(corrected) + noise
+    assert np.mean(best) > np.mean(base) + noise  # what a naive reader of the leaderboard would believe
+    assert np.mean(best) > np.mean(corrected)
 
 
 # -- bad input --

@@ -1,4 +1,5 @@
 """Workers: values come back, and no job, death or kill harms the next one or outlives us."""
+
 import os
 import select
 import signal
@@ -235,8 +236,13 @@ except KeyboardInterrupt:
 
 def script(text, *args, **options):
     path = os.pathsep.join(p for p in sys.path if p)
-    return subprocess.Popen([sys.executable, "-c", text, *args], stdout=subprocess.PIPE, text=True,
-                            env=dict(os.environ) | {"PYTHONPATH": path}, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", text, *args],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ) | {"PYTHONPATH": path},
+        **options,
+    )
 
 
 def test_kill_9_of_the_parent_leaves_no_worker_even_in_native_code(helpers, tmp_path):

@@ -39,10 +39,10 @@ def run_round(race, task, repeat, skill):
         race.record(c, trial, predictions(task, skill(c), repeat))
 
 
-@given(st.integers(2, 10**6))
-def test_folds_fit_the_rows(units):
-    assert 2 <= folds_for(units) <= min(units, 10)
-    assert folds_for(units) >= folds_for(units * 2) or units < 10
+@given(st.integers(2, 10**6), st.integers(1, 10**6))
+def test_folds_fit_the_rows(units, largest):
+    assert 2 <= folds_for(units, largest) <= max(2, min(units, largest, 10))
+    assert folds_for(units, units) >= folds_for(units * 2, units * 2) or units < 10
 
 
 def test_the_first_round_tries_all_the_baseline_first_then_by_prior(task):
@@ -137,9 +137,12 @@ def test_the_board_keeps_each_candidate_with_its_prior_and_predictions(task):
         np.testing.assert_array_equal(board.predictions[i, 0], predictions(task, skills[c.key], 0))
 
 
-@pytest.mark.parametrize(("n", "most"), [(10, 6), (60, 6), (400, 1), (4000, 1)])
-def test_few_rows_get_more_repeats(n, most):
+def test_few_rows_get_more_repeats():
     rng = np.random.default_rng(0)
-    task = read(pd.DataFrame({"x": rng.normal(size=n), "target": np.arange(n) % 2}), "target", kind="classification")
-    assert 1 <= race_of(task, count=1).repeats <= most
-    assert race_of(task, count=1).repeats >= (3 if n <= 60 else 1)
+
+    def repeats(n):
+        frame = pd.DataFrame({"x": rng.normal(size=n), "target": np.arange(n) % 2})
+        return race_of(read(frame, "target", kind="classification"), count=1).repeats
+
+    made = [repeats(n) for n in (10, 60, 400, 5000)]
+    assert made == sorted(made, reverse=True) and made[0] == RaceConfig().max_repeats and made[1] > 1 and made[-1] == 1

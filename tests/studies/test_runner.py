@@ -121,7 +121,7 @@ def test_what_only_the_budget_forbade_is_not_held_against_a_trial(start, work, k
     expected = [("learn/m1", None)] if kind == "stopped" else [("learn/m0", "why"), ("learn/m1", None)]
     assert [(m, r.error) for m, r in got] == expected
     kept = runner.store.get([t.key for t in trials_of(0)])
-    assert bool(kept) == (kind in ("died", "error"))
+    assert bool(kept) == (kind == "error")
     again, _, each = start()
     again.run(trials_of(0), each)
     assert work[0].count("learn/m0") == (1 if kept else 2)

@@ -1,4 +1,5 @@
 """The run store: what was acknowledged survives, each trial is run once, damage is one sentence."""
+
 import importlib.util
 import itertools
 import json
@@ -62,8 +63,13 @@ def store(tmp_path):
 @pytest.fixture(scope="module")
 def nursery():
     path = os.pathsep.join(p for p in sys.path if p)
-    with subprocess.Popen([sys.executable, "-c", NURSERY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env=dict(os.environ) | {"PYTHONPATH": path}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", NURSERY],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ) | {"PYTHONPATH": path},
+    ) as process:
         assert process.stdout.readline() == "up\n"
         yield process
         process.stdin.close()
@@ -229,8 +235,10 @@ def test_same_options_same_study(store):
     first = store.open_study("My Reviews.csv", "f", {"seed": 0, "methods": ("a", "b")})
     assert first.id.startswith("my-reviews-csv-")
     assert store.open_study("My Reviews.csv", "f", {"methods": ["a", "b"], "seed": 0}).id == first.id
-    others = [store.open_study(*what) for what in (
-        ("My Reviews.csv", "g", {"seed": 0}), ("My Reviews.csv", "f", {"seed": 1}), ("???", "f", {}))]
+    others = [
+        store.open_study(*what)
+        for what in (("My Reviews.csv", "g", {"seed": 0}), ("My Reviews.csv", "f", {"seed": 1}), ("???", "f", {}))
+    ]
     assert len({first.id, *(o.id for o in others)}) == 4
     store.finish_study(first.id, "done", {"estimate": 0.4}, ["y", "x"])
     found = store.study(first.id[:-2])
@@ -258,7 +266,9 @@ def test_removing_a_study_leaves_the_trials_of_others(store):
         store.finish(key, store.claim(key, json.dumps({"method": "m"}), study=users[0]), result())
     store.finish_study(two, "done", None, ["shared"])
     assert [(row.key, row.trial, row.state) for row in store.trials(one)] == [
-        ("own", {"method": "m"}, "done"), ("shared", {"method": "m"}, "done")]
+        ("own", {"method": "m"}, "done"),
+        ("shared", {"method": "m"}, "done"),
+    ]
     assert store.remove(one) == 1
     assert list(store.get(["own", "shared"])) == ["shared"]
     with pytest.raises(BadInput, match="There is no study"):
@@ -300,7 +310,7 @@ def use(path, trials=30):
 def test_no_damage_to_the_file_is_more_than_one_sentence(tmp_path):
     whole, rng = filled(tmp_path / "good.db"), random.Random(1)
     foreign = [b"hello, world", b"SQLite format 3\0" + b"\xff" * 500, b"\0" * 9000]
-    damaged = [*foreign, whole[:5000], whole[:len(whole) // 2]]
+    damaged = [*foreign, whole[:5000], whole[: len(whole) // 2]]
     for _ in range(60):
         data = bytearray(whole)
         for _ in range(rng.choice([1, 20])):
@@ -347,8 +357,11 @@ def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match="cannot be made"):
         RunStore(tmp_path / "file" / "runs.db")
-    for url, words in (("mysql://me:secret-word@h/d", "SQLite or PostgreSQL"), ("sqlite://", "needs a file"),
-                       ("postgresql://me:secret-word@h:x/d", "not a run store's URL")):
+    for url, words in (
+        ("mysql://me:secret-word@h/d", "SQLite or PostgreSQL"),
+        ("sqlite://", "needs a file"),
+        ("postgresql://me:secret-word@h:x/d", "not a run store's URL"),
+    ):
         with pytest.raises(BadInput, match=words) as caught:
             RunStore(url)
         assert "secret-word" not in str(caught.value)
@@ -358,8 +371,10 @@ def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):
 
 
 def test_network_disks_are_known_by_the_deepest_mount():
-    mounts = "/dev/sda / ext4 rw 0 0\nhost:/home /home nfs4 rw 0 0\n/dev/sdb /home/me/fast ext4 rw 0 0\n" \
-             "//nas/x /mnt/my\\040share cifs rw 0 0\nbad line\n"
+    mounts = (
+        "/dev/sda / ext4 rw 0 0\nhost:/home /home nfs4 rw 0 0\n/dev/sdb /home/me/fast ext4 rw 0 0\n"
+        "//nas/x /mnt/my\\040share cifs rw 0 0\nbad line\n"
+    )
     where = {"/tmp/a": None, "/home/me": "nfs4", "/home/me/fast/x": None, "/homes": None, "/mnt/my share/x": "cifs"}
     assert {path: network_kind(Path(path), mounts) for path in where} == where
 

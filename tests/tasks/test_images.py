@@ -1,4 +1,5 @@
 """Images: folders by class, tables of paths, damaged files."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,8 +20,9 @@ def picture(path, seed=0, mode="RGB", size=(9, 7)):
 @pytest.fixture
 def folder(tmp_path):
     for i in range(6):
-        picture(tmp_path / ("cat" if i % 2 else "dog") / f"{i}.png", i, mode=["RGB", "L", "RGBA"][i % 3],
-                size=(5 + i, 8))
+        picture(
+            tmp_path / ("cat" if i % 2 else "dog") / f"{i}.png", i, mode=["RGB", "L", "RGBA"][i % 3], size=(5 + i, 8)
+        )
     return tmp_path
 
 
@@ -29,8 +31,12 @@ def test_a_folder_by_class(folder):
     picture(folder / "unlabelled" / "deep" / "u.png", 10)
     (folder / "dog" / "notes.txt").write_text("x")
     task = read(folder)
-    assert task.classes == ("cat", "dog") and len(task) == 6 and task.modalities == ("image",
-                                                                                     ) and task.target_name == "class"
+    assert (
+        task.classes == ("cat", "dog")
+        and len(task) == 6
+        and task.modalities == ("image",)
+        and task.target_name == "class"
+    )
     assert task.unlabelled is not None and len(task.unlabelled) == 2
     assert any("1 files" in f.text for f in task.findings)
     assert len(read_new(folder / "cat", task.columns, "class")) == 3
@@ -40,7 +46,7 @@ def test_a_folder_by_class(folder):
 
 def test_damaged_images_are_named_and_left_out(folder):
     whole = (folder / "cat" / "1.png").read_bytes()
-    (folder / "cat" / "cut.png").write_bytes(whole[:len(whole) // 2])
+    (folder / "cat" / "cut.png").write_bytes(whole[: len(whole) // 2])
     (folder / "dog" / "text.jpg").write_text("no image")
     task = read(folder)
     text = " ".join(f.text for f in task.findings)

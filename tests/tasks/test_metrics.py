@@ -1,4 +1,5 @@
 """Metrics are exactly scikit-learn's, with and without row weights."""
+
 import numpy as np
 import pytest
 from sklearn import metrics as sk
@@ -39,8 +40,9 @@ def test_equals_scikit_learn(name, weighted):
             if METRICS[name].kind == "regression":
                 truth, predicted = truth + predicted[:, 0], truth + predicted[:, 1]
             expected = REFERENCE[name](truth, predicted, weights if weighted else None)
-            assert METRICS[name].score(truth, predicted, weights if weighted else None) == pytest.approx(expected,
-                                                                                                         rel=1e-9)
+            assert METRICS[name].score(truth, predicted, weights if weighted else None) == pytest.approx(
+                expected, rel=1e-9
+            )
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
@@ -50,8 +52,9 @@ def test_whole_weights_are_repeated_rows(name):
     if METRICS[name].kind == "regression":
         truth, predicted = truth.astype(float), predicted[:, 1]
     rows = np.repeat(np.arange(len(truth)), weights.astype(int))
-    assert METRICS[name].score(truth, predicted, weights) == pytest.approx(METRICS[name].score(truth[rows],
-                                                                                               predicted[rows]))
+    assert METRICS[name].score(truth, predicted, weights) == pytest.approx(
+        METRICS[name].score(truth[rows], predicted[rows])
+    )
 
 
 def test_a_certain_and_wrong_prediction_costs_a_finite_log_loss():

@@ -1,4 +1,5 @@
 """Tables as people have them: what is understood, what is refused, and with which words."""
+
 import gzip
 import io
 import time
@@ -26,25 +27,31 @@ def said(task, level="warning"):
     return " ".join(f.text for f in task.findings if f.level == level)
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", ["empty"]),
-    ("\n \n", ["empty"]),
-    ("x,c,y\n", ["no rows"]),
-    ("x,c,y\n1,red,a\n2,blue\n3,red,a\n", ["line 3", "2 cells", "header has 3"]),
-    ('x,c,y\n1,"re\nd",a\n2,blue,b,c\n', ["line 4", "4 cells", "header has 3"]),
-    ("x,c,y\n1,red,a\n2,bl\0ue,b\n", ["line 3", "NUL"]),
-    ("x,c,label\n" + ROWS, ["no column 'y'", "'x', 'c', 'label'"]),
-    ("x,c,Y\n" + ROWS, ["no column 'y'", "Did you mean 'Y'"]),
-    ("1.5,2,7\n" + ROWS, ["first line looks like data"]),
-    ("y,c,y\n" + ROWS, ["more than one column 'y'", "Rename"]),
-    ("x,c,y\n1,red,\n2,blue,\n", ["blank in all 2 rows"]),
-    ("x,c,y\n1,red,a\n2,blue,\n", ["only 1 row", "row 1"]),
-    ("x,c,y\n1,red,a\n2,blue,a\n", ["the same, 'a'", "at least 2 classes"]),
-    ("y\na\nb\n", ["no column but the target"]),
-    ("x,y\n3,a\n3,b\n3,a\n", ["no column can be used", "always '3'"]),
-    ("x,y\n1,1.5\n2,inf\n3,2.5\n4,4.5\n", ["row 2", "infinite"]),
-    ("x,c,y\n" + "".join(f"{i},red,{i}.5\n" for i in range(40)) + "3,red,oops\n", ["'oops'", "kind='classification'"]),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", ["empty"]),
+        ("\n \n", ["empty"]),
+        ("x,c,y\n", ["no rows"]),
+        ("x,c,y\n1,red,a\n2,blue\n3,red,a\n", ["line 3", "2 cells", "header has 3"]),
+        ('x,c,y\n1,"re\nd",a\n2,blue,b,c\n', ["line 4", "4 cells", "header has 3"]),
+        ("x,c,y\n1,red,a\n2,bl\0ue,b\n", ["line 3", "NUL"]),
+        ("x,c,label\n" + ROWS, ["no column 'y'", "'x', 'c', 'label'"]),
+        ("x,c,Y\n" + ROWS, ["no column 'y'", "Did you mean 'Y'"]),
+        ("1.5,2,7\n" + ROWS, ["first line looks like data"]),
+        ("y,c,y\n" + ROWS, ["more than one column 'y'", "Rename"]),
+        ("x,c,y\n1,red,\n2,blue,\n", ["blank in all 2 rows"]),
+        ("x,c,y\n1,red,a\n2,blue,\n", ["only 1 row", "row 1"]),
+        ("x,c,y\n1,red,a\n2,blue,a\n", ["the same, 'a'", "at least 2 classes"]),
+        ("y\na\nb\n", ["no column but the target"]),
+        ("x,y\n3,a\n3,b\n3,a\n", ["no column can be used", "always '3'"]),
+        ("x,y\n1,1.5\n2,inf\n3,2.5\n4,4.5\n", ["row 2", "infinite"]),
+        (
+            "x,c,y\n" + "".join(f"{i},red,{i}.5\n" for i in range(40)) + "3,red,oops\n",
+            ["'oops'", "kind='classification'"],
+        ),
+    ],
+)
 def test_refused_with_what_and_where(table, text, words):
     with pytest.raises(BadInput) as error:
         read(table(text), "y")
@@ -53,11 +60,16 @@ def test_refused_with_what_and_where(table, text, words):
 
 
 def test_other_things_that_are_no_tables(table, tmp_path):
-    for source, words in [(tmp_path / "none.csv", "no such file"), (table(b"PK\x03\x04xx", "a.xlsx"), "Excel"),
-                          (table(gzip.compress(b"x,y\n1,2\n")[:-6], "b.csv.gz"), "damaged gzip"),
-                          (table(b"PAR1xxxx", "c.parquet"), "Parquet"),
-                          (table('{"a": 1}\n{"a": \n', "d.jsonl"), "line 2"), (table("[1, 2]", "e.json"), "object 1"),
-                          (3, "expected"), (np.zeros((2, 8, 8, 3)), "folder of files by class")]:
+    for source, words in [
+        (tmp_path / "none.csv", "no such file"),
+        (table(b"PK\x03\x04xx", "a.xlsx"), "Excel"),
+        (table(gzip.compress(b"x,y\n1,2\n")[:-6], "b.csv.gz"), "damaged gzip"),
+        (table(b"PAR1xxxx", "c.parquet"), "Parquet"),
+        (table('{"a": 1}\n{"a": \n', "d.jsonl"), "line 2"),
+        (table("[1, 2]", "e.json"), "object 1"),
+        (3, "expected"),
+        (np.zeros((2, 8, 8, 3)), "folder of files by class"),
+    ]:
         with pytest.raises(BadInput, match=words):
             read(source, "y" if not isinstance(source, np.ndarray) else [0, 1])
     with pytest.raises(BadInput, match="Give target='label'"):
@@ -81,29 +93,53 @@ def test_encodings_say_what_they_were(table):
 def test_kinds_are_found_by_content():
     rng = np.random.default_rng(0)
     n = 60
-    frame = pd.DataFrame({
-        "customer_id": rng.permutation(10_000)[:n], "row": np.arange(1, n + 1),
-        "code": [f"k{i:04x}" for i in rng.permutation(5000)[:n]],
-        "weight": rng.permutation(500)[:n], "price": rng.normal(size=n), "grade": rng.integers(1, 4, n),
-        "year": np.arange(1960, 1960 + n),
-        "town": rng.choice(["Rome", "New York", "Oslo"], n), "flag": rng.random(n) < 0.5,
-        "when": pd.date_range("2024-01-01", periods=n).astype(str),
-        "day": [f"{d}/{1 + d % 12}/2024" for d in rng.integers(1, 29, n)],
-        "note": [f"word{i} came by and said {j}" for i, j in enumerate(rng.integers(0, 99, n))],
-        "comma": [f"{v:.2f}".replace(".", ",") for v in rng.normal(size=n)],
-        "cash": [f"${1000 + 7 * v:,.2f}" for v in range(n)],
-        "one": 1, "none": None, "nest": [[1]] * n, "endless": [np.inf, *rng.normal(size=n - 1)],
-        "dirty": ["x?", *map(str, range(10, n + 9))],
-        "y": rng.choice(["a", "b"], n),
-    })
+    frame = pd.DataFrame(
+        {
+            "customer_id": rng.permutation(10_000)[:n],
+            "row": np.arange(1, n + 1),
+            "code": [f"k{i:04x}" for i in rng.permutation(5000)[:n]],
+            "weight": rng.permutation(500)[:n],
+            "price": rng.normal(size=n),
+            "grade": rng.integers(1, 4, n),
+            "year": np.arange(1960, 1960 + n),
+            "town": rng.choice(["Rome", "New York", "Oslo"], n),
+            "flag": rng.random(n) < 0.5,
+            "when": pd.date_range("2024-01-01", periods=n).astype(str),
+            "day": [f"{d}/{1 + d % 12}/2024" for d in rng.integers(1, 29, n)],
+            "note": [f"word{i} came by and said {j}" for i, j in enumerate(rng.integers(0, 99, n))],
+            "comma": [f"{v:.2f}".replace(".", ",") for v in rng.normal(size=n)],
+            "cash": [f"${1000 + 7 * v:,.2f}" for v in range(n)],
+            "one": 1,
+            "none": None,
+            "nest": [[1]] * n,
+            "endless": [np.inf, *rng.normal(size=n - 1)],
+            "dirty": ["x?", *map(str, range(10, n + 9))],
+            "y": rng.choice(["a", "b"], n),
+        }
+    )
     task = read(frame, "y")
     kinds = {c.name: c.kind for c in task.columns}
     assert kinds == {
-        "customer_id": "id", "row": "id", "code": "id", "weight": "number", "price": "number", "grade": "number",
+        "customer_id": "id",
+        "row": "id",
+        "code": "id",
+        "weight": "number",
+        "price": "number",
+        "grade": "number",
         "year": "number",
-        "town": "category", "flag": "category", "when": "date", "day": "date", "note": "text", "comma": "number",
+        "town": "category",
+        "flag": "category",
+        "when": "date",
+        "day": "date",
+        "note": "text",
+        "comma": "number",
         "cash": "number",
-        "one": "constant", "none": "empty", "nest": "empty", "endless": "number", "dirty": "number"}
+        "one": "constant",
+        "none": "empty",
+        "nest": "empty",
+        "endless": "number",
+        "dirty": "number",
+    }
     assert all(c.note for c in task.columns if not c.used)
     for name in ("customer_id", "row", "code", "one", "none", "nest"):
         assert f"'{name}' is left out" in said(task, "note")
@@ -116,13 +152,16 @@ def test_kinds_are_found_by_content():
             assert str(again[column.name].iloc[0]) == str(task.frame[column.name].iloc[7]), column
 
 
-@pytest.mark.parametrize(("cells", "form", "expected"), [
-    (["1.2.2024", "3.4.2024"], "day first", ["2024-02-01", "2024-04-03"]),
-    (["1/2/2024", "3/14/2024"], "month first", ["2024-01-02", "2024-03-14"]),
-    (["13/2/24", "3/4/24"], "day first", ["2024-02-13", "2024-04-03"]),
-    (["2024-01-31T23:00:00-02:00", "2024-02-01 10:00"], "iso", ["2024-02-01T01:00", "2024-02-01T10:00"]),
-    (["May 5, 2020", "6 June 2021"], "iso", ["2020-05-05", "2021-06-06"]),
-])
+@pytest.mark.parametrize(
+    ("cells", "form", "expected"),
+    [
+        (["1.2.2024", "3.4.2024"], "day first", ["2024-02-01", "2024-04-03"]),
+        (["1/2/2024", "3/14/2024"], "month first", ["2024-01-02", "2024-03-14"]),
+        (["13/2/24", "3/4/24"], "day first", ["2024-02-13", "2024-04-03"]),
+        (["2024-01-31T23:00:00-02:00", "2024-02-01 10:00"], "iso", ["2024-02-01T01:00", "2024-02-01T10:00"]),
+        (["May 5, 2020", "6 June 2021"], "iso", ["2020-05-05", "2021-06-06"]),
+    ],
+)
 def test_dates(cells, form, expected):
     task = read(pd.DataFrame({"d": cells * 3, "y": ["a", "b"] * 3}), "y")
     assert task.columns[0].kind == "date" and task.columns[0].form == form
@@ -130,17 +169,25 @@ def test_dates(cells, form, expected):
 
 
 def test_classes_stay_what_was_written(table):
-    for cells, classes in [("0 1 1 0", (0, 1)), ("yes no yes no", ("no", "yes")), ("10 9 10 9", (9, 10)),
-                           ("01 1 01 1", ("01", "1")),
-                           ("1.0 2.0 1.0 2.0", (1.0, 2.0)), ("True False True False", ("False", "True")),
-                           ("1 a 1 a", ("1", "a")),
-                           ("None some None some", ("None", "some"))]:
+    for cells, classes in [
+        ("0 1 1 0", (0, 1)),
+        ("yes no yes no", ("no", "yes")),
+        ("10 9 10 9", (9, 10)),
+        ("01 1 01 1", ("01", "1")),
+        ("1.0 2.0 1.0 2.0", (1.0, 2.0)),
+        ("True False True False", ("False", "True")),
+        ("1 a 1 a", ("1", "a")),
+        ("None some None some", ("None", "some")),
+    ]:
         task = read(table("x,y\n" + "".join(f"{i * 1.5},{c}\n" for i, c in enumerate(cells.split()))), "y")
         assert task.classes == classes and [type(c) for c in task.classes] == [type(c) for c in classes]
     assert read(pd.DataFrame({"x": [1.5, 2, 4], "y": [True, False, True]}), "y").classes == (False, True)
     task = read(pd.DataFrame({"x": [1.5, 2, 4, 5], "y": ["a ", "a", " b", "c"]}), "y")
-    assert task.classes == ("a", "b", "c") and "White space" in said(task,
-                                                                     "note") and "single example (b, c)" in said(task)
+    assert (
+        task.classes == ("a", "b", "c")
+        and "White space" in said(task, "note")
+        and "single example (b, c)" in said(task)
+    )
     assert read(pd.DataFrame({"x": [1.5, 2, 4], "y": [1, np.nan, 0]}), "y").classes == (0, 1)
 
 
@@ -158,16 +205,22 @@ def test_kind_is_inferred_said_and_overridden():
 
 
 def test_blank_targets_are_the_pool_and_more_can_be_added(table):
-    task = read(table("x,y\n1.5,a\n2.5,\n3.5,b\n4.5,NA\n"), "y",
-                unlabelled=table("y,z,x\n,1,7.5\nb,2,8.5\n", "more.csv"))
+    task = read(
+        table("x,y\n1.5,a\n2.5,\n3.5,b\n4.5,NA\n"), "y", unlabelled=table("y,z,x\n,1,7.5\nb,2,8.5\n", "more.csv")
+    )
     assert task.frame.x.tolist() == [1.5, 3.5] and task.unlabelled is not None
     assert task.unlabelled.x.tolist() == [2.5, 4.5, 7.5, 8.5]
 
 
 def test_duplicates_and_groups_are_joined():
-    frame = pd.DataFrame({"x": [1.0, 2, 1, 3, 4, 5], "t": ["u", "v", "u", "w", "v", "u"],
-                          "who": ["p", "q", "r", "q", None, None],
-                          "y": ["a", "b", "b", "a", "b", "a"]})
+    frame = pd.DataFrame(
+        {
+            "x": [1.0, 2, 1, 3, 4, 5],
+            "t": ["u", "v", "u", "w", "v", "u"],
+            "who": ["p", "q", "r", "q", None, None],
+            "y": ["a", "b", "b", "a", "b", "a"],
+        }
+    )
     task = read(frame.drop(columns="who"), "y")
     assert task.groups is not None and task.groups.tolist() == [0, 1, 0, 2, 3, 4]
     assert "2 rows are exact duplicates" in said(task) and "rows 1 and 3" in said(task)
@@ -185,8 +238,12 @@ def test_duplicates_and_groups_are_joined():
 def test_copies_of_the_target_are_reported():
     rng = np.random.default_rng(0)
     y = rng.choice(["a", "b"], 30)
-    task = read(pd.DataFrame({"x": rng.normal(size=30), "z": y, "w": np.where(y == "a", 7, 8),
-                              "ok": rng.choice(["a", "b"], 30), "y": y}), "y")
+    task = read(
+        pd.DataFrame(
+            {"x": rng.normal(size=30), "z": y, "w": np.where(y == "a", 7, 8), "ok": rng.choice(["a", "b"], 30), "y": y}
+        ),
+        "y",
+    )
     assert "'z' is a copy of the target" in said(task) and "'w' tells the target exactly" in said(task)
     assert "'ok'" not in said(task)
 
@@ -207,22 +264,32 @@ def test_new_rows_are_read_as_at_the_fit(table):
     assert new.x.iloc[0] == 7 and new.x.isna().tolist() == [False, True, True]
     with pytest.raises(BadInput, match="row 1: column 'x' holds 'red'"):
         read_new(pd.DataFrame({"x": ["red", "blue"], "c": ["a", "b"]}), task.columns, "y")
-    with pytest.raises(BadInput, match=r"column 'x' of the model is missing. There is a column 'X '|column 'x' of the "
-                                       r"model is missing"):
+    with pytest.raises(
+        BadInput,
+        match=r"column 'x' of the model is missing. There is a column 'X '|column 'x' of the "
+        r"model is missing",
+    ):
         read_new(pd.DataFrame({"c": ["a"]}), task.columns, "y")
     assert read_new({"x": 1, "c": "red"}, task.columns, "y").x.tolist() == [1.0]
     assert read_new(np.array([[1.5, "red"]], object), task.columns, "y").c.tolist() == ["red"]
 
 
 def test_texts_and_arrays():
-    texts = ["a fine and sunny day", "such a bad, wet evening", "nothing more to say here",
-             "we went home much too late"]
+    texts = [
+        "a fine and sunny day",
+        "such a bad, wet evening",
+        "nothing more to say here",
+        "we went home much too late",
+    ]
     task = read((texts, ["p", "n", "n", None]))
     assert task.modalities == ("text",) and len(task) == 3 and task.unlabelled is not None
     assert read_new(["some new text"], task.columns, "target").iloc[0, 0] == "some new text"
     numbers = read(np.random.default_rng(0).normal(size=(9, 3)), np.arange(9) % 2, group=[0, 0, 1, 1, 2, 2, 3, 3, 3])
-    assert [c.name for c in numbers.columns] == ["x0", "x1",
-                                                 "x2"] and numbers.groups is not None and numbers.groups.max() == 3
+    assert (
+        [c.name for c in numbers.columns] == ["x0", "x1", "x2"]
+        and numbers.groups is not None
+        and numbers.groups.max() == 3
+    )
     with pytest.raises(BadInput, match="X has 2 columns, but the model was fitted on 3"):
         read_new(np.zeros((1, 2)), numbers.columns, "target")
 
@@ -245,8 +312,9 @@ def test_quotes_delimiters_and_names(table):
 def test_a_million_rows_of_which_a_hundred_have_a_label(tmp_path):
     rng, n = np.random.default_rng(0), 1_000_000
     text = io.StringIO()
-    pd.DataFrame({"x": rng.integers(0, 9999, n), "c": rng.choice(["u", "v", "w"], n), "y": None}).to_csv(text,
-                                                                                                         index=False)
+    pd.DataFrame({"x": rng.integers(0, 9999, n), "c": rng.choice(["u", "v", "w"], n), "y": None}).to_csv(
+        text, index=False
+    )
     lines = text.getvalue().split("\n")
     for i, row in enumerate(rng.permutation(n)[:100] + 1):
         lines[row] += "ab"[i % 2]
@@ -258,8 +326,10 @@ def test_a_million_rows_of_which_a_hundred_have_a_label(tmp_path):
 
 
 def test_real_tables(data_folder):
-    for name, target, n, kinds in [("tab_adult", "income_50k", 32561, {"number": 5, "category": 8}),
-                                   ("tab_bike_hourly", "cnt", 17379, {"date": 1, "number": 12})]:
+    for name, target, n, kinds in [
+        ("tab_adult", "income_50k", 32561, {"number": 5, "category": 8}),
+        ("tab_bike_hourly", "cnt", 17379, {"date": 1, "number": 12}),
+    ]:
         frame = read_frame(data_folder / name / "data.csv.gz").drop(columns="fold")
         task = read(frame, target)
         found = pd.Series([c.kind for c in task.columns]).value_counts().to_dict()

@@ -1,4 +1,5 @@
 """Whatever is given, there comes a whole task or one sentence for the person, and nothing else."""
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -89,8 +90,12 @@ def test_every_format_gives_the_same_task(tmp_path, place):
     (tmp_path / name).write_bytes(data)
     task, plain = read(tmp_path / name, "label"), read(FRAME, "label")
     check(task)
-    assert [(c.name, c.kind) for c in task.columns] == [("length", "number"), ("colour", "category"), ("seen", "date"),
-                                                        ("said", "text")]
+    assert [(c.name, c.kind) for c in task.columns] == [
+        ("length", "number"),
+        ("colour", "category"),
+        ("seen", "date"),
+        ("said", "text"),
+    ]
     for column in ("length", "colour", "seen", "said"):
         assert task.frame[column].astype(str).equals(plain.frame[column].astype(str)), column
     assert task.classes == ("a", "b") and len(task) == 7

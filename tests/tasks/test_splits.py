@@ -1,4 +1,5 @@
 """Splits keep groups whole, classes spread, folds filled, and are the same each time."""
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,8 +22,15 @@ def tasks(draw: st.DrawFn, grouped: bool | None = None) -> Task:
         target, classes = np.array(draw(st.lists(st.floats(-5, 5), min_size=n, max_size=n))), ()
     with_groups = draw(st.booleans()) if grouped is None else grouped
     groups = np.array(draw(st.lists(st.integers(0, n), min_size=n, max_size=n))) if with_groups else None
-    return Task(frame=pd.DataFrame({"x": np.zeros(n)}), target=target, kind=kind, columns=(), metric="",
-                classes=classes, groups=groups)
+    return Task(
+        frame=pd.DataFrame({"x": np.zeros(n)}),
+        target=target,
+        kind=kind,
+        columns=(),
+        metric="",
+        classes=classes,
+        groups=groups,
+    )
 
 
 @settings(max_examples=120, deadline=None)
@@ -59,8 +67,9 @@ def test_folds_without_groups_are_even(task, seed):
 
 def test_regression_folds_share_the_range_of_the_target():
     rng = np.random.default_rng(0)
-    task = Task(frame=pd.DataFrame(index=range(50)), target=rng.normal(size=50) ** 3, kind="regression", columns=(),
-                metric="")
+    task = Task(
+        frame=pd.DataFrame(index=range(50)), target=rng.normal(size=50) ** 3, kind="regression", columns=(), metric=""
+    )
     rank = task.target.argsort().argsort()
     fold = fold_of(task, 5, 0)
     means = [rank[fold == f].mean() for f in range(5)]
@@ -77,7 +86,7 @@ def test_sub_draws_are_nested_and_show_each_class(task, seed):
     largest = np.bincount(units).max()
     for n in range(1, len(task) + 1):
         rows = sub_draw(task, n, seed)
-        assert (whole[:len(rows)] == rows).all()
+        assert (whole[: len(rows)] == rows).all()
         assert not set(units[rows]) & set(np.delete(units, rows))
         assert len(rows) <= max(n, largest) and len(rows) > n - largest
         if task.kind == "classification" and largest == 1 and n >= len(np.unique(task.target)):
@@ -86,7 +95,13 @@ def test_sub_draws_are_nested_and_show_each_class(task, seed):
 
 def test_sub_draws_keep_proportions():
     target = np.repeat([0, 1, 2], [60, 30, 10])
-    task = Task(frame=pd.DataFrame(index=range(100)), target=target, kind="classification", columns=(), metric="",
-                classes=(0, 1, 2))
+    task = Task(
+        frame=pd.DataFrame(index=range(100)),
+        target=target,
+        kind="classification",
+        columns=(),
+        metric="",
+        classes=(0, 1, 2),
+    )
     for seed in range(10):
         assert np.abs(np.bincount(target[sub_draw(task, 50, seed)]) - [30, 15, 5]).max() <= 2

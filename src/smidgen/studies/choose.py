@@ -169,10 +169,6 @@ def left_out(board: OutOfFold, config: ChoiceConfig, seed: int) -> Iterator[tupl
     by the choice that did not see them."""
     rng = np.random.default_rng(derive_seed(seed, "bootstrap"))
     names, unit_of = np.unique(board.units, return_inverse=True)
-    warm = None
-    if board.classes:
-        base = choose(board, config).log_t
-        warm = np.stack([tempered(board.predictions[k], base[k]) for k in range(len(base))])
     cells = board.predictions.size
     draws = config.draws if cells < 2e6 else max(20, int(config.draws * 2e6 / cells))
     for _ in range(draws):
@@ -182,5 +178,9 @@ def left_out(board: OutOfFold, config: ChoiceConfig, seed: int) -> Iterator[tupl
         if len(out) == 0 or m.sum() == 0:
             continue
         choice = choose(board, config, m)
-        source = board.predictions if warm is None else warm
-        yield out, np.tensordot(choice.weights, source[:, :, out], 1)
+        # with the temperatures of this draw: those of all rows have seen the rows that are left out
+        part = (
+            choice.weights[k] * tempered(board.predictions[k][:, out], choice.log_t[k])
+            for k in np.flatnonzero(choice.weights)
+        )
+        yield out, np.asarray(sum(part))

@@ -57,6 +57,7 @@ studies = sa.Table(
     sa.Column("task_name", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.String(64), nullable=False),
     sa.Column("options", sa.Text, nullable=False),  # JSON
+    sa.Column("asked", sa.Text, nullable=False),  # JSON: budget and place of the latest run, not part of the digest
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("owner", sa.String(80)),  # who worked on it last
     sa.Column("summary", sa.Text),  # JSON

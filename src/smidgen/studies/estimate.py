@@ -99,7 +99,12 @@ def estimate(
     spread = float(np.std(scores)) if len(scores) > 1 else 0.0
     half = config.widen * float(t.ppf(0.5 + config.level / 2, max(n - 1, 1))) * max(spread, 0.25 / n)
     ends = sorted((back(to(value) - half), back(to(value) + half)))
-    return Estimate(value, ends[0], ends[1])
+    if metric.greater_is_better and metric.name != "r2":  # equal resamples of few rows are no certainty
+        size = n / config.widen**2
+        tails = (1 - config.level) / 2, (1 + config.level) / 2
+        few = beta.ppf(tails, value * size + 0.5, (1 - value) * size + 0.5)
+        ends = [min(ends[0], float(few[0])), max(ends[1], float(few[1]))]
+    return Estimate(value, min(ends[0], value), max(ends[1], value))
 
 
 def _modest(judged: Judged, truth: np.ndarray, kind: str, rows: float) -> Judged:
@@ -122,9 +127,9 @@ def _scale(metric: Metric):
     for r2.
     """
     if metric.name == "r2":  # 1 - r2 is a loss
-        return (lambda s: np.log(max(1 - s, 1e-9))), (lambda v: 1 - float(np.exp(v)))
+        return (lambda s: np.log(max(1 - s, 1e-300))), (lambda v: 1 - float(np.exp(v)))
     if not metric.greater_is_better:
-        return (lambda s: np.log(max(s, 1e-9))), (lambda v: float(np.exp(v)))
+        return (lambda s: np.log(max(s, 1e-300))), (lambda v: float(np.exp(v)))
     return (lambda s: np.log((min(max(s, 0), 1) + 5e-3) / (1.005 - min(max(s, 0), 1)))), (
         lambda v: float(np.clip(1.01 / (1 + np.exp(-v)) - 5e-3, 0, 1))
     )

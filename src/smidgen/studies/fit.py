@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.budget.budget import Budget, parse_bytes, parse_duration
-from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods as registry
@@ -22,11 +21,13 @@ from smidgen.kit.errors import BadInput, bad
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import candidates
+from smidgen.studies.encoding import encode_within
 from smidgen.studies.fitted import Fitted
+from smidgen.studies.plan import Plan, Progress
 from smidgen.studies.pool import Pool
 from smidgen.studies.race import Race
 from smidgen.studies.replay import Replay
-from smidgen.studies.run import Plan, Progress, Run
+from smidgen.studies.run import Run
 from smidgen.studies.store import RunStore
 from smidgen.tasks.read import read
 from smidgen.tasks.task import Task
@@ -127,7 +128,7 @@ def fit(
         assert pool is not None
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         options = {
-            "source": task.source,
+            "source": str(Path(source).absolute()) if isinstance(source, str | Path) else task.source,
             "target": task.target_name,
             "metric": task.metric,
             "kind": task.kind,
@@ -140,32 +141,24 @@ def fit(
             "named_metric": metric,
         }
         known = Replay.of(runs.study(replay)) if replay else None
-        study = runs.open_study(plan.name, task.fingerprint, options)
+        asked = {"time": time, "trials": trials, "memory": memory, "size": size, "workers": workers}
+        asked["out"] = None if place is None else str(place.absolute())
+        study = runs.open_study(plan.name, task.fingerprint, options, asked)
         rows = Rows(task.frame)
         encoders = tuple(sorted({e for c in found for e in encoders_of(c.view)}))
         if encoders:
-            fill(
-                rows,
-                encoders,
-                Path(".smidgen/cache"),
-                lambda done, total: tell(
-                    {
-                        "kind": "encode",
-                        "text": "Encoding texts and images",
-                        "done": done,
-                        "total": total,
-                        "seconds_left": None,
-                    }
-                ),
-                columns=task.columns,
-            )
+            encode_within(plan, rows, encoders)
         pool.load(task, rows)
         return Run(plan, runs, study, pool, rows, replay=known).finish()
 
 
 def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitted:
-    """Goes on with a study of a file: the same command again, from its stored options. Raises BadInput where its
-    data was no file.
+    """Goes on with a study of a file: the same command again, from its stored options and budget.
+
+    Args:
+        overrides: as `fit` has them, e.g. a larger `trials` or `time`.
+    Raises:
+        BadInput: no such study, or its data was no file or is gone.
     """
     with contextlib.closing(RunStore(store or DEFAULT_STORE)) as runs:
         study = runs.study(study_id)
@@ -176,7 +169,11 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
             f"The study {study.id} was made from {source}, which is not there: "
             "call smidgen.fit with the data again, it goes on."
         )
+    asked = {k: v for k, v in study.asked.items() if v is not None}
+    if "time" in overrides or "trials" in overrides:  # the new budget takes the place of the old one
+        asked = {k: v for k, v in asked.items() if k not in ("time", "trials")}
     again = {
+        **asked,
         **{k: options[k] for k in ("group", "methods", "seed", "unlabelled")},
         "kind": options["named_kind"],
         "metric": options["named_metric"],

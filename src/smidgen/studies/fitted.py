@@ -9,7 +9,7 @@ import pandas as pd
 from smidgen.learn.model import Model
 
 if TYPE_CHECKING:
-    from smidgen.studies.run import Plan
+    from smidgen.studies.plan import Plan
 
 
 @dataclass

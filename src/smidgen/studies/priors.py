@@ -15,6 +15,7 @@ import numpy as np
 from smidgen.studies.candidates import Candidate
 from smidgen.tasks.task import Task
 
+UNKNOWN = 0.15  # excess loss that is assumed of a method without experience
 FILE = Path(__file__).with_name("priors.json")
 
 
@@ -55,14 +56,15 @@ def _file() -> dict:
 def excess(task: Task, found: list[Candidate]) -> np.ndarray:
     """Expected excess loss of each candidate `[K]` over the average method, in nats (regression: share of variance).
 
-    A method or view that no benchmark has seen gets 0, the average.
+    A method that no benchmark of this modality has seen, one of another package say, counts as worse than average:
+    it starts after the known ones, so that it cannot hold up a race.
     """
     x = describe_task(task)
     known = _file()["methods"].get(modality(task), {})
     out = []
     for c in found:
         coefficients = known.get(f"{c.method} {c.view}") or known.get(f"{c.method} *")
-        out.append(0.0 if coefficients is None else float(x @ np.array(coefficients)))
+        out.append(UNKNOWN if coefficients is None else float(x @ np.array(coefficients)))
     return np.array(out)
 
 

@@ -26,9 +26,13 @@ class RaceConfig:
     max_repeats: int = 6  # ... but no further than this
 
 
-def folds_for(units: int) -> int:
-    """Folds of cross-validation: many where each training row counts, few where fits are costly."""
-    return max(2, min(units, 8 if units <= 120 else 5 if units <= 1500 else 3))
+def folds_for(units: int, largest: int) -> int:
+    """Folds of cross-validation: many where each training row counts, few where fits are costly.
+
+    Never more than the largest class has rows: leaving single rows out of a few balanced ones makes each training
+    part lean against the row that it is judged on.
+    """
+    return max(2, min(units, largest, 8 if units <= 120 else 5 if units <= 1500 else 3))
 
 
 @dataclass
@@ -53,7 +57,7 @@ class Race:
     def __post_init__(self):
         self.units = units_of(self.task)
         count = int(self.units.max()) + 1
-        self.folds = folds_for(count)
+        self.folds = folds_for(count, int(np.bincount(self.task.target).max()) if self.task.classes else count)
         self.repeats = int(np.clip(round(self.config.rows / len(self.task)), 1, self.config.max_repeats))
         order = sorted(
             range(len(self.found)), key=lambda i: (self.found[i].method != BASELINE, -self.prior[i], self.found[i].key)

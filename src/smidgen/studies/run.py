@@ -1,79 +1,36 @@
 """One run of a study: race, choose, estimate, fit on all rows, save; all under one budget."""
 
-import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from smidgen.budget.budget import Budget, show_bytes
 from smidgen.budget.meter import Meter
 from smidgen.data.views.rows import Rows
-from smidgen.kit.errors import BadInput, BudgetSpent
+from smidgen.kit.errors import BudgetSpent
 from smidgen.kit.files import write_bytes
 from smidgen.learn.model import Model
 from smidgen.studies import summary
 from smidgen.studies.candidates import BASELINE, Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.curve import curve_draws, curve_points
-from smidgen.studies.estimate import IntervalConfig, judge
+from smidgen.studies.estimate import judge
 from smidgen.studies.fitted import Fitted
-from smidgen.studies.pool import Failure, InlinePool, Pool
-from smidgen.studies.race import Race
+from smidgen.studies.plan import Plan
+from smidgen.studies.pool import InlinePool, Pool
+from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
+from smidgen.studies.size import within_size
 from smidgen.studies.store import RunStore, Study
-from smidgen.studies.trial import Result, Trial, fit_member, state_bytes
+from smidgen.studies.trial import Result, Trial
 from smidgen.tasks.metrics import resolve
-from smidgen.tasks.task import Task
 
-Progress = Callable[[dict[str, Any]], None]
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
-REPORT_BYTES = 200_000  # room for the report in the folder; where it is too large it lies beside
-ABOUT_BYTES = 1_000  # what is known of a model, in its folder
 SLOW_SHARE = 0.35  # a candidate of which one repeat takes more of the race's time is not tried
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
-
-
-@dataclass
-class Plan:
-    """What a run will do."""
-
-    task: Task
-    race: Race
-    skipped: list[Skipped]
-    budget: Budget
-    workers: int
-    seed: int
-    out: Path | None
-    name: str
-    begun: float
-    progress: Progress
-    render: Callable[[dict[str, Any]], str] | None = None
-    interval: IntervalConfig = field(default_factory=IntervalConfig)
-
-    def forecast(self) -> tuple[float, list[dict[str, Any]]]:
-        """(seconds of the whole run, what each candidate needs)."""
-        fits = self.race.folds
-        entries = [
-            {
-                "method": c.method,
-                "view": c.view,
-                "seconds": round(c.seconds * fits, 2),
-                "memory_bytes": c.memory,
-                "note": f"{fits} fits a repeat, up to {self.race.repeats} repeat(s)",
-            }
-            for c in self.race.found
-        ]
-        once = sum(c.seconds for c in self.race.found) * fits
-        whole = 3 + once * (1 + 0.6 * (self.race.repeats - 1)) / self.workers
-        return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
-
-    def described(self) -> dict[str, Any]:
-        return {**summary.described(self.task), "metric": self.task.metric, "seed": self.seed, "name": self.name}
 
 
 class Run:
@@ -107,12 +64,21 @@ class Run:
         try:
             self._race()
             tried, board = self._comparable()
-            choice, judgeable = self._within_size(tried, board, choose(board, self.race.choice))
+            choice, judgeable = choose(board, self.race.choice), board
+            if self.budget.model_bytes is not None:
+                choice, judgeable = within_size(tried, board, self.race, self.sizes, self.budget.model_bytes)
             judged = judge(judgeable, self.race.choice, self.plan.seed)
             metric = resolve(self.task.metric, self.task.kind)
             found = summary.measured(judged, self.task, board.units, metric, self.plan.interval, self.plan.seed)
             curve = self._curve(tried, board, choice, metric)
-            model, choice = self._fit_chosen(tried, choice)
+            refit = Refit(self.plan, self.pool, self.rows, self.meter, self.seconds, self.clock, self.end, self.replay)
+            try:
+                model, choice = refit.fit(tried, choice)
+            except KeyboardInterrupt:  # the first Ctrl-C keeps the best so far; this takes a moment
+                if self.interrupted:
+                    raise
+                self.interrupted = True
+                model, choice = refit.fit(tried, choice)
             about = self._about(tried, board, choice, metric, found, curve, model)
             path = self._save(model, about)
             state = "stopped" if self.interrupted else "done"
@@ -217,38 +183,6 @@ class Run:
         began = any((t.method, t.view) == candidate.key for t in self.runner.cut)
         return "not finished: the time ended" if began else "not tried: the budget ended"
 
-    def _within_size(self, tried: list[Candidate], board: OutOfFold, choice: Choice) -> tuple[Choice, OutOfFold]:
-        """Under a bound of model bytes: members leave, the most bytes for the least weight first, until the rest fits.
-
-        Also returns the board of those that could be chosen: the estimate must not count on the others.
-        """
-        limit = self.budget.model_bytes
-        if limit is None:
-            return choice, board
-        room = limit - (REPORT_BYTES if limit >= 3 * REPORT_BYTES else 4_000)
-        # A fold's member is a little smaller than the one fitted on all rows.
-        need = np.array([1.15 * self.sizes[c.key] * self.race.folds / (self.race.folds - 1) + 2_000 for c in tried])
-        fits = need <= room
-        if not fits.any():
-            least = tried[int(need.argmin())]
-            raise BadInput(
-                f"--size {show_bytes(limit)}: the smallest model that was found is {least.method} with about "
-                f"{show_bytes(float(need.min()))}; allow that much, or less in --methods."
-            )
-        keep = np.flatnonzero(fits)
-        while True:
-            own = OutOfFold(
-                board.predictions[keep], board.truth, board.prior[keep] / board.prior[keep].sum(), board.units
-            )
-            part = choose(own, self.race.choice)
-            chosen = keep[part.weights > 0]
-            if need[chosen].sum() <= room:
-                weights, log_t = np.zeros(len(tried)), choice.log_t.copy()
-                weights[keep], log_t[keep] = part.weights, part.log_t
-                return Choice(weights, log_t), own
-            dear = chosen[np.argmax(need[chosen] / np.maximum(part.weights[part.weights > 0], 1e-9))]
-            keep = keep[keep != dear]
-
     # -- after the race --
 
     def _curve(
@@ -286,78 +220,6 @@ class Run:
             return None
         whole = summary.simple(board, k, metric, board.units, self.plan.interval, log_t, self.plan.seed)
         return curve_points(known, self.task, metric, log_t, whole)
-
-    def _fit_chosen(self, tried: list[Candidate], choice: Choice) -> tuple[Model, Choice]:
-        """The chosen members fitted on all rows. One that does not end in time, or fails, leaves the blend."""
-        order = [int(k) for k in np.argsort(-choice.weights, kind="stable") if choice.weights[k] > 0]
-        if not self.pool.outstanding:
-            self.pool.wait(0)
-        if self.replay is not None:
-            order = [k for k in order if tried[k].key in self.replay.chosen] or order
-        limit = None if self.end is None else max(self.clock() + 1.0, self.end + 0.05 * (self.end - self.plan.begun))
-        jobs = {}
-        for k in order:
-            c = tried[k]
-            jobs[self.pool.submit(fit_member, (c.method, c.view, c.params, self.plan.seed))] = k
-        states: dict[int, dict[str, Any]] = {}
-        why: list[str] = []
-        while len(states) + len(why) < len(order):
-            if limit is not None and self.clock() >= limit:  # of all of them together: some may still be queued
-                for job in jobs:
-                    self.pool.kill(job)
-            for job, outcome in self.pool.wait(None if limit is None else max(0.05, limit - self.clock())):
-                if job not in jobs:
-                    continue
-                if isinstance(outcome, Failure):
-                    reason = "the time ended" if outcome.kind == "stopped" else outcome.reason
-                    why.append(f"{tried[jobs[job]].method}: {reason}")
-                else:
-                    states[jobs[job]] = outcome
-                    self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
-                self._tell("refit", f"{tried[jobs[job]].method} on all rows", len(states), len(order))
-        if not states and limit is not None:
-            states = self._quickest(tried, order)
-        if not states:
-            raise BudgetSpent(
-                f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time."
-            )
-        kept = [k for k in order if k in states]
-        while True:
-            weights = np.zeros(len(tried))
-            weights[kept] = choice.weights[kept] / choice.weights[kept].sum()
-            model = Model.assemble(
-                self.task,
-                [states[k] for k in kept],
-                [float(weights[k]) for k in kept],
-                [float(choice.log_t[k]) for k in kept],
-                {},
-            )
-            size, most = model.saved_bytes() + ABOUT_BYTES, self.budget.model_bytes
-            if most is None or size <= most:
-                break
-            if len(kept) == 1:
-                raise BadInput(
-                    f"--size {show_bytes(most)}: the model needs {show_bytes(size)}; "
-                    "allow that much, or take other --methods."
-                )
-            kept.pop()  # the one with the least weight
-        self.meter.add(model_bytes=sum(state_bytes(states[k]) for k in kept))
-        return model, Choice(weights, choice.log_t)
-
-    def _quickest(self, tried: list[Candidate], order: list[int]) -> dict[int, dict[str, Any]]:
-        """Where starting workers again took all the time: the quickest member, fitted here, if it takes under a
-        second.
-        """
-        from threadpoolctl import threadpool_limits
-
-        took = {k: self.seconds[tried[k].key] / len(self.race.finished[tried[k].key]) / self.race.folds for k in order}
-        k = min(order, key=lambda k: took[k])
-        if took[k] > 1.0:
-            return {}
-        c = tried[k]
-        with contextlib.suppress(Exception), threadpool_limits(1):  # as in the workers: the same numbers
-            return {k: fit_member(self.task, self.rows, c.method, c.view, c.params, self.plan.seed)}
-        return {}
 
     def _about(
         self,

@@ -106,11 +106,7 @@ class Runner:
         self._mine.add(trial.key)
         if isinstance(outcome, Failure):
             result = Result(error=outcome.reason)
-            if outcome.kind in (
-                "deadline",
-                "memory",
-                "stopped",
-            ):  # it says nothing about the trial, only about this budget
+            if outcome.kind != "error":  # it says nothing about the trial, only about this budget or this machine
                 if outcome.kind != "stopped":
                     results[trial.key] = result
                 return

@@ -36,6 +36,7 @@ class Study:
     task_name: str
     fingerprint: str
     options: dict[str, Any]
+    asked: dict[str, Any]
     state: str
     created: float  # seconds since 1970
     updated: float
@@ -85,8 +86,14 @@ class RunStore:
 
     # -- studies --
 
-    def open_study(self, name: str, fingerprint: str, options: dict[str, Any]) -> Study:
-        """The study of this name, task and options: made, or the one that is there, now running again."""
+    def open_study(
+        self, name: str, fingerprint: str, options: dict[str, Any], asked: dict[str, Any] | None = None
+    ) -> Study:
+        """The study of this name, task and options: made, or the one that is there, now running again.
+
+        `asked` is kept for a resume and does not make another study: the budget may be raised later.
+        """
+        asked_text = self._json(asked or {})
         name, options_text = self._db.scrub(name), self._json(options)
         whole = digest(name, fingerprint, options_text)
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40].strip("-") or "study"
@@ -102,6 +109,7 @@ class RunStore:
                     "task_name": name,
                     "fingerprint": fingerprint,
                     "options": options_text,
+                    "asked": asked_text,
                     "created": now,
                     "updated": now,
                     "state": "running",
@@ -109,9 +117,8 @@ class RunStore:
                 }
                 if c.execute(self._db.insert(studies).values(**row)).rowcount:
                     found = row["id"]
-            c.execute(
-                studies.update().where(studies.c.id == found).values(state="running", owner=self.owner, updated=now)
-            )
+            again = {"state": "running", "owner": self.owner, "updated": now, "asked": asked_text}
+            c.execute(studies.update().where(studies.c.id == found).values(**again))
             return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one())
 
     def studies(self) -> list[Study]:
@@ -312,7 +319,7 @@ class RunStore:
 
     def _study(self, row: sa.Row) -> Study:
         values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
-        for name in ("options", "summary", "trials"):
+        for name in ("options", "asked", "summary", "trials"):
             values[name] = None if values[name] is None else self._parse(values[name], row.id)
         if row.state == "running" and row.owner and is_gone(row.owner):
             values["state"] = "stopped"

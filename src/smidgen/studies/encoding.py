@@ -1,0 +1,45 @@
+"""Texts and images are encoded once, before the race, and within the time."""
+
+import time
+from pathlib import Path
+
+from smidgen.data.views.cache import fill
+from smidgen.data.views.rows import Rows
+from smidgen.data.views.view import encoders_of
+from smidgen.kit.errors import BudgetSpent
+from smidgen.studies.plan import Plan
+
+CACHE = Path(".smidgen/cache")
+SHARE = 0.5  # of the time, for encoding; what takes longer is not tried
+
+
+class _TooLong(Exception):
+    pass
+
+
+def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...]) -> None:
+    """Fills the rows' blocks, the quickest encoders first. Candidates whose encoder would take more than half of the
+    time leave the race; what was encoded is kept in the cache, so the next run goes on from it.
+
+    Raises:
+        BudgetSpent: no candidate is left.
+    """
+    stop = None if plan.budget.seconds is None else plan.begun + SHARE * plan.budget.seconds
+    for name in sorted(encoders, key=lambda e: e.startswith("minilm")):
+
+        def tell(done: int, total: int, name: str = name) -> None:
+            now = time.monotonic()
+            if stop is not None and now > stop and done < total:
+                raise _TooLong
+            left = None if plan.budget.seconds is None else round(plan.begun + plan.budget.seconds - now, 1)
+            event = {"text": f"Encoding ({name})", "done": done, "total": total, "seconds_left": left}
+            plan.progress({"kind": "encode", **event})
+
+        try:
+            fill(rows, (name,), CACHE, tell, columns=plan.task.columns)
+        except _TooLong:
+            for c in plan.race.alive:
+                if name in encoders_of(c.view):
+                    plan.race.drop(c, f"not tried: encoding ({name}) takes more than half of the time")
+    if not plan.race.alive:
+        raise BudgetSpent("The time ended while texts or images were encoded. Give more time; what is done is kept.")
