@@ -91,13 +91,13 @@ def smidgen(draw: Draw, folder: Path) -> dict:
     predict_seconds = time.perf_counter() - start
     preds = pd.read_csv(folder / "preds.csv").drop(columns="prediction")
     preds.rename(columns=lambda c: c.removeprefix("proba_")).to_csv(folder / "probs.csv", index=False)
-    keep = ("method", "metric", "estimate", "interval", "accuracy", "accuracy_interval")
+    keep = ("method", "interval", "accuracy", "accuracy_interval")
     return {
         "seconds": seconds,
         "predict_seconds": predict_seconds,
         "validation": said["estimate"],
         "leaderboard": [[r["method"], r["estimate"], r["chosen"]] for r in said["leaderboard"]],
-        **{k: said[k] for k in keep if k in said},
+        **{f"said_{k}": said[k] for k in keep if k in said},
     }
 
 
@@ -134,8 +134,8 @@ def measure(tool: str, draw: Draw) -> dict:
         "n": draw.n,
         "draw": draw.seed,
         "test_rows": len(draw.test),
-        **scores,
         **meta,
+        **scores,
         "date": date.today().isoformat(),
         "load_before": load,
     }

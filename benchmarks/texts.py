@@ -82,7 +82,7 @@ def measure(tool: str, draw: Draw, limit: float) -> dict:
             meta = OWN[tool](draw, folder) if tool in OWN else peer(tool, draw, folder, limit)
         except subprocess.TimeoutExpired:
             return {**row, "failed": f"not done after {limit:.0f} s", "seconds": limit}
-        return {**row, **score(pd.read_csv(folder / "probs.csv"), draw.test.target), **meta}
+        return {**row, **meta, **score(pd.read_csv(folder / "probs.csv"), draw.test.target)}
 
 
 def rows() -> list[dict]:
