@@ -19,7 +19,7 @@ CARD = {
     "features": "linear",
     "max_rows": 8000,
     "bytes_per_pair": 24.0,
-    "seconds": (0.005, 0.01, 0.05),
+    "seconds": (0.005, 0.002, 0.002),
     "bytes_per_row": 8.0,
 }
 

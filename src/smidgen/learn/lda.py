@@ -23,7 +23,7 @@ CARD = {
     "tldr": "One bell for each class, all of one shape; the shape is shrunk so that few rows suffice.",
     "tasks": ("classification",),
     "features": "linear",
-    "seconds": (0.01, 0.05),
+    "seconds": (0.01, 0.008),
 }
 
 MAX_JUDGED = 5000  # rows whose left-out loss is looked at

@@ -27,7 +27,7 @@ CARD = {
     "tasks": ("classification",),
     "features": "linear",
     "sparse": True,
-    "seconds": (0.01, 0.05),
+    "seconds": (0.01, 0.02),
 }
 
 STRENGTHS = tuple(float(s) for s in np.geomspace(1000, 0.003, 12))  # views scale columns, so one wide grid serves all

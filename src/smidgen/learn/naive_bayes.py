@@ -26,7 +26,7 @@ CARD = {
     "tldr": "Class means and one variance a feature, in one pass; made for a handful of labels and good features.",
     "tasks": ("classification",),
     "features": "linear",
-    "seconds": (0.005, 0.01),
+    "seconds": (0.005, 0.002),
     "papers": ("035",),
 }
 

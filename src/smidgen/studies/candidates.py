@@ -12,6 +12,7 @@ from smidgen.kit.methods import MethodCard
 from smidgen.tasks.task import Task
 
 BASELINE = "learn/constant"
+SPARSE_COST = 6
 WORKER_BYTES = 350_000_000  # a worker with its libraries loaded, before any data
 
 
@@ -105,7 +106,9 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
     fixed, cells, pairs, rows = (*card.seconds, 0.0, 0.0, 0.0)[:4]
-    seconds = fixed + cells * n * d * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
+    # A fit on tf-idf walks many columns where the forecast of memory counts entries.
+    d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
+    seconds = fixed + cells * n * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES

@@ -30,10 +30,12 @@ class Known:
 
 
 def describe(n: int, features: int, classes: int, categories: float) -> np.ndarray:
-    """A task as numbers `[5]`: 1, log n, log features, log classes, share of category columns; each about centred."""
-    return np.array(
-        [1.0, math.log(n / 80), math.log(features / 15) / 2, math.log(max(classes, 2) / 2), categories - 0.2]
-    )
+    """A task as numbers `[5]`: 1, log n, log features, log classes, share of category columns; each about centred.
+
+    Held to the range of the development tasks: experience does not say more than it saw.
+    """
+    n, features, classes = min(max(n, 20), 400), min(max(features, 1), 100), min(max(classes, 2), 10)
+    return np.array([1.0, math.log(n / 80), math.log(features / 15) / 2, math.log(classes / 2), categories - 0.2])
 
 
 def describe_task(task: Task) -> np.ndarray:

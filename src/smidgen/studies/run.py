@@ -29,7 +29,8 @@ from smidgen.studies.trial import Result, Trial
 from smidgen.tasks.metrics import resolve
 
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
-SLOW_SHARE = 0.35  # a candidate of which one repeat takes more of the race's time is not tried
+SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
+LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
@@ -102,7 +103,9 @@ class Run:
                             self.race.drop(c, "failed in the run that is replayed")
                     todo = [(c, t) for c, t in todo if t.key in self.replay.keys]
                 self.runner.stop_at = self._race_end()
-                self.runner.longest = None if self.end is None else max(2.0, 0.25 * (self.end - self.plan.begun))
+                self.runner.longest = (
+                    None if self.end is None else max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
+                )
                 by_key = {t.key: c for c, t in todo}
                 whole = self.runner.run(
                     [t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result)
