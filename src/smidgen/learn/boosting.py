@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
 from smidgen.kit.errors import bad
@@ -110,6 +109,8 @@ class BoostingClassifier(_Boosting, ClassifierHead):
         self.random_state = random_state
 
     def _fit(self, X, codes):
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
         self._grow(HistGradientBoostingClassifier, 0.1, X, codes)
 
     def _proba(self, X):
@@ -147,6 +148,8 @@ class BoostingRegressor(_Boosting, RegressorHead):
         self.random_state = random_state
 
     def _fit(self, X, y):
+        from sklearn.ensemble import HistGradientBoostingRegressor
+
         self._grow(HistGradientBoostingRegressor, 0.4, X, y)
 
     def _value(self, X):

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier as _Classifier
-from sklearn.ensemble import ExtraTreesRegressor as _Regressor
 
 from smidgen.kit.errors import bad
 from smidgen.learn import _trees
@@ -62,6 +60,8 @@ class ExtraTreesClassifier(ClassifierHead):
 
     def _fit(self, X, codes):
         share: Any = self._config.max_features or 0.5
+        from sklearn.ensemble import ExtraTreesClassifier as _Classifier
+
         trees = _Classifier(
             self._config.trees,
             max_features=share,
@@ -105,6 +105,8 @@ class ExtraTreesRegressor(RegressorHead):
 
     def _fit(self, X, y):
         share: Any = self._config.max_features or 0.75
+        from sklearn.ensemble import ExtraTreesRegressor as _Regressor
+
         trees = _Regressor(
             self._config.trees,
             max_features=share,

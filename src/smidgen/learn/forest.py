@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 
 from smidgen.kit.errors import bad
 from smidgen.learn import _trees
@@ -60,6 +59,8 @@ class ForestClassifier(ClassifierHead):
         self.random_state = random_state
 
     def _fit(self, X, codes):
+        from sklearn.ensemble import RandomForestClassifier
+
         forest = RandomForestClassifier(
             self._config.trees,
             max_features=self._config.max_features or "sqrt",
@@ -97,6 +98,8 @@ class ForestRegressor(RegressorHead):
         self.random_state = random_state
 
     def _fit(self, X, y):
+        from sklearn.ensemble import RandomForestRegressor
+
         forest = RandomForestRegressor(
             self._config.trees,
             max_features=self._config.max_features or 0.75,

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import scipy.linalg
-from sklearn.covariance import ledoit_wolf_shrinkage
 
 from smidgen.kit.errors import bad
 from smidgen.learn.base import ClassifierHead, softmax
@@ -90,6 +89,8 @@ class LDAClassifier(ClassifierHead):
                 losses.append(tempered_loss(prior, scores, codes[repeated], t))
             a = SHRINKAGES[int(np.argmin(losses))]
         elif config.shrinkage == "ledoit_wolf":
+            from sklearn.covariance import ledoit_wolf_shrinkage
+
             a = float(ledoit_wolf_shrinkage(rows, assume_centered=True)) if rows.shape[1] > 1 else 0.0
         elif isinstance(config.shrinkage, str):
             a = _oas(power, dof, d)

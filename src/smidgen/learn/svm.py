@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.svm import SVC, SVR
 
 from smidgen.kit.errors import bad
 from smidgen.learn.base import ClassifierHead, RegressorHead, softmax
@@ -66,6 +65,8 @@ class SVMClassifier(ClassifierHead):
         self.random_state = random_state
 
     def _fit(self, X: np.ndarray, codes: np.ndarray) -> None:
+        from sklearn.svm import SVC  # needed to fit only: predicting imports less
+
         sides = _sides(codes, len(self.classes_))
         far = squared_distances(X, X)
         fold = inner_folds(codes, min(FOLDS, len(X)), self.random_state)
@@ -119,6 +120,8 @@ class SVMRegressor(RegressorHead):
         self.random_state = random_state
 
     def _fit(self, X: np.ndarray, y: np.ndarray) -> None:
+        from sklearn.svm import SVR
+
         middle, unit = float(y.mean()), float(y.std())
         t = (y - middle) / (unit or 1.0)  # unit 0: a constant, and the machine's word counts for nothing
         far = squared_distances(X, X)
@@ -226,6 +229,8 @@ def _cut(kernel: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarra
 
 def _out_of_fold(kernel: np.ndarray, sides: np.ndarray, fold: np.ndarray, C: float) -> np.ndarray:
     """Decisions `[n, K]` of machines that did not see the row; -1 where the others have no row of the class."""
+    from sklearn.svm import SVC
+
     F = np.empty(sides.shape)
     for f in np.unique(fold):
         out = fold == f

@@ -126,6 +126,9 @@ def fit(
         if dry_run:
             return Fitted.planned(plan)
         assert pool is not None
+        about = f"{len(found)} candidates, {race.folds} folds, up to {race.repeats} repeats"
+        about += f": about {plan.forecast()[0]:.0f} s"
+        tell({"kind": "plan", "text": about, "done": 0, "total": None, "seconds_left": budget.seconds})
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         options = {
             "source": str(Path(source).absolute()) if isinstance(source, str | Path) else task.source,
