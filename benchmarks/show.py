@@ -46,7 +46,7 @@ def bar(what: str, value: float, limit: float, unit: str = "", least: bool = Fal
     """One line of a table of bars: the bar, the number, met or missed."""
     met = value >= limit if least else value <= limit
     asked = f"{'at least' if least else 'at most'} {limit:.3g}{unit}"
-    return [what, asked, f"{value:.3g}{unit}", "met" if met else "**missed**"]
+    return [what, asked, f"{value:.4g}{unit}", "met" if met else "**missed**"]
 
 
 BAR_HEAD = ("bar", "asked", "measured", "")
