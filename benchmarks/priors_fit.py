@@ -117,6 +117,28 @@ def coverage(cells: list[dict], without: dict[str, dict]) -> None:
         )
 
 
+def limits(cells: list[dict], without: dict[str, dict]) -> None:
+    """By number of rows: the blend, beside what choosing could reach at most with these methods."""
+    for n in sorted({c["n"] for c in cells}):
+        own = [c for c in cells if c["n"] == n]
+        blended = [judged(c, prior_of(c, without[c["name"].split("/")[0]], SHARPNESS), ChoiceConfig())[0] for c in own]
+        best = [c["losses"].min() for c in own]
+        seen = [judged(on_test_rows(c), even(c), ChoiceConfig(prior_rows=0.1, evidence=0.0))[0] for c in own]
+        print(
+            f"  {n} rows: blend {np.mean(blended):.4f}; best single with hindsight {np.mean(best):.4f}; "
+            f"best blend with hindsight {np.mean(seen):.4f} ({len(own)} cells)"
+        )
+
+
+def on_test_rows(c: dict) -> dict:
+    """The cell as if its test rows had been there to choose by."""
+    return {**c, "out": c["test"][:, None], "y": c["y_test"], "units": np.arange(len(c["y_test"]))}
+
+
+def even(c: dict) -> np.ndarray:
+    return np.full(len(c["names"]), 1 / len(c["names"]))
+
+
 def left_out_priors(cells: list[dict]) -> dict[str, dict]:
     """By data set (a table cut in two ways is one), the prior fitted without it."""
     base = {c["name"].split("/")[0] for c in cells}
@@ -146,6 +168,8 @@ def main(folder: Path) -> None:
                 f"(geometric {np.exp(np.log(got[:, 0]).mean()):.4f})  accuracy {got[:, 1].mean():.4f}"
             )
         coverage(own, without)
+        if kind == "table":
+            limits(own, without)
     known = {kind: fit_prior([c for c in cells if c["kind"] == kind]) for kind in sorted({c["kind"] for c in cells})}
     made = {
         "made": datetime.date.today().isoformat(),
