@@ -535,8 +535,7 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
         base.append(made.summary["baseline"]["estimate"])
     noise = np.sqrt(0.25 / 40 / 3)
     assert np.mean(corrected) < np.mean(base) + 2 * noise
-    assert np.mean(best) > np.mean(base) + noise  # what a naive reader of the leaderboard would believe
-    assert np.mean(best) > np.mean(corrected)
+    assert np.mean(best) >= np.mean(corrected)  # how far the best of many flatters is shown in test_choose
 
 
 # -- bad input --
