@@ -1,6 +1,6 @@
 """Is the 90 % interval honest? Estimates against the truth on held-back rows of the published tables.
 
-    python benchmarks/coverage.py run [--trials 60] [--processes 2] [--draws 6]
+    python benchmarks/coverage.py run [--trials 24] [--processes 2] [--draws 6]
     python benchmarks/coverage.py show
 
 Draws of their own (none of those that the comparison in tables.py uses), at n = 30, 50, 100 and 200. The budget is a
@@ -119,7 +119,7 @@ def run(names: list[str], draws: int, trials: int, processes: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=["run", "show"])
-    parser.add_argument("--trials", type=int, default=60)
+    parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--draws", type=int, default=DRAWS)
     parser.add_argument("--tables", default="", help="only these, with commas")
