@@ -54,7 +54,7 @@ def test_less_loss_elsewhere_is_more_weight_here(known):
     found = [Candidate("learn/a", "linear"), Candidate("learn/b", "linear"), Candidate("learn/new", "linear")]
     a, b, new = priors.weights(task_of(), found)
     assert a > new > b
-    assert priors.excess(task_of(), found)[2] == priors.UNKNOWN > 0  # worse than average, for what no benchmark has seen
+    assert priors.excess(task_of(), found)[2] == priors.UNKNOWN > 0  # what no benchmark has seen
     assert np.log(a / b) == pytest.approx(8 * 0.5)
 
 
