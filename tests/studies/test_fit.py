@@ -514,7 +514,7 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
     """With labels at random nothing beats the class frequencies. The best of many candidates seems to; the
     estimate must not.
     """
-    frame = table("tab_pima_diabetes", 40)
+    frame = table("tab_pima_diabetes", 200).groupby("target").head(20)  # as many of each: a coin is as good as any
     best, corrected, base = [], [], []
     for seed in range(3):
         shuffled = frame.assign(target=np.random.default_rng(seed).permutation(frame.target.to_numpy()))
@@ -535,7 +535,7 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
         base.append(made.summary["baseline"]["estimate"])
     noise = np.sqrt(0.25 / 40 / 3)
     assert np.mean(corrected) < np.mean(base) + 2 * noise
-    assert np.mean(best) >= np.mean(corrected)  # how far the best of many flatters is shown in test_choose
+    assert np.mean(best) > np.mean(corrected) + noise
 
 
 # -- bad input --
