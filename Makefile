@@ -7,7 +7,7 @@ PEERS := benchmarks/.peers
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check docs bench bench-peers clean
+.PHONY: help setup demo test check docs papers evidence smoke screens bench bench-peers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,7 +16,7 @@ setup: $(STAMP)  ## make .venv from the pinned constraints (again only when they
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install $(PIP_QUIET) -c constraints.txt -e '.[text,image,parquet,dev]' lightgbm
+	$(BIN)/python -m pip install $(PIP_QUIET) -c constraints.txt -e '.[text,image,parquet,serve,dev]' lightgbm
 	touch $@
 
 demo: setup  ## the main job on real data, under 90 s after set-up
@@ -29,7 +29,23 @@ check: setup docs  ## style, types, import levels, docs and benchmark tables
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/python benchmarks/show.py --check
+	$(BIN)/smidgen papers check
+	$(BIN)/python -m smidgen.papers.page docs/papers.md --check
 	$(BIN)/python -m pytest -q tests/test_layers.py tests/test_imports.py
+
+papers: setup  ## docs/papers.md and the vectors of the search, made anew from cards and evidence
+	$(BIN)/python -m smidgen.papers.page docs/papers.md
+	$(BIN)/python -m smidgen.papers.find
+
+evidence: setup  ## measure each claim that has no evidence or is out of date (minutes each, from a clean tree; goes on where it stopped)
+	$(BIN)/smidgen papers run --all
+	$(BIN)/python -m smidgen.papers.page docs/papers.md
+
+smoke: setup  ## every claim at its smallest: seconds
+	$(BIN)/smidgen papers run --all --scale smoke
+
+screens: setup  ## the pictures of the page in docs/pictures, made by its test (needs chromium)
+	SMIDGEN_SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/web/test_browser.py
 
 docs: setup  ## the documentation, into site/; a dead link is an error
 	$(BIN)/zensical build --strict --clean -f mkdocs.yml

@@ -7,11 +7,7 @@ Writes results/startup.json, with the machine and the versions on which all resu
 """
 
 import argparse
-import importlib.metadata
 import json
-import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -23,6 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from draws import read_table, table_draw
+from smidgen.kit.machine import machine, versions
 
 RESULTS = Path(__file__).resolve().parent / "results" / "startup.json"
 ROWS = 10_000
@@ -37,30 +34,6 @@ def median_seconds(command: list, times: int) -> float:
         subprocess.run(command, check=True, capture_output=True)
         spent.append(time.perf_counter() - start)
     return statistics.median(spent[1:])
-
-
-def machine() -> dict:
-    """Processor, cores, memory, system, versions."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    found = re.search(r"model name\s*:\s*(.+)", info)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    versions = {p: importlib.metadata.version(p) for p in VERSIONS if _installed(p)}
-    return {
-        "processor": found[1] if found else platform.machine(),
-        "cores": os.cpu_count(),
-        "memory_gb": round(memory / 1e9),
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-
-
-def _installed(package: str) -> bool:
-    try:
-        importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def measure(times: int) -> dict:
@@ -101,7 +74,9 @@ def measure(times: int) -> dict:
         out["predict_rows"] = ROWS
         predict = [*python, "-m", "smidgen", "predict", folder / "model", folder / "new.csv", "--out", folder / "p.csv"]
         out["predict_seconds"] = median_seconds(predict, times)
-    return {**out, "date": date.today().isoformat(), "machine": machine()}
+    found = versions(VERSIONS)
+    here = {**machine(), "python": found.pop("python"), "versions": found}
+    return {**out, "date": date.today().isoformat(), "machine": here}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from sklearn.utils.estimator_checks import check_estimator
 from smidgen.kit.errors import BadInput
 from smidgen.learn.inner import inner_folds
 from smidgen.learn.naive_bayes import SharedVarianceGaussianNB
-from smidgen.learn.probes import SwitchingProbe, feature_correlation, gaussian_divergence
+from smidgen.learn.probes import SGDProbe, SwitchingProbe, feature_correlation, gaussian_divergence
 
 
 def data(n=90, d=4, seed=0):
@@ -84,3 +84,28 @@ def test_divergence_sees_other_shapes():
     # two points at equal odds lie in the bins of -1 and 1: KL = log(bins / 2)
     points = np.tile([[-1.0], [-1.0], [1.0], [1.0]], (50, 1))
     assert np.isclose(gaussian_divergence(points, np.tile([0, 1], 100)), np.log(5))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_sgd_comes_to_the_maximum_of_the_likelihood(classes):
+    X, y = data(300)
+    X, y = X[np.arange(300) % 3 < classes], y[np.arange(300) % 3 < classes]
+    new = np.random.default_rng(1).normal(size=(50, 4))
+    best = LogisticRegression(C=np.inf, tol=1e-10).fit(X, y).predict_proba(new)
+    assert np.allclose(SGDProbe(rate=0.1, batch=16).fit(X, y).predict_proba(new), best, atol=0.02)
+    start = SGDProbe(rate=0.1, epochs=1, batch=16).fit(X, y).predict_proba(new)
+    assert not np.allclose(start, best, atol=0.02)
+    with pytest.raises(BadInput, match="momentum"):
+        SGDProbe(momentum=1.0).fit(X, y)
+
+
+def test_steps_are_those_of_momentum_sgd():
+    """Two steps of full batches, by hand; after a drop, a step is a tenth."""
+    X, y = data(30)
+    start, one, two, dropped, pushed = (
+        SGDProbe(rate=r, momentum=p, epochs=e, drops=d, batch=30).fit(X, y).coef_
+        for r, p, e, d in ((1e-9, 0, 1, ()), (1, 0, 1, ()), (1, 0, 2, ()), (1, 0, 2, (1,)), (1, 0.9, 2, ()))
+    )
+    assert np.allclose(dropped - one, 0.1 * (two - one))
+    assert np.allclose(pushed - two, 0.9 * (one - start))
+    assert min(np.abs(two - one).max(), np.abs(one - start).max()) > 0.01

@@ -84,6 +84,12 @@ def two_classes() -> dict[str, Any]:
         "confusion": [[26, 3], [4, 17]],
         "residuals": None,
         "baseline": {"estimate": 0.684, "accuracy": 0.58},
+        "comparisons": comparisons(board[:8], "log_loss", 0.08),
+        "doubts": {
+            "wrong": [doubt(37, "no", "yes", 0.97, 0.03), doubt(4, "yes", "no", 0.91, 0.09)],
+            "labels": [doubt(37, "no", "yes", 0.97, 0.03)],
+            "counts": {"wrong": 7, "labels": 1},
+        },
         "warnings": [],
         "seed": 0,
         "version": "0.1.0",
@@ -150,6 +156,15 @@ def regression() -> dict[str, Any]:
         "accuracy_interval": None,
         "r2": 0.61,
         "r2_interval": [0.52, 0.69],
+        "comparisons": None,
+        "doubts": {
+            "wrong": [
+                {"row": 1041, "name": "", "truth": 412_000.0, "predicted": 198_500.0, "gap": 6.31},
+                {"row": None, "name": "", "truth": 99_000.0, "predicted": 171_000.0, "gap": -2.4},
+            ],
+            "labels": [],
+            "counts": {"wrong": 2, "labels": 0},
+        },
         "n": 200,
         "baseline": {"estimate": 61_900.0},
         "confusion": None,
@@ -252,8 +267,39 @@ def hostile() -> dict[str, Any]:
         ]
         + [row(h, h, None, None, note=h) for h in HOSTILE],
         "spent": {"labels": 50, HOSTILE[0]: 3},
+        "doubts": {
+            "wrong": [{**doubt(3, h, h, 0.9, 0.1), "name": h} for h in HOSTILE],
+            "labels": [{"row": h, "name": None, "truth": h, "predicted": None, "probability": h} for h in HOSTILE],
+            "counts": {"wrong": HOSTILE[0]},
+        },
     }
+    base["comparisons"] = comparisons(base["leaderboard"][:12], HOSTILE[5], 0.2)
     return base
+
+
+def comparisons(board: list[dict], metric: str, half: float) -> dict[str, Any]:
+    """All pairs of rows of a leaderboard, with intervals of one width."""
+    losses = [one["estimate"] for one in board]
+    return {
+        "metric": metric,
+        "level": 0.9,
+        "names": [{key: one[key] for key in ("method", "view", "params")} for one in board],
+        "gaps": [
+            [None if i == j else [a - b, a - b - half, a - b + half] for j, b in enumerate(losses)]
+            for i, a in enumerate(losses)
+        ],
+    }
+
+
+def doubt(at: int, truth: str, predicted: str, probability: float, given: float) -> dict[str, Any]:
+    return {
+        "row": at,
+        "name": "",
+        "truth": truth,
+        "predicted": predicted,
+        "probability": probability,
+        "given": given,
+    }
 
 
 def row(

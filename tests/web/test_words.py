@@ -110,3 +110,29 @@ def test_gain_per_doubling():
     assert words.gain_per_doubling({"metric": "log_loss", "curve": curve}) == pytest.approx(0.25)
     assert words.gain_per_doubling({"metric": "accuracy", "curve": curve}) == pytest.approx(-0.25)
     assert words.gain_per_doubling({"metric": "log_loss", "curve": curve[:1]}) is None
+
+
+def test_methods_of_one_name_are_told_apart():
+    forest = {"method": "learn/forest", "view": "tree", "params": {"depth": 3, "share": 0.25}}
+    rows = [forest, {**forest, "view": "linear"}, {**forest, "params": {"depth": 5}}, {"method": "learn/svm"}, forest]
+    assert words.told_apart(rows) == [
+        "forest on tree (depth=3, share=0.250) no. 1",
+        "forest on linear",
+        "forest on tree (depth=5)",
+        "svm",
+        "forest on tree (depth=3, share=0.250) no. 5",
+    ]
+
+
+def test_chance_and_intervals():
+    assert [words.chance(p) for p in (0.0, 0.001, 0.42, 0.999, 1.0, None)] == [
+        "0\u00a0%",
+        "< 1\u00a0%",
+        "42\u00a0%",
+        "> 99\u00a0%",
+        "100\u00a0%",
+        "–",
+    ]
+    assert words.alike(0.079, -0.001, 0.159) == ["0.079", "−0.001", "0.159"]
+    assert words.alike(7.26, -17.51, 32.2) == ["7.3", "−17.5", "32.2"]
+    assert words.alike(0.0, 0.0, 0.0) == ["0", "0", "0"]

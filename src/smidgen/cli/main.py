@@ -5,37 +5,20 @@ Ctrl-C (the best so far is kept). Errors are one sentence on standard error.
 """
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from smidgen.cli.options import OPTIONS, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
+from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
 
-_CONTEXT = {"help_option_names": ["-h", "--help"]}
-_OPTIONS: dict[str, Any] = {
-    "add_completion": False,
-    "rich_markup_mode": None,
-    "context_settings": _CONTEXT,
-    "invoke_without_command": True,
-}
-app = typer.Typer(help="Get the most from little: a model from few labels, and how good it really is.", **_OPTIONS)
-studies = typer.Typer(help="Studies in the run store: what was tried, and going on with it.", **_OPTIONS)
-methods = typer.Typer(help="The methods that a study tries.", **_OPTIONS)
+app = typer.Typer(help="Get the most from little: a model from few labels, and how good it really is.", **OPTIONS)
+studies = typer.Typer(help="Studies in the run store: what was tried, and going on with it.", **OPTIONS)
+methods = typer.Typer(help="The methods that a study tries.", **OPTIONS)
 app.add_typer(studies, name="studies")
 app.add_typer(methods, name="methods")
-
-Store = Annotated[str | None, typer.Option(metavar="URL", help="The run store. Default: .smidgen/runs.db here.")]
-Time = Annotated[str | None, typer.Option(metavar="60s", help="Wall time of the whole run: 60s, 2m, 1h. Default: 60s.")]
-Trials = Annotated[
-    int | None, typer.Option(min=1, metavar="200", help="A budget by count instead of time: exactly repeatable.")
-]
-Memory = Annotated[str | None, typer.Option(metavar="4GB", help="Bound of the memory of each worker.")]
-Size = Annotated[str | None, typer.Option(metavar="50MB", help="Bound of the saved model.")]
-Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
-Out = Annotated[
-    str | None, typer.Option(metavar="DIR", help="Folder of the model and its report. Default: <name>-model here.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on standard output.")]
+app.add_typer(papers, name="papers")
 
 
 @app.command()
@@ -210,6 +193,21 @@ def methods_show(name: str) -> None:
     listing.show_method(name)
 
 
+@app.command()
+def ui(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8765,
+    store: Store = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where models lie, as folders. Default: the folder you are in.")
+    ] = None,
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
+) -> None:
+    """A page on this machine: studies, models, the catalogue of papers. Nobody else can reach it."""
+    from smidgen.cli import ui as page
+
+    raise typer.Exit(page.serve(port, store, models, browser))
+
+
 def _version(asked: bool) -> None:
     if asked:
         import smidgen
@@ -225,15 +223,11 @@ def _top(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    _help(ctx)
+    help_alone(ctx)
 
 
-@studies.callback()
-@methods.callback()
-def _help(ctx: typer.Context) -> None:
-    """Without a verb: the help."""
-    if ctx.invoked_subcommand is None:
-        typer.echo(ctx.get_help())
+studies.callback()(help_alone)
+methods.callback()(help_alone)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -5,6 +5,7 @@ regression about n; in the long run logistic regression is at least as good. So 
 with many the second: two regimes. How far features are from naive Bayes's assumptions is what the diagnostics measure.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from smidgen.kit.errors import bad
+from smidgen.learn.base import ClassifierHead, softmax
 from smidgen.learn.inner import inner_folds
 from smidgen.learn.logistic import LogisticClassifier
 from smidgen.learn.naive_bayes import SharedVarianceGaussianNB
@@ -75,6 +77,73 @@ class SwitchingProbe(ClassifierMixin, BaseEstimator):
         """The likeliest class of each row."""
         best = self.predict_proba(X).argmax(1)
         return self.classes_[best]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SGDProbeConfig:
+    """Settings of the probe by stochastic gradient; the paper's for contrastive features."""
+
+    rate: float = 30.0  # learning rate, > 0; made for features of about unit norm a row
+    momentum: float = 0.9  # in [0, 1)
+    epochs: int = 100  # >= 1
+    drops: tuple[int, ...] = (60, 80)  # epochs from which the rate is a tenth of what it was
+    batch: int = 256  # rows a step, >= 1
+
+    def __post_init__(self):
+        if not self.rate > 0:
+            raise bad("rate", "> 0", self.rate)
+        if not 0 <= self.momentum < 1:
+            raise bad("momentum", "in [0, 1)", self.momentum)
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise bad(name, "at least 1", getattr(self, name))
+
+
+class SGDProbe(ClassifierHead):
+    """Logistic regression without penalty by momentum SGD: the paper's other solver, usual for contrastive features.
+
+    It ends after the last epoch; the authors' code reports the epoch of least test error, which flatters it.
+
+    Attributes:
+        coef_ `[K, n]`, intercept_ `[K]`: `predict_proba(X)` is `softmax(X @ coef_.T + intercept_)`, for K = 2 too.
+    """
+
+    Config = SGDProbeConfig
+
+    def __init__(
+        self,
+        rate: float = 30.0,
+        momentum: float = 0.9,
+        epochs: int = 100,
+        drops: tuple[int, ...] = (60, 80),
+        batch: int = 256,
+        random_state: int = 0,
+    ):
+        self.rate = rate
+        self.momentum = momentum
+        self.epochs = epochs
+        self.drops = drops
+        self.batch = batch
+        self.random_state = random_state
+
+    def _fit(self, X: np.ndarray, codes: np.ndarray) -> None:
+        config, rng = self._config, np.random.default_rng(self.random_state)
+        X1, Y = np.hstack([X, np.ones((len(X), 1))]), np.eye(len(self.classes_))[codes]
+        W = rng.normal(scale=0.01, size=(Y.shape[1], X1.shape[1]))
+        W[:, -1] = 0
+        velocity = np.zeros_like(W)
+        for epoch in range(config.epochs):
+            rate = config.rate * 0.1 ** sum(epoch >= drop for drop in config.drops)
+            order = rng.permutation(len(X))
+            for start in range(0, len(X), config.batch):
+                rows = order[start : start + config.batch]
+                miss = softmax(X1[rows] @ W.T) - Y[rows]
+                velocity = config.momentum * velocity + miss.T @ X1[rows] / len(rows)
+                W = W - rate * velocity
+        self.coef_, self.intercept_ = W[:, :-1].copy(), W[:, -1].copy()
+
+    def _proba(self, X: np.ndarray) -> np.ndarray:
+        return softmax(X @ self.coef_.T + self.intercept_)
 
 
 def feature_correlation(X: Any, y: Any) -> float:

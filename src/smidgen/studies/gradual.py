@@ -5,18 +5,17 @@ a file of JSON lines as soon as it is done, so a search may be stopped at any mo
 One at a time misses settings that depend on each other: give those as one, `("rate", "batch"): [(1e-3, 8), ...]`.
 """
 
-import contextlib
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from smidgen.kit.errors import BadInput, BudgetSpent, bad
+from smidgen.kit.errors import BudgetSpent, bad
 from smidgen.kit.files import digest
+from smidgen.studies.trialfile import Spent, TrialFile
 
 Evaluate = Callable[[dict[str, Any], int], float]
 Name = str | tuple[str, ...]
@@ -31,10 +30,6 @@ class BestConfig:
     value: float
     trials: int
     finished: bool
-
-
-class _Spent(Exception):
-    """The budget of this run is used up."""
 
 
 class GradualSearch:
@@ -93,18 +88,13 @@ class GradualSearch:
         Raises:
             BudgetSpent: not one configuration was measured.
         """
-        until = math.inf if max_seconds is None else clock() + max_seconds
-        with self._opened() as (file, known):
+        trials = TrialFile(
+            self.store, self.hash, ("value",), max_seconds=max_seconds, max_trials=max_trials, clock=clock
+        )
+        with trials:
 
             def value(config: dict[str, Any]) -> float:
-                values = []
-                for seed in range(self.repeats):
-                    key = _key(config, seed)
-                    if key not in known:
-                        if clock() >= until or (max_trials is not None and len(known) >= max_trials):
-                            raise _Spent
-                        known[key] = self._trial(file, config, seed, clock)
-                    values.append(known[key])
+                values = [trials.trial(config, seed, self._trial)["value"] for seed in range(self.repeats)]
                 return math.fsum(values) / len(values) if all(map(math.isfinite, values)) else self._worst
 
             best: tuple[dict[str, Any], float] | None = None
@@ -112,14 +102,14 @@ class GradualSearch:
             try:
                 for best in self._path(value):  # noqa: B007
                     pass
-            except _Spent:
+            except Spent:
                 finished = False
             if best is None or not math.isfinite(best[1]):
                 raise BudgetSpent(
                     "The search ended before any configuration was measured: allow more trials or time, "
                     f"or look into the errors in {self.store}."
                 )
-            return BestConfig(best[0], best[1], len(known), finished)
+            return BestConfig(best[0], best[1], len(trials), finished)
 
     @property
     def _worst(self) -> float:
@@ -168,74 +158,9 @@ class GradualSearch:
                 return [new]
         return []
 
-    def _trial(self, file: TextIO, config: dict[str, Any], seed: int, clock: Callable[[], float]) -> float:
-        began, error = clock(), None
-        try:
-            got = float(self.evaluate(dict(config), seed))
-        except Exception as failure:  # a configuration that cannot run is a result too
-            got, error = math.nan, f"{type(failure).__name__}: {failure}"[:300]
-        line = {
-            "config": config,
-            "seed": seed,
-            "value": got if math.isfinite(got) else None,
-            "seconds": round(clock() - began, 4),
-        }
-        file.write(json.dumps({**line, "error": error} if error else line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-        return got
-
-    @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[TextIO, dict[str, float]]]:
-        """The store, held by this process alone, and the trials in it. A last line without an end is cut off."""
-        self.store.parent.mkdir(parents=True, exist_ok=True)
-        with self.store.open("a+", encoding="utf-8") as file:
-            _lock(file, self.store)
-            file.seek(0)
-            text = file.read()
-            whole = text[: text.rfind("\n") + 1]
-            if whole != text:
-                file.truncate(len(whole.encode()))
-            lines = whole.splitlines()
-            if not lines:
-                file.write(json.dumps({"space": self.hash, "schema": 1}) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            known: dict[str, float] = {}
-            for number, line in enumerate(lines, 1):
-                try:
-                    row = json.loads(line)
-                    if number == 1:
-                        if row["space"] != self.hash:
-                            raise BadInput(
-                                f"{self.store} holds the trials of another search space: "
-                                "give another file, or the same space."
-                            )
-                        continue
-                    known[_key(row["config"], row["seed"])] = math.nan if row["value"] is None else float(row["value"])
-                except BadInput:
-                    raise
-                except (ValueError, KeyError, TypeError):
-                    raise BadInput(
-                        f"{self.store}, line {number} is not a trial: the file is damaged or was edited."
-                    ) from None
-            yield file, known
+    def _trial(self, config: dict[str, Any], seed: int) -> dict[str, float]:
+        return {"value": self.evaluate(config, seed)}
 
 
 def _named(name: Name, value: Any) -> dict[str, Any]:
     return dict(zip(name, value, strict=True)) if isinstance(name, tuple) else {name: value}
-
-
-def _key(config: dict[str, Any], seed: int) -> str:
-    return json.dumps([config, seed], sort_keys=True)
-
-
-def _lock(file: TextIO, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two searches on one file are the caller's care
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise BadInput(f"{path} is in use by another search: give another file, or wait.") from None

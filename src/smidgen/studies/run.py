@@ -15,6 +15,7 @@ from smidgen.learn.model import Model
 from smidgen.studies import summary
 from smidgen.studies.candidates import BASELINE, Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
+from smidgen.studies.compare import compare
 from smidgen.studies.curve import curve_draws, curve_points
 from smidgen.studies.estimate import judge
 from smidgen.studies.fitted import Fitted
@@ -269,6 +270,7 @@ class Run:
             "seconds": round(self.clock() - self.plan.begun, 2),
             "spent": self.meter.spent(),
             "leaderboard": board_rows,
+            "comparisons": compare(board, tried, choice, metric.name, board_rows, self.plan.interval),
             "curve": curve,
             "baseline": summary.baseline(board, tried, metric, self.task.kind),
             "version": __version__,

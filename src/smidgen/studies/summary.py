@@ -7,6 +7,7 @@ import numpy as np
 
 from smidgen.studies.candidates import BASELINE, Candidate, Skipped
 from smidgen.studies.choose import Choice, ChoiceConfig, OutOfFold, choose
+from smidgen.studies.doubts import doubts
 from smidgen.studies.estimate import Estimate, IntervalConfig, Judged, accuracy_or_r2, estimate, simple
 from smidgen.tasks.metrics import Metric
 from smidgen.tasks.task import Task
@@ -110,6 +111,7 @@ def measured(
         "calibration": None,
         "confusion": None,
         "residuals": None,
+        "doubts": doubts(judged, task),
     }
     if task.kind == "classification":
         out["calibration"] = calibration(judged, task.target)

@@ -59,6 +59,7 @@ def read(
     loaded, target_name, values, group_values = open_source(source, target, group, wanted)
     labelled: Any
     labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
+    numbers = np.flatnonzero(labelled) + 1
     features = loaded.frame.drop(columns=[n for n in wanted if n in loaded.frame.columns])
     if not len(features.columns):
         raise BadInput(
@@ -79,14 +80,14 @@ def read(
     if not keep.all():
         if keep[labelled].sum() < 2:
             raise BadInput(f"{loaded.where}: fewer than 2 images with a target can be read: {findings[-1].text}")
-        found.values = found.values[keep[labelled]]
+        found.values, numbers = found.values[keep[labelled]], numbers[keep[labelled]]
         group_values = None if group_values is None else group_values[keep]
         whole, labelled = whole[keep], labelled[keep]
         _still_learnable(found.values, loaded.where, target_name)
         found.values, found.classes = _only_used(found.values, found.classes)
     frame = whole[labelled].reset_index(drop=True)
     pool = whole[~labelled].reset_index(drop=True)
-    duplicate_of, said = duplicates(frame, columns, found.values, np.flatnonzero(labelled) + 1)
+    duplicate_of, said = duplicates(frame, columns, found.values, numbers)
     groups = merged(
         duplicate_of, None if group_values is None else pd.Series(group_values[labelled]).reset_index(drop=True)
     )
@@ -111,6 +112,8 @@ def read(
         unlabelled=pool if len(pool) else None,
         findings=tuple(findings),
         source=loaded.where,
+        rows=None if loaded.images_checked else numbers,  # images that were checked are those of a folder
+        folder=None if loaded.folder is None else loaded.folder.absolute(),
     )
 
 

@@ -60,6 +60,9 @@ class Task:
         target_name: the target's column name.
         findings: what was noticed.
         source: where it came from, for people.
+        rows: `[n]` int64: which data row of the person's table each example is, counted from 1; None: it came from a
+            folder of files.
+        folder: image paths are shown relative to it, or None.
     """
 
     frame: pd.DataFrame
@@ -73,6 +76,8 @@ class Task:
     unlabelled: pd.DataFrame | None = None
     findings: tuple[Finding, ...] = field(default=())
     source: str = ""
+    rows: np.ndarray | None = None
+    folder: Path | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -111,4 +116,5 @@ class Task:
             frame=self.frame.iloc[rows].reset_index(drop=True),
             target=self.target[rows],
             groups=None if self.groups is None else self.groups[rows],
+            rows=None if self.rows is None else self.rows[rows],
         )

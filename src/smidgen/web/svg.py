@@ -28,17 +28,54 @@ def line(x1: Any, y1: Any, x2: Any, y2: Any, class_: str) -> str:
     return tag("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
 
 
-def picture(width: float, height: float, title: str, parts: Iterable[str]) -> str:
-    """A whole `svg` element that scales with its place; `title` says what it shows to who cannot see it."""
-    body = tag("title", escape(clean(title, 300))) + "".join(parts)
+def mark(tip: Any, *parts: str, name: str = "g", **attributes: Any) -> str:
+    """A part of a picture that says what it is under the pointer; with the page's script also under the keyboard."""
+    return tag(name, tag("title", escape(clean(tip, 160))), *parts, **attributes)
+
+
+def picture(width: float, height: float, title: str, parts: Iterable[str], shown: float = 0.0) -> str:
+    """A whole `svg` element; `title` says what it shows to who cannot see it.
+
+    It fills its place, or is `shown` pixels wide where there is room for them.
+    """
     return tag(
         "svg",
-        body,
+        tag("title", escape(clean(title, 300))),
+        *parts,
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_value(width)} {_value(height)}",
+        viewBox=f"0 0 {_value(float(width))} {_value(float(height))}",
+        width=round(shown) if shown else None,
         role="img",
-        class_="picture",
+        class_="picture fixed" if shown else "picture",
     )
+
+
+def strip(title: Any, *parts: str) -> str:
+    """A picture one table row high, as wide as its cell: places across are in percent."""
+    tip = clean(title, 160)
+    return tag(
+        "svg",
+        tag("title", escape(tip)),
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        role="img",
+        class_="row",
+        data_tip=tip,
+    )
+
+
+def y_axis(
+    y: "Axis", name: str, right: float, at: Sequence[float] | None = None, texts: Sequence[str] | None = None
+) -> tuple[list[str], float]:
+    """Grid lines up to `right`, their numbers and the axis' name, and the place where the plot begins: as far right as
+    the longest number needs.
+    """
+    at = ticks(y.low, y.high, 5) if at is None else at
+    texts = tick_labels(at) if texts is None else texts
+    left = 12.0 + 6.5 * max(len(text) for text in texts)
+    parts = [line(left, y(v), right, y(v), "grid") for v in at]
+    parts += [label(text, left - 6, y(v) + 4, "tick", "end") for v, text in zip(at, texts, strict=True)]
+    return [*parts, label(name, 0, 9, "name")], left
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:

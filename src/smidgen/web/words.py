@@ -57,8 +57,24 @@ def number(value: Any, digits: int = 3) -> str:
     return text.replace("-", "−")
 
 
+def alike(*values: float) -> list[str]:
+    """A number and the ends of its interval, with the same decimals: as many as three digits of their spread need."""
+    spread, largest = max(values) - min(values), max(map(abs, values))
+    if spread < 1e-4 or largest >= 1e7:
+        return [number(float(v)) for v in values]
+    decimals = max(0, 2 - math.floor(math.log10(spread)))
+    return [f"{v + 0.0:,.{decimals}f}".replace("-", "−") for v in values]
+
+
 def percent(value: Any) -> str:
     return number(round(100 * value)) + "\u00a0%" if finite(value) else "–"
+
+
+def chance(probability: Any) -> str:
+    """A probability as percent, never rounded to the certainty that it is not."""
+    if finite(probability) and 0 < probability < 1 and not 0.005 <= probability < 0.995:
+        return "< 1\u00a0%" if probability < 0.005 else "> 99\u00a0%"
+    return percent(probability)
 
 
 def duration(seconds: Any) -> str:
@@ -135,6 +151,24 @@ def _named(row: dict[str, Any]) -> str:
     """`logistic on minilm`; how plain columns are turned into numbers is no news to a reader."""
     view = "+".join(part for part in str(row.get("view") or "").split("+") if part not in ("linear", "tree", ""))
     return short(row.get("method")) + (f" on {view}" if view else "")
+
+
+def told_apart(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of methods as in the sentences; the whole view, then settings, where two would be called the same."""
+
+    def whole_view(row: dict[str, Any]) -> str:
+        return f"{short(row.get('method'))} on {row.get('view')}" if row.get("view") else _named(row)
+
+    def settings(row: dict[str, Any]) -> str:
+        params = [f"{k}={number(v) if isinstance(v, float) else v}" for k, v in (row.get("params") or {}).items()]
+        return f"{whole_view(row)} ({', '.join(params[:3])})" if params else whole_view(row)
+
+    names = [clean(_named(row), 60) for row in rows]
+    for longer in (whole_view, settings):
+        names = [
+            clean(longer(row), 90) if names.count(name) > 1 else name for row, name in zip(rows, names, strict=True)
+        ]
+    return [f"{name} no. {k + 1}" if names.count(name) > 1 else name for k, name in enumerate(names)]
 
 
 def _how_good(summary: dict[str, Any]) -> str:
@@ -219,5 +253,6 @@ def _next(summary: dict[str, Any]) -> str:
         why = "more rows of this kind would change little; better columns or cleaner labels could"
         return f"The learning curve is flat and the interval is small: {why}."
     if wide or (finite(n) and n < 30):
-        return f"There are too few rows for a learning curve, and the interval is wide: label more rows first{where}."
+        why = "Rows or time were too few for a learning curve, and the interval is wide"
+        return f"{why}: label more rows first{where}."
     return "Use it on new rows with “smidgen predict”, and measure again when you have more labels."

@@ -1,0 +1,1 @@
+"""One file for each published system: its claim, as a small experiment that can fail. And the catalogue of all."""

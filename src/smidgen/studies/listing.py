@@ -1,0 +1,108 @@
+"""Long lists of a run store, a page at a time: searched, sorted and cut by the database."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from smidgen.kit.errors import bad
+from smidgen.studies.database import studies, study_trials, trials
+from smidgen.studies.store import RunStore, Study, TrialRow
+
+STUDY_SORTS = ("updated", "name", "trials")
+TRIAL_SORTS = ("begun", "method", "view", "draw", "state", "seconds", "memory", "model")
+TRIAL_STATES = ("done", "failed", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A page of a list. `total`: how many there are on all pages; `first`: place of the first one here, from 1."""
+
+    rows: list[Any]
+    total: int
+    page: int
+    pages: int
+    first: int
+
+
+def list_studies(
+    store: RunStore, *, search: str = "", sort: str = "updated", down: bool = True, page: int = 1, size: int = 100
+) -> Listed:
+    """Pairs (study, number of its trials). `search`: words that its id or task hold."""
+    if sort not in STUDY_SORTS:
+        raise bad("sort", f"one of {', '.join(STUDY_SORTS)}", sort)
+    count = (
+        sa.select(sa.func.count())
+        .where(study_trials.c.study == studies.c.id)
+        .correlate(studies)
+        .scalar_subquery()
+        .label("count")
+    )
+    keep = [_holds((studies.c.id, studies.c.task_name), word) for word in search.split()]
+    by = {"updated": studies.c.updated, "name": sa.func.lower(studies.c.task_name), "trials": count}[sort]
+    with store._db.read() as c:
+        total = c.scalar(sa.select(sa.func.count()).select_from(studies).where(*keep)) or 0
+        page, pages = _place(page, total, size)
+        query = sa.select(studies, count).where(*keep).order_by(by.desc() if down else by, studies.c.id)
+        rows = c.execute(query.limit(size).offset((page - 1) * size)).all()
+        found = [(store._study(row), int(row._mapping["count"])) for row in rows]
+    return Listed(rows=found, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
+
+
+def list_trials(
+    store: RunStore,
+    study: Study,
+    *,
+    search: str = "",
+    state: str = "",
+    sort: str = "begun",
+    down: bool = False,
+    page: int = 1,
+    size: int = 200,
+) -> Listed:
+    """Rows `TrialRow` of a study. `search`: words that method, view or draw hold."""
+    if sort not in TRIAL_SORTS:
+        raise bad("sort", f"one of {', '.join(TRIAL_SORTS)}", sort)
+    if state and state not in TRIAL_STATES:
+        raise bad("state", f"one of {', '.join(TRIAL_STATES)}", state)
+    told: Any = sa.type_coerce(trials.c.trial, sa.JSON) if store._db.sqlite else sa.cast(trials.c.trial, sa.JSON)
+    words = {name: told[name].as_string() for name in ("method", "view", "draw")}
+    by = {
+        "begun": trials.c.created,
+        **words,
+        "state": trials.c.state,
+        "seconds": trials.c.seconds,
+        "memory": trials.c.peak_bytes,
+        "model": trials.c.model_bytes,
+    }[sort]
+    both = study_trials.join(trials, study_trials.c.key == trials.c.key)
+    keep = [study_trials.c.study == study.id, *([trials.c.state == state] if state else [])]
+    keep += [_holds(words.values(), word) for word in search.split()]
+    order = [by.desc().nulls_last() if down else by.nulls_last(), trials.c.created, trials.c.key]
+    columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
+    with store._db.read() as c:
+        total = c.scalar(sa.select(sa.func.count()).select_from(both).where(*keep)) or 0
+        page, pages = _place(page, total, size)
+        query = sa.select(*columns).select_from(both).where(*keep).order_by(*order)
+        rows = c.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
+    made = [TrialRow(**{**row, "trial": store._parse(row["trial"], row["key"])}) for row in rows]
+    return Listed(rows=made, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
+
+
+def count_states(store: RunStore, study: Study) -> dict[str, int]:
+    """How many trials of the study are done, failed and running."""
+    both = study_trials.join(trials, study_trials.c.key == trials.c.key)
+    query = sa.select(trials.c.state, sa.func.count()).select_from(both).where(study_trials.c.study == study.id)
+    with store._db.read() as c:
+        found = {state: int(count) for state, count in c.execute(query.group_by(trials.c.state))}
+    return {state: found.get(state, 0) for state in TRIAL_STATES}
+
+
+def _holds(columns: Any, word: str) -> sa.ColumnElement[bool]:
+    return sa.or_(*(sa.func.lower(column).contains(word.lower(), autoescape=True) for column in columns))
+
+
+def _place(page: int, total: int, size: int) -> tuple[int, int]:
+    """The page that exists and is nearest, and how many there are."""
+    pages = max(1, -(-total // size))
+    return min(max(1, page), pages), pages

@@ -1,0 +1,87 @@
+"""The local page: which address leads where, and errors as pages. Started by `smidgen ui`."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from smidgen.kit.errors import SmidgenError
+from smidgen.web.guard import Guard, Keys
+from smidgen.web.place import Place
+from smidgen.web.shown import HERE, render
+
+STATIC = {
+    "style.css": ("text/css", HERE),
+    "page.js": ("text/javascript", HERE),
+    "ui.css": ("text/css", HERE / "pages"),
+    "icon.svg": ("image/svg+xml", HERE / "pages"),
+}
+
+
+def make_app(store: str | None, models: str | Path, keys: Keys) -> Guard:
+    """The application (ASGI), guarded. Starlette is imported here: nothing else of the program needs it."""
+    from starlette.applications import Starlette
+    from starlette.exceptions import HTTPException
+    from starlette.routing import Route
+
+    from smidgen.web import models as model_pages
+    from smidgen.web import papers, removal, studies, study
+
+    routes = [
+        Route("/", studies.studies),
+        Route("/static/{name}", static),
+        Route("/studies", studies.studies),
+        Route("/studies/{id}", study.study),
+        Route("/studies/{id}/report", study.report),
+        Route("/studies/{id}/trials", studies.trials),
+        Route("/studies/{id}/image/{what}/{place:int}", study.image),
+        Route("/studies/{id}/remove", removal.confirm, methods=["GET"]),
+        Route("/studies/{id}/remove", removal.remove, methods=["POST"]),
+        Route("/removed/{id}/undo", removal.undo, methods=["POST"]),
+        Route("/models", model_pages.models),
+        Route("/models/{key}", model_pages.model, methods=["GET"]),
+        Route("/models/{key}", model_pages.attempt, methods=["POST"]),
+        Route("/papers", papers.papers),
+        Route("/papers/{number}", papers.paper),
+    ]
+    app = Starlette(
+        routes=routes, exception_handlers={SmidgenError: told, OSError: told, HTTPException: told, Exception: broken}
+    )
+    app.state.place = Place(store, Path(models), keys)
+    return Guard(app, keys)
+
+
+def told(request: Any, error: Exception) -> Any:
+    """An error that is meant for a person: its sentence, as a page."""
+    from starlette.exceptions import HTTPException
+
+    text = str(error)
+    status = 404 if text.startswith(("There is no", "There are no")) else 400
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        text = {404: f"There is no page {request.url.path} here.", 405: "This page cannot be asked that way."}.get(
+            status, error.detail
+        )
+    elif isinstance(error, OSError):
+        text = f"{error.filename}: {error.strerror}." if error.filename else f"{error}."
+    return render(request, "error.html.j2", status=status, text=text)
+
+
+def broken(request: Any, error: Exception) -> Any:
+    """A fault of ours: the terminal shows its trace."""
+    text = "Something went wrong in smidgen itself; the terminal it was started from shows what."
+    return render(request, "error.html.j2", status=500, text=text)
+
+
+def static(request: Any) -> Any:
+    from starlette.exceptions import HTTPException
+    from starlette.responses import Response
+
+    name = request.path_params["name"]
+    if name not in STATIC:
+        raise HTTPException(404)
+    return Response(_static(name), media_type=STATIC[name][0])
+
+
+@cache
+def _static(name: str) -> bytes:
+    return (STATIC[name][1] / name).read_bytes()

@@ -1,0 +1,155 @@
+"""Saved models: those that studies made and those in a folder, a card each, and a form to try one."""
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from smidgen.kit.errors import BadInput, SmidgenError
+from smidgen.kit.files import digest, read_json
+from smidgen.web import small, words
+from smidgen.web.place import Place
+from smidgen.web.removal import form_of
+from smidgen.web.shown import render
+from smidgen.web.study import place_of_model
+
+_HEAD = 16 << 20  # bytes of a model.json that is read for a card
+_MOST = 500  # folders looked at
+_FIELDS = 150  # columns that a form can ask for
+_LOADED = 3
+
+_models: OrderedDict[tuple[str, int], Any] = OrderedDict()
+_lock = threading.Lock()
+
+
+def models(request: Any) -> Any:
+    place = request.app.state.place
+    found, note = gather(place)
+    shown = [_card(key, path, studies) for key, (path, studies) in found.items()]
+    return render(request, "models.html.j2", models=shown, folder=place.models.absolute(), note=note)
+
+
+def model(request: Any) -> Any:
+    return _page(request, {}, None, "")
+
+
+async def attempt(request: Any) -> Any:
+    """What the model says of one row that a person typed."""
+    from starlette.concurrency import run_in_threadpool
+
+    given = await form_of(request)
+    return await run_in_threadpool(_attempted, request, given)
+
+
+def gather(place: Place) -> tuple[dict[str, tuple[Path, list[str]]], str]:
+    """Model folders by key, each with the studies that name it; and why studies could not be asked."""
+    found: dict[str, tuple[Path, list[str]]] = {}
+
+    def add(path: Path, study: str = "") -> None:
+        key = digest(str(path))[:16]
+        found.setdefault(key, (path, []))[1].extend([study] if study else [])
+
+    note = ""
+    if place.has_store():
+        try:
+            with place.store() as store:
+                for study in store.studies():
+                    if path := place_of_model(study):
+                        add(Path(path), study.id)
+        except SmidgenError as error:
+            note = str(error)
+    folder = place.models.absolute()
+    inside = sorted(folder.iterdir())[:_MOST] if folder.is_dir() else []
+    for path in [folder, *inside]:
+        if (path / "model.json").is_file():
+            add(path)
+    return found, note
+
+
+def _card(key: str, path: Path, studies: list[str]) -> dict[str, Any]:
+    """What model.json says, unchecked: loading the model checks it."""
+    card = {"key": key, "path": path, "name": path.name, "studies": studies, "error": "", "about": {}}
+    try:
+        if not path.is_dir():
+            return card | {"error": "Its folder is not there any more."}
+        head = read_json(path / "model.json", _HEAD)
+        members = [
+            (words.short(m["method"]), str(m["view"]), float(w))
+            for m, w in zip(head["members"], head["weights"], strict=True)
+        ]
+        return card | {
+            "about": head["about"] if isinstance(head["about"], dict) else {},
+            "kind": str(head["kind"]),
+            "classes": list(head["classes"]),
+            "target": str(head["target"]),
+            "columns": [c for c in head["columns"] if isinstance(c, dict)],
+            "members": sorted(members, key=lambda m: -m[2]),
+            "bytes": sum(p.stat().st_size for p in path.iterdir() if p.is_file()),
+        }
+    except BadInput as error:
+        return card | {"error": str(error)}
+    except (OSError, KeyError, TypeError, ValueError):
+        return card | {"error": f"{path / 'model.json'} does not describe a model: the file is damaged or was edited."}
+
+
+def _page(request: Any, given: dict[str, str], answer: Any, error: str) -> Any:
+    place, key = request.app.state.place, request.path_params["key"]
+    found, _ = gather(place)
+    if key not in found:
+        raise BadInput(f"There is no model of this name in {place.models.absolute()} or in the studies.")
+    card = _card(key, *found[key])
+    used = [c for c in card.get("columns", []) if c.get("kind") in ("number", "category", "date", "text", "image")]
+    return render(
+        request,
+        "model.html.j2",
+        sends=True,
+        status=400 if error else 200,
+        model=card,
+        used=used,
+        too_many=len(used) > _FIELDS,
+        given=given,
+        answer=answer,
+        error=error,
+    )
+
+
+def _attempted(request: Any, given: dict[str, str]) -> Any:
+    found, _ = gather(request.app.state.place)
+    try:
+        path = found[request.path_params["key"]][0] if request.path_params["key"] in found else None
+        answer = None if path is None else predict(path, given)
+    except SmidgenError as error:
+        return _page(request, given, None, str(error))
+    return _page(request, given, answer, "")
+
+
+def predict(path: Path, given: dict[str, str]) -> dict[str, Any]:
+    """The answer to one row, its cells as typed; blank ones are missing. Raises what loading and reading raise."""
+    with _lock:
+        loaded = _load(path)
+        used = [c for c in loaded.columns if c.used]
+        cells = {c.name: given.get(f"c{i}", "").strip() for i, c in enumerate(used)}
+        if not any(cells.values()):
+            raise BadInput("Type at least one value.")
+        row = {name: [text or None] for name, text in cells.items()}
+        if loaded.kind == "regression":
+            return {"value": float(loaded.predict(row)[0]), "shares": []}
+        shares = loaded.predict_proba(row)[0].tolist()
+    order = sorted(range(len(shares)), key=lambda k: -shares[k])
+    rows = [(loaded.classes[k], words.chance(shares[k]), small.share(shares[k])) for k in order[:20]]
+    return {"value": loaded.classes[order[0]], "shares": rows, "more": max(0, len(order) - 20)}
+
+
+def _load(path: Path) -> Any:
+    from smidgen.learn.model import Model
+
+    try:
+        key = (str(path), (path / "model.json").stat().st_mtime_ns)
+    except OSError:
+        raise BadInput(f"{path} is not there any more.") from None
+    if key not in _models:
+        _models[key] = Model.load(path)
+    _models.move_to_end(key)
+    while len(_models) > _LOADED:
+        _models.popitem(last=False)
+    return _models[key]
