@@ -9,10 +9,12 @@ import json
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+
+from layout import BAR_HEAD, WAITING, Row, bar, markdown
+from show_page import doubts_tables, find_table, page_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -32,24 +34,6 @@ TEXT_TOOLS = {
     "setfit": "SetFit 1.2 (1 draw)",
 }
 BASELINES = ("minilm_logistic", "tfidf_logistic")
-WAITING = "Not measured yet."
-Row = dict[str, Any]
-
-
-def markdown(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    lines = [list(head), *[[str(c) for c in r] for r in rows]]
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def bar(what: str, value: float, limit: float, unit: str = "", least: bool = False) -> list[str]:
-    """One line of a table of bars: the bar, the number, met or missed."""
-    met = value >= limit if least else value <= limit
-    asked = f"{'at least' if least else 'at most'} {limit:.3g}{unit}"
-    return [what, asked, f"{value:.4g}{unit}", "met" if met else "**missed**"]
-
-
-BAR_HEAD = ("bar", "asked", "measured", "")
 
 
 def by(rows: list[Row], *keys: str) -> dict[tuple, list[Row]]:
@@ -253,11 +237,15 @@ def read_lines(name: str) -> list[Row]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def read_one(name: str) -> Row:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def parts() -> dict[Path, dict[str, Callable[[], str]]]:
     """Marked parts of each file and what belongs there."""
     tables, texts, coverage = (read_lines(f"{n}.jsonl") for n in ("tables", "texts", "coverage"))
-    path = RESULTS / "startup.json"
-    startup = json.loads(path.read_text()) if path.exists() else {}
+    startup = read_one("startup.json")
     dates = [r["date"] for r in [*tables, *texts, *coverage, *([startup] if startup else [])]]
     return {
         DOCS: {
@@ -266,6 +254,9 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "texts": lambda: text_tables(texts),
             "coverage": lambda: coverage_tables(coverage, tables),
             "startup": lambda: startup_table(startup),
+            "doubts": lambda: doubts_tables(read_lines("doubts.jsonl")),
+            "find": lambda: find_table(read_one("find.json")),
+            "page": lambda: page_table(read_one("report.json"), read_lines("ui.jsonl")),
         },
         README: {"numbers": lambda: numbers(tables, coverage)},
     }

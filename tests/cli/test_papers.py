@@ -65,7 +65,7 @@ def test_smoke_run_is_not_judged(capsys, tmp_path, monkeypatch):
 
 def test_run_out_of_time_is_said(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["papers", "run", CLAIMS[0], "--time", "10ms"]) == 3
+    assert main(["papers", "run", CLAIMS[0], "--time", "0.01s"]) == 3
     out = capsys.readouterr().out
     assert "not finished" in out and "no evidence, because" in out
 

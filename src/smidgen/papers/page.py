@@ -28,10 +28,10 @@ def page() -> str:
         + ", ".join(f"{n} {v}" for v, n in count.items())
         + ".",
         "",
-        "The pass rule of a claim is fixed before it runs. **holds**: every part's mean gain reaches its margin, and "
-        "the lower bound of its interval lies above the null value. **direction only**: the means are on the right "
-        "side, but that is all. **fails here**: not at this size, on these data. `smidgen papers find` looks for one by "
-        "meaning; `make evidence` measures again.",
+        "The pass rule of a claim is fixed before it runs ([how it is judged](claims.md)). **holds**: every part's "
+        "mean gain reaches its margin, and the lower bound of its interval lies above the null value. **direction "
+        "only**: the means are on the right side, but that is all. **fails here**: not at this size, on these "
+        "data. `smidgen papers find` looks for one by meaning; `make evidence` measures again.",
         "",
     ]
     for room in sorted({c.room for c in cards.values()}):

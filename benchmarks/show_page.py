@@ -1,0 +1,60 @@
+"""Tables of what was measured of the page, the report, the search and the suspected labels."""
+
+from layout import BAR_HEAD, WAITING, Row, bar, markdown
+
+LISTS = {
+    "smidgen": "smidgen",
+    "confident_learning": "confident learning as published",
+    "cleanlab": "cleanlab 2.9.0",
+    "model_disagrees": "every row that the model would label otherwise",
+}
+
+
+def doubts_tables(rows: list[Row]) -> str:
+    """How long each list of suspected labels is, how much of it is wrong, how much of what is wrong it holds."""
+    if not rows:
+        return WAITING
+    lines = []
+    cells = sorted({(r["kind"] == "numbers", r["n"], r["share"]) for r in rows})
+    for numbers, n, share in cells:
+        own = [r for r in rows if (r["kind"] == "numbers", r["n"], r["share"]) == (numbers, n, share)]
+        wrong = sum(r["wrong"] for r in own)
+        for name, title in LISTS.items():
+            pairs = [r["lists"][name] for r in own if name in r["lists"]]
+            if not pairs:
+                continue
+            length, hits = (sum(p[i] for p in pairs) for i in (0, 1))
+            scores = (f"{hits / max(length, 1):.0%}", f"{hits / wrong:.0%}") if wrong else ("–", "–")
+            what = f"{share:.0%} {'of values swapped' if numbers else 'of labels flipped'}"
+            lines.append((n, what, len(pairs), title, f"{length / len(pairs):.1f}", *scores))
+    head = ("rows", "draws with", "draws", "list", "rows listed", "of these wrong", "of the wrong listed")
+    return markdown(head, lines)
+
+
+def find_table(found: Row) -> str:
+    """Judged questions, by words, by meaning, by both."""
+    if not found:
+        return WAITING
+    lines = [
+        (name, *(f"{found[way][k]:.{0 if k != 'rank' else 2}{'%' if k != 'rank' else 'f'}}" for k in LABELS))
+        for way, name in (("words", "words alone"), ("meaning", "meaning alone"), ("both", "both, as it is used"))
+    ]
+    table = markdown((f"{found['questions']} questions", *LABELS.values()), lines)
+    bars = [bar("`smidgen papers find`, cold, encoder included", found["cold_seconds"], 1.5, " s")]
+    return table + "\n\n" + markdown(BAR_HEAD, bars)
+
+
+LABELS = {"first": "an answer comes first", "top 5": "an answer among 5", "rank": "mean of 1 / rank"}
+
+
+def page_table(report: Row, pages: list[Row]) -> str:
+    if not report or not pages:
+        return WAITING
+    page = pages[-1]
+    lists = {path: p["ms"] / 1000 for path, p in page["pages"].items() if "/trials" in path}
+    bars = [
+        bar(f"the page lists {page['trials']:,} trials, slowest of {len(lists)} views", max(lists.values()), 0.3, " s"),
+        bar(f"report of a study of {report['trials']:,} trials", report["report_bytes"] / 1e6, 1, " MB"),
+        bar("it opens, to the load event", report["open_seconds"], 1, " s"),
+    ]
+    return markdown(BAR_HEAD, bars)
