@@ -98,7 +98,7 @@ def page(browser, served):
     """A tab that has opened the printed address. At the end: no error was logged, and nothing left this machine."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     tab, wrong, asked = context.new_page(), [], []
-    tab.set_default_timeout(5000)
+    tab.set_default_timeout(30_000)
     context.on("request", lambda request: asked.append(request.url))
     tab.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
