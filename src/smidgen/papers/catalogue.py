@@ -84,6 +84,8 @@ def _load(number: str) -> Entry:
     path = claim_files()[number]
     name = f"smidgen.papers.{path.stem}"
     module = importlib.import_module(name)
+    if not isinstance(getattr(module, "CLAIM", None), Claim) or not callable(getattr(module, "run", None)):
+        raise BadInput(f"{path.name} is no claim file: it needs CLAIM and run(scale, seed).")
     return Entry(number, module.CLAIM, module.run, path, name)
 
 
@@ -109,8 +111,10 @@ def cards() -> dict[str, Card]:
 @cache
 def planned() -> dict[str, Card]:
     """Cards of systems without a claim yet."""
-    with (HERE / "planned.toml").open("rb") as file:
-        read = tomllib.load(file)
+    try:
+        read = tomllib.loads((HERE / "planned.toml").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadInput(f"planned.toml is damaged ({error}).") from None
     return {n: from_mapping(Card, {**values, "number": n}, where=f"planned.toml, {n}") for n, values in read.items()}
 
 

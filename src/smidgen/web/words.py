@@ -8,6 +8,7 @@ HIGHER_IS_BETTER = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "r2")
 _METRICS = {
     "log_loss": "log loss",
     "accuracy": "accuracy",
+    "error": "error rate",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auc": "AUC",
