@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from smidgen.cli.lm_app import lm
 from smidgen.cli.options import OPTIONS, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
 from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
@@ -19,6 +20,7 @@ methods = typer.Typer(help="The methods that a study tries.", **OPTIONS)
 app.add_typer(studies, name="studies")
 app.add_typer(methods, name="methods")
 app.add_typer(papers, name="papers")
+app.add_typer(lm, name="lm")
 
 
 @app.command()

@@ -1,0 +1,1 @@
+"""Number formats, rounding and packing: arrays in, arrays out."""

@@ -1,0 +1,1 @@
+"""Language models on little: read a corpus, tokenize, train, measure, generate."""

@@ -1,0 +1,43 @@
+"""A language model as people keep it: a decoder and its tokenizer in one folder that transformers opens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.kit.errors import BadInput
+from smidgen.kit.files import new_folder
+from smidgen.lm import tokenizer as tokenizers
+from smidgen.lm.tokenizer import Tokenizer
+from smidgen.nets import folder as folders
+from smidgen.nets.decoder import Decoder
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """Raises BadInput when the tokenizer has ids that the decoder has no embedding for."""
+
+    decoder: Decoder
+    tokenizer: Tokenizer
+
+    def __post_init__(self) -> None:
+        if self.tokenizer.words > self.decoder.config.vocab:
+            raise BadInput(
+                f"The tokenizer has {self.tokenizer.words:,} words, the model {self.decoder.config.vocab:,}: "
+                "they do not belong together."
+            )
+
+
+def save(model: LanguageModel, folder: Path | str) -> None:
+    """Writes config.json, generation_config.json, model.safetensors, tokenizer.json and tokenizer_config.json anew,
+    all or nothing; replaces a folder of that name."""
+    end = model.tokenizer.end
+    with new_folder(Path(folder)) as made:
+        folders.write(model.decoder, made, bos=end, eos=end, pad=end)
+        model.tokenizer.write(made, model.decoder.config.max_len)
+
+
+def load(folder: Path | str) -> LanguageModel:
+    """The model of a folder, for use. Raises BadInput: what is missing, damaged, newer or does not match."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: there is no such model folder. Check the path.")
+    return LanguageModel(folders.load(folder).eval(), tokenizers.load(folder))

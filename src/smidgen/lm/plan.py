@@ -1,0 +1,141 @@
+"""From a corpus and a size or a time to a whole plan: what will be trained, for how long, in how much memory.
+
+Nothing here trains; `train.py` measures the speed that a plan needs and keeps to the plan. Sources: tokens a parameter
+after Hoffmann et al. (2022, arXiv 2203.15556); batch size after the Step Law (2025, arXiv 2503.04715), which far below
+its own range is an extrapolation; repeats after Muennighoff et al. (2023, arXiv 2305.16264): up to four passes over
+the same text are nearly as good as new text.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from smidgen.kit.errors import BadInput, bad
+from smidgen.laws.step_law import step_law
+from smidgen.nets.decoder import DecoderConfig, flops_per_token, parameters
+from smidgen.nets.presets import sized
+
+TOKENS_A_PARAMETER = 20.0
+MOST_PASSES = 8.0  # over the corpus, when neither size nor time asks for more
+SMALLEST = 60_000  # parameters
+WORD_BYTES = 3.2  # of English text, a token of a few thousand words; only for a first guess
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # peak rates that the short search tries
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `smidgen lm train` is going to do.
+
+    Attributes:
+        config: of the decoder. context: tokens a window. batch: windows an update.
+        words: of the tokenizer. tokens: trained on in all; seconds: for that, search and start included; None: as long
+            as the tokens take. passes: over the corpus.
+        lr: peak rate, None: found by a short search among `RATES`. lr_from, batch_from: where they come from.
+        warmup, decay: shares of the updates.
+    """
+
+    config: DecoderConfig
+    context: int
+    batch: int
+    words: int
+    tokens: int
+    seconds: float | None
+    passes: float
+    lr: float | None
+    lr_from: str
+    batch_from: str
+    warmup: float = 0.02
+    decay: float = 0.2
+
+    @property
+    def steps(self) -> int:
+        return max(1, math.ceil(self.tokens / (self.batch * self.context)))
+
+    @property
+    def parameters(self) -> int:
+        return parameters(self.config)
+
+    @property
+    def flops(self) -> float:
+        return self.tokens * flops_per_token(self.config, self.context)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "parameters": self.parameters, "steps": self.steps, "flops": self.flops}
+
+
+def words_for(size: int, corpus_bytes: int) -> int:
+    """Vocabulary: a tied embedding takes at most about a fifth of the parameters, and each word is seen often."""
+    width = max(32.0, (size / 80) ** (1 / 3) * 2)  # as `sized` chooses, roughly
+    by_size = 0.2 * size / width
+    by_text = corpus_bytes / 400
+    limit = max(320.0, min(by_size, by_text, 32_768.0))
+    return 64 * round(limit / 64)
+
+
+def size_for(seconds: float, flops_a_second: float, corpus_tokens: float) -> int:
+    """Parameters that use the time well: 20 tokens for each, but not more passes over the text than help."""
+    compute = seconds * flops_a_second
+    best = math.sqrt(compute / (6 * TOKENS_A_PARAMETER))
+    repeated = MOST_PASSES * corpus_tokens
+    if TOKENS_A_PARAMETER * best > repeated:  # text is short: a larger model, trained for less
+        best = min(compute / (6 * repeated), 4 * best)
+    return max(SMALLEST, int(best))
+
+
+def make_plan(
+    *,
+    corpus_bytes: int,
+    size: int | None,
+    seconds: float | None,
+    flops_a_second: float,
+    context: int = 256,
+    tokens: int | None = None,
+    words: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+) -> Plan:
+    """The plan for a size, a time, or both; what is given is kept, the rest follows.
+
+    Args:
+        corpus_bytes: of text. size: parameters. flops_a_second: that training reaches here (measured).
+    Raises:
+        BadInput: neither size nor time, or numbers that cannot be.
+    """
+    if size is None and seconds is None:
+        raise BadInput("Say how large (--size 10M) or how long (--time 30m) the training shall be.")
+    corpus_tokens = max(1.0, corpus_bytes / WORD_BYTES)
+    if size is None:
+        assert seconds is not None
+        size = size_for(seconds, flops_a_second, corpus_tokens)
+    if size < SMALLEST:
+        raise bad("--size", f"at least {SMALLEST:,} parameters", f"{size:,}")
+    words = words or words_for(size, corpus_bytes)
+    config = sized(size, words, context)
+    per_token = flops_per_token(config, context)
+    if tokens is None:
+        tokens = int(TOKENS_A_PARAMETER * parameters(config))
+        if seconds is None:
+            tokens = int(min(tokens, MOST_PASSES * corpus_tokens))
+        else:
+            tokens = int(seconds * flops_a_second / per_token)
+    tokens = max(tokens, 50 * context)
+    law = step_law(max(1, parameters(config) - words * config.hidden), tokens)
+    rows = batch or max(4, round(law.batch_tokens / context))
+    if lr is not None:
+        lr_from = "given"
+    elif law.usable:
+        lr, lr_from = law.lr, "the step law"
+    else:
+        lr_from = f"a short search (the step law is for models {law.outside:,.0f} times larger or longer trained)"
+    return Plan(
+        config=config,
+        context=context,
+        batch=rows,
+        words=words,
+        tokens=tokens,
+        seconds=seconds,
+        passes=tokens / corpus_tokens,
+        lr=lr,
+        lr_from=lr_from,
+        batch_from="given" if batch else "the step law" + ("" if law.usable else ", far outside of its range"),
+    )
