@@ -58,3 +58,16 @@ def page_table(report: Row, pages: list[Row]) -> str:
         bar("it opens, to the load event", report["open_seconds"], 1, " s"),
     ]
     return markdown(BAR_HEAD, bars)
+
+
+def checkpoint_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    still = {name: way["still_seconds"] for name, way in found["ways"].items()}
+    table = markdown(("saved by", "stands still, s"), [(name, f"{seconds:.4f}") for name, seconds in still.items()])
+    bars = [
+        bar("share of torch.save's time", still["smidgen"] / still["torch.save"], 0.1),
+        bar("share of dcp.async_save's time", still["smidgen"] / still["dcp.async_save"], 0.5),
+        bar("kills survived", found["kills"]["survived"], 20, least=True),
+    ]
+    return table + "\n\n" + markdown(BAR_HEAD, bars)
