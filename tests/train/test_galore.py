@@ -13,6 +13,7 @@ from smidgen.kit.errors import BadInput  # noqa: E402
 from smidgen.train.galore import GaLoreAdamW, GaLoreAdamW8bit, galore_param_groups  # noqa: E402
 from smidgen.train.galore_adafactor import GaLoreAdafactor  # noqa: E402
 from smidgen.train.galore_any import Projected  # noqa: E402
+from smidgen.train.galore_residual import limit_growth_  # noqa: E402
 from smidgen.train.state_bytes import adam_bytes, galore_bytes, group_state_bytes, optimizer_state_bytes  # noqa: E402
 
 ALL = [GaLoreAdamW, GaLoreAdamW8bit, GaLoreAdafactor, lambda g, **k: Projected(torch.optim.Adam, g, **k)]
@@ -170,10 +171,18 @@ def test_total_update_has_more_rank_than_one_subspace():
 
 
 @pytest.mark.parametrize("make", ALL, ids=IDS)
-@pytest.mark.parametrize("settings", [{}, {"subspace": "randomized", "stagger": True}], ids=["svd", "randomized"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"subspace": "randomized", "stagger": True}, {"residual": True}],
+    ids=["svd", "randomized", "residual"],
+)
 def test_a_resumed_run_is_bit_equal(make, settings):
     """Through torch.save with weights_only, between two refreshes, into a model that was made anew."""
     settings = {"update_proj_gap": 4, **settings}
+    if make is ALL[3] and "residual" in settings:
+        with pytest.raises(BadInput, match="residual"):
+            make(groups(network(), **settings), lr=1e-2)
+        return
     whole = network()
     train(whole, make(groups(whole, **settings), lr=1e-2), 11)
     first = network()
@@ -254,6 +263,54 @@ def test_no_step_explodes_at_a_switch(make, on_switch):
         before = weights(model)
         train(model, optimizer, 1, start=step)
         assert (weights(model) - before).abs().max() < 8e-3, step
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (9, 5)])
+def test_residual_is_the_formula(shape):
+    """Outside the subspace each column (row) goes as far as Adam scaled its projection."""
+    torch.manual_seed(0)
+    w, axis = nn.Parameter(torch.zeros(shape)), 0 if shape[0] < shape[1] else 1
+    optimizer = GaLoreAdamW([{"params": [w], "rank": 2, "scale": 0.5, "residual": True}], lr=0.1)
+    G = torch.randn(shape)
+    w.grad = G.clone()
+    optimizer.step()
+    U, S, V = torch.linalg.svd(G, full_matrices=False)
+    inside = U[:, :2] * S[:2] @ V[:2]
+    low = U[:, :2].T @ G if axis == 0 else G @ V[:2].T
+    ratio = low.sign().norm(dim=axis, keepdim=True) / low.norm(dim=axis, keepdim=True)  # Adam's first step is the sign
+    adam = U[:, :2] @ low.sign() if axis == 0 else low.sign() @ V[:2]
+    outside = (G - inside) * ratio
+    assert torch.allclose(w.detach(), -0.05 * (adam + outside), atol=1e-5)
+    assert optimizer.state[w]["residual_norm"] == pytest.approx(float(outside.norm()), rel=1e-5)
+    assert optimizer_state_bytes(optimizer)["total"] == 4 * (5 * 2 + 2 * 9 * 2)
+
+
+def test_residual_grows_by_one_percent_a_step():
+    state, norms = {}, []
+    for size, inside in ((1.0, 1.0), (9.0, 1.0), (9.0, 1.0), (0.5, 1.0), (0.0, 1.0), (9.0, 1.0), (9.0, 50.0)):
+        norms.append(float(limit_growth_(torch.full((4,), size), inside, state).norm()))
+    assert norms == pytest.approx([2, 2 * 1.01, 2 * 1.01**2, 1, 0, 0.1, 5])  # after nothing, a tenth of the inside
+    assert state == {"residual_norm": 5.0}
+
+
+def test_a_first_gradient_without_residual_does_not_hold_back_the_next():
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.zeros(5, 9))
+    optimizer = GaLoreAdamW([{"params": [w], "rank": 2, "residual": True}], lr=0.1)
+    for grad in (torch.ones(5, 9), torch.randn(5, 9)):
+        w.grad = grad
+        optimizer.step()
+    assert optimizer.state[w]["residual_norm"] > 0.1  # rounding alone in the first step
+
+
+def test_residual_at_full_rank_changes_nothing():
+    a, b = network(), network()
+    (
+        train(a, GaLoreAdamW(groups(a, rank=6), lr=1e-2), 8),
+        train(b, GaLoreAdamW(groups(b, rank=6, residual=True), lr=1e-2), 8),
+    )
+    apart = (a[2].weight - b[2].weight).abs().max()  # 20 x 6: nothing lies outside
+    assert apart < 0.1 * (a[0].weight - b[0].weight).abs().max()
 
 
 def test_staggered_refreshes_fall_apart(monkeypatch):

@@ -3,7 +3,8 @@
 All weights are trained. A parameter group that carries `rank` is projected, one without is treated as ever. What the
 group may carry beside: `update_proj_gap` (steps that a subspace is kept), `scale` (alpha), `proj_type`, `offset` (a
 number, or one for each parameter: moves its refreshes), `subspace` ("svd" or "randomized"), `on_switch`: what happens
-to the moments when the subspace changes: "keep" (the paper), "reset", "rotate" (expressed in the new axes).
+to the moments when the subspace changes: "keep" (the paper), "reset", "rotate" (expressed in the new axes); `residual`:
+the part of the gradient outside the subspace is used too (`train.galore_residual`), at no cost in state.
 
 Beside these: `train.galore_adafactor`, `train.galore_any` (any element-wise optimizer), `train.layerwise`.
 """
@@ -101,6 +102,7 @@ def galore_param_groups(
     proj_type: ProjType = "std",
     subspace: Subspace = "svd",
     on_switch: str = "keep",
+    residual: bool = False,
     stagger: bool = False,
     seed: int = 0,
 ) -> list[dict[str, Any]]:
@@ -124,7 +126,7 @@ def galore_param_groups(
     inside = [(n, p) for n, p in named if id(p) in chosen]
     offsets = [i * update_proj_gap // len(inside) for i in range(len(inside))] if stagger else 0
     group = {"params": inside, "rank": rank, "update_proj_gap": update_proj_gap, "scale": scale, "offset": offsets}
-    group |= {"proj_type": proj_type, "subspace": subspace, "on_switch": on_switch, "seed": seed}
+    group |= {"proj_type": proj_type, "subspace": subspace, "on_switch": on_switch, "residual": residual, "seed": seed}
     for name, parameter in inside:
         sub.check_rank(rank, sub.as_matrix(parameter, name).shape, name)
     outside = [(n, p) for n, p in named if id(p) not in chosen]

@@ -103,6 +103,8 @@ class Projected(Optimizer):
         try:
             if param_group["on_switch"] == "rotate":
                 raise bad("on_switch", "keep or reset", "rotate", "Only GaLore's own optimizers know their moments.")
+            if param_group["residual"]:
+                raise bad("residual", "False", True, "It scales by what Adam does, and is GaLore's own optimizers'.")
             check_group(param_group)
         except ValueError:
             self.param_groups.pop()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from smidgen.kit.errors import bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.train import subspace as sub
+from smidgen.train.galore_residual import limit_growth_, outside_update
 from smidgen.train.subspace import Basis
 
 ON_SWITCH = ("keep", "reset", "rotate")
@@ -25,6 +26,7 @@ PROJECTION = {
     "offset": 0,
     "subspace": "svd",
     "on_switch": "keep",
+    "residual": False,
     "seed": 0,
 }
 
@@ -79,8 +81,13 @@ class ProjectedOptimizer(Optimizer):
             if basis is not old and old is not None and basis is not None:
                 self._switch(state, group, old, basis)
             basis = basis or sub.unit_basis(grad_MN, group["rank"], group["proj_type"])
-            low = self.direction(sub.project(grad_MN, basis), state, group)
-            add_back(parameter, low, basis, -lr * group["scale"])
+            low = sub.project(grad_MN, basis)
+            direction = self.direction(low, state, group)
+            add_back(parameter, direction, basis, -lr * group["scale"])
+            if group["residual"]:
+                outside = outside_update(grad_MN, low, direction, basis)
+                limit_growth_(outside, float(direction.norm()), state)
+                parameter.add_(outside.view_as(parameter), alpha=-lr * group["scale"])
         if group["weight_decay"]:
             parameter.mul_(1 - float(group["lr"]) * group["weight_decay"])
         state["step"] += 1
