@@ -18,6 +18,7 @@ from smidgen.train.state_bytes import adam_bytes, galore_bytes, group_state_byte
 
 ALL = [GaLoreAdamW, GaLoreAdamW8bit, GaLoreAdafactor, lambda g, **k: Projected(torch.optim.Adam, g, **k)]
 IDS = ["adamw", "8bit", "adafactor", "projected"]
+SGD = lambda g, **k: Projected(torch.optim.SGD, g, momentum=0.9, **k)  # noqa: E731
 
 
 def network(seed=0, dtype=torch.float32):
@@ -140,6 +141,20 @@ def test_what_looks_at_the_weight_is_refused():
         Projected(Trust, groups(network()), lr=1e-2)
 
 
+def test_what_counts_in_its_groups_is_refused():
+    """Each parameter is updated alone, from a copy of its group."""
+
+    class Decayed(torch.optim.SGD):
+        def step(self, closure=None):
+            for group in self.param_groups:
+                group["count"] = group.get("count", 0) + 1
+                for p in group["params"]:
+                    p.data.add_(p.grad, alpha=-group["lr"] / group["count"])
+
+    with pytest.raises(BadInput, match="Decayed.*groups"):
+        Projected(Decayed, groups(network()), lr=1e-2)
+
+
 @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adadelta", "Adamax", "NAdam", "RAdam", "Rprop"])
 def test_element_wise_ones_learn(name):
     model = network()
@@ -254,6 +269,59 @@ def test_after_a_reset_the_first_step_is_a_first_step():
     assert torch.allclose(torch.linalg.svdvals(before - w.detach()), torch.tensor([0.1, 0.1]), atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [*ALL, SGD], ids=[*IDS, "sgd"])
+def test_without_a_refresh_the_moments_stay(make):
+    found = []
+    for on_switch in ("keep", "reset", "rotate")[: 3 if make in ALL[:3] else 2]:
+        model = network()
+        train(model, make(groups(model, update_proj_gap=100, on_switch=on_switch), lr=1e-2), 6)
+        found.append(weights(model))
+    assert all(torch.equal(found[0], other) for other in found[1:])
+
+
+ZERO_AT = 6  # there a subspace is due, but a gradient of zeros has none: the one before stays, with its moments
+
+
+def switches(optimizer, w, seen):
+    """What `seen` gives after each of ten steps with a subspace due at 0, 3, 6 and 9."""
+    out = []
+    for step in range(10):
+        w.grad = torch.zeros(4, 6) if step == ZERO_AT else torch.randn(4, 6)
+        optimizer.step()
+        out.append(seen())
+    return out
+
+
+@pytest.mark.parametrize("make", ALL[:3], ids=IDS[:3])
+def test_rotated_at_refreshes_alone(make):
+    at = []
+
+    class Watched(make):
+        def switch(self, state, group, old, new):
+            at.append(state["step"])
+            assert not torch.equal(old.left_MR, new.left_MR)
+            super().switch(state, group, old, new)
+
+    w = nn.Parameter(torch.zeros(4, 6))
+    optimizer = Watched([{"params": [w], "rank": 2, "update_proj_gap": 3, "on_switch": "rotate"}], lr=1e-2)
+    switches(optimizer, w, lambda: None)
+    assert at == [3, 9]
+
+
+@pytest.mark.parametrize("make", ALL, ids=IDS)
+def test_reset_at_refreshes_alone(make):
+    w = nn.Parameter(torch.zeros(4, 6))
+    optimizer = make([{"params": [w], "rank": 2, "update_proj_gap": 3, "on_switch": "reset"}], lr=1e-2)
+
+    def age():
+        """Steps that the moments have seen."""
+        if make is ALL[3]:
+            return int(optimizer.inner.state[w]["step"])
+        return optimizer.state[w]["step"] - optimizer.state[w].get("moments_since", 0)
+
+    assert switches(optimizer, w, age) == [1, 2, 3, 1, 2, 3, 4, 5, 6, 1]
+
+
 @pytest.mark.parametrize("make", ALL[:3], ids=IDS[:3])
 @pytest.mark.parametrize("on_switch", ["keep", "reset", "rotate"])
 def test_no_step_explodes_at_a_switch(make, on_switch):
@@ -283,6 +351,20 @@ def test_residual_is_the_formula(shape):
     assert torch.allclose(w.detach(), -0.05 * (adam + outside), atol=1e-5)
     assert optimizer.state[w]["residual_norm"] == pytest.approx(float(outside.norm()), rel=1e-5)
     assert optimizer_state_bytes(optimizer)["total"] == 4 * (5 * 2 + 2 * 9 * 2)
+
+
+def test_a_reset_forgets_moments_and_no_limit_of_the_residual():
+    """Gradients jump at the refresh, as does Adam's first step: without the limit the outside would be 2.7 times."""
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.zeros(4, 6))
+    group = {"params": [w], "rank": 2, "update_proj_gap": 3, "residual": True, "on_switch": "reset"}
+    optimizer = GaLoreAdamW([group], lr=1e-2)
+    norms = []
+    for step in range(4):
+        w.grad = torch.randn(4, 6) * (1 if step < 3 else 50)
+        optimizer.step()
+        norms.append(optimizer.state[w]["residual_norm"])
+    assert norms[3] == pytest.approx(1.01 * norms[2])
 
 
 def test_residual_grows_by_one_percent_a_step():

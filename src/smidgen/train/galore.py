@@ -38,9 +38,7 @@ class GaLoreAdamW(ProjectedOptimizer):
         weight_decay: float = 0.0,
         correct_bias: bool = True,
     ) -> None:
-        _check_betas(betas)
-        settings = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
-        super().__init__(params, {"lr": lr, **settings})
+        super().__init__(params, _adam_settings(lr, betas, eps, weight_decay, correct_bias))
 
     def direction(self, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """Adam's, from moments as they are."""
@@ -74,9 +72,8 @@ class GaLoreAdamW8bit(ProjectedOptimizer):
         correct_bias: bool = True,
         min_8bit_size: int = 4096,
     ) -> None:
-        _check_betas(betas)
-        settings = {"betas": betas, "eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
-        super().__init__(params, {"lr": lr, **settings, "min_8bit_size": min_8bit_size})
+        settings = _adam_settings(lr, betas, eps, weight_decay, correct_bias)
+        super().__init__(params, {**settings, "min_8bit_size": min_8bit_size})
 
     def direction(self, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
         """Adam's, from decoded moments, which are encoded again."""
@@ -133,9 +130,13 @@ def galore_param_groups(
     return [group, {"params": outside}] if outside else [group]
 
 
-def _check_betas(betas: tuple[float, float]) -> None:
+def _adam_settings(
+    lr: float, betas: tuple[float, float], eps: float, weight_decay: float, correct_bias: bool
+) -> dict[str, Any]:
+    """Defaults of a group. Raises BadInput for betas that cannot be."""
     if len(betas) != 2 or not all(0 <= b < 1 for b in betas):
         raise bad("betas", "two numbers in [0, 1)", betas)
+    return {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "correct_bias": correct_bias}
 
 
 def _adam_direction(grad: Tensor, first: Tensor, second: Tensor, state: Mapping[str, Any], group: Any) -> Tensor:

@@ -2,7 +2,8 @@
 
 For a projected parameter, the optimizer is shown the projected gradient and zeros in place of the weight; what it
 makes of the zeros is its update, which goes back to the whole weight. That is right only where an update of one entry
-depends on that entry's gradients alone, so every class is tried on small tensors first.
+depends on that entry's gradients alone, and all that is remembered is in the state of the parameter, not in its group,
+so every class is tried on small tensors first.
 """
 
 import contextlib
@@ -70,11 +71,9 @@ class Projected(Optimizer):
         if decay and not decoupled:
             grad = grad.add(parameter, alpha=-decay if group.get("maximize") else decay)
         grad_MN, state = sub.as_matrix(grad), self.state[parameter]
-        old = sub.state_basis(state)
-        basis = refreshed_basis(grad_MN, state, group, place)
-        if basis is not old and old is not None and group["on_switch"] == "reset":
+        basis, replaced = refreshed_basis(grad_MN, state, group, place)
+        if replaced is not None and group["on_switch"] == "reset":
             self.inner.state.pop(parameter, None)
-        basis = basis or sub.unit_basis(grad_MN, group["rank"], group["proj_type"])
         update = self._inner_update(parameter, sub.project(grad_MN, basis))
         add_back(parameter, update, basis, group["scale"])
         if decay and decoupled:
@@ -149,7 +148,8 @@ def check_elementwise(optimizer_class: type[Optimizer], settings: Mapping[str, A
     """Tries the class: three steps on a matrix must be those of its rows apart, wherever the weights lie.
 
     Raises:
-        BadInput: they are not, or the class does not take a matrix or `step()` without a closure.
+        BadInput: they are not; steps change the settings of a group; the class does not take a matrix, or `step()`
+            without a closure.
     """
     name = optimizer_class.__name__
     kept = {k: v for k, v in settings.items() if k != "weight_decay"}
@@ -176,10 +176,17 @@ def _moved_by(optimizer_class: type[Optimizer], settings: dict[str, Any], cut: A
     start = torch.randn(4, 6, generator=generator, dtype=torch.float64) + shift
     parameters = [nn.Parameter(piece) for piece in cut(start.clone())]
     optimizer = optimizer_class(parameters, **settings)
+    before = _group_settings(optimizer)
     for scale in (1.0, 30.0, 0.1):
         grads = scale * torch.randn(4, 6, generator=generator, dtype=torch.float64)
         for parameter, grad in zip(parameters, cut(grads), strict=True):
             parameter.grad = grad
         with torch.no_grad():
             optimizer.step()
+    if _group_settings(optimizer) != before:
+        raise BadInput(f"{optimizer_class.__name__} cannot be projected: its steps change the settings of its groups.")
     return torch.cat([p.detach() for p in parameters]) - start
+
+
+def _group_settings(optimizer: Optimizer) -> list[dict[str, Any]]:
+    return [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]

@@ -18,6 +18,7 @@ from smidgen.train.galore_residual import limit_growth_, outside_update
 from smidgen.train.subspace import Basis
 
 ON_SWITCH = ("keep", "reset", "rotate")
+NOT_MOMENTS = ("step", "projector_left", "projector_right", "residual_norm")
 PROJECTION = {
     "rank": None,
     "update_proj_gap": 200,
@@ -76,11 +77,9 @@ class ProjectedOptimizer(Optimizer):
             parameter.add_(self.direction(grad, state, group).to(parameter.dtype), alpha=-lr)
         else:
             grad_MN = sub.as_matrix(grad)
-            old = sub.state_basis(state)
-            basis = refreshed_basis(grad_MN, state, group, place)
-            if basis is not old and old is not None and basis is not None:
-                self._switch(state, group, old, basis)
-            basis = basis or sub.unit_basis(grad_MN, group["rank"], group["proj_type"])
+            basis, replaced = refreshed_basis(grad_MN, state, group, place)
+            if replaced is not None:
+                self._switch(state, group, replaced, basis)
             low = sub.project(grad_MN, basis)
             direction = self.direction(low, state, group)
             add_back(parameter, direction, basis, -lr * group["scale"])
@@ -100,7 +99,7 @@ class ProjectedOptimizer(Optimizer):
         if group["on_switch"] == "rotate":
             self.switch(state, group, old, new)
         elif group["on_switch"] == "reset":
-            for name in [k for k in state if k != "step" and not k.startswith("projector_")]:
+            for name in [k for k in state if k not in NOT_MOMENTS]:
                 del state[name]
             state["moments_since"] = state["step"]  # bias correction starts anew with them
 
@@ -119,16 +118,22 @@ class ProjectedOptimizer(Optimizer):
         load_exactly(self, state_dict)
 
 
-def refreshed_basis(grad_MN: Tensor, state: dict[str, Any], group: Mapping[str, Any], place: int) -> Basis | None:
-    """The basis of this step, kept in `state`; None while all gradients were zero."""
+def refreshed_basis(
+    grad_MN: Tensor, state: dict[str, Any], group: Mapping[str, Any], place: int
+) -> tuple[Basis, Basis | None]:
+    """The basis of this step, kept in `state`, and the one whose place it takes in this very step, if it does.
+
+    While all gradients were zero the basis is the first axes, and is not kept.
+    """
     step, old = state.setdefault("step", 0), sub.state_basis(state)
-    if not wants_basis(state, group, place):
-        return old
-    name = parameter_name(group, place)
-    seed = derive_seed(group["seed"], name, step)
-    new = sub.find_basis(grad_MN, group["rank"], group["proj_type"], group["subspace"], seed, name)
-    state |= sub.basis_state(new) if new else {}
-    return new or old
+    if wants_basis(state, group, place):
+        name = parameter_name(group, place)
+        seed = derive_seed(group["seed"], name, step)
+        new = sub.find_basis(grad_MN, group["rank"], group["proj_type"], group["subspace"], seed, name)
+        if new is not None:
+            state |= sub.basis_state(new)
+            return new, old
+    return old or sub.unit_basis(grad_MN, group["rank"], group["proj_type"]), None
 
 
 def add_back(parameter: Tensor, low: Tensor, basis: Basis, alpha: float) -> None:

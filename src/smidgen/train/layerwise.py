@@ -68,9 +68,10 @@ class Layerwise:
         for name, arrived in self._arrived.items():
             if arrived:
                 self._step(name)
-        for name, updates in list(self._updates.items()):
-            if updates < self.count:
-                with _no_order_warning():
+        count = self.count
+        with _no_order_warning():
+            for name in self._updates:
+                while self._updates[name] < count:
                     self._advance(name)
 
     def remove(self) -> None:
