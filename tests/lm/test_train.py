@@ -1,7 +1,8 @@
-"""A language model from a text, end to end: plan, mixture, training, resuming, evaluation, the folder."""
+"""A language model from a text, end to end: plan, mixture, training, stopping and going on, evaluation, the folder."""
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ import torch
 from smidgen.cli.lm import parse_mix, parse_size
 from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
+from smidgen.lm import train as trainer
+from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate, windows
 from smidgen.lm.mixture import Mixture
 from smidgen.lm.model import load
-from smidgen.lm.plan import make_plan, size_for
+from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
+from smidgen.lm.prepare import prepare, survey
 from smidgen.train.order import Order
 
 TEXT = "".join(f"The {a} {b} the {c}. " for a in ("cat", "dog", "owl") for b in ("sees", "hears") for c in "abcdefgh")
@@ -47,8 +51,13 @@ def test_mixture_has_its_shares_and_starts_anywhere():
     assert len(set(first)) == len(first)  # the larger stream is not yet through: nothing twice
     again = Mixture(orders, (3.0, 1.0), batch=8, seed=5)
     assert torch.equal(again.at(20_000).ids_BT, mixture.at(20_000).ids_BT)  # beyond a block, at once
-    with pytest.raises(BadInput, match="--mix"):
-        Mixture(orders, (1.0, 0.0), batch=8)
+    assert again.resume(mixture.state(24)) == 24
+    for other in (Mixture(orders, (1.0, 1.0), 8, 5), Mixture(orders, (3.0, 1.0), 8, 6)):
+        with pytest.raises(BadInput, match="another mixture"):
+            other.resume(mixture.state(24))
+    for weights in ((1.0, 0.0), (1.0, math.inf), (1.0,)):
+        with pytest.raises(BadInput, match="--mix"):
+            Mixture(orders, weights, batch=8)
 
 
 def test_windows_count_each_token_once():
@@ -64,7 +73,9 @@ def test_plan_keeps_what_is_given():
     assert abs(math.log(plan.parameters / 1e6)) < 0.3 and plan.tokens == pytest.approx(20 * plan.parameters, rel=0.01)
     assert plan.lr is None and "search" in plan.lr_from and "outside" in plan.batch_from
     timed = make_plan(corpus_bytes=10**7, size=10**6, seconds=100, flops_a_second=1e11)
-    assert timed.flops == pytest.approx(100 * 1e11, rel=0.01)
+    assert timed.flops == pytest.approx(0.85 * 100 * 1e11, rel=0.01)
+    large = make_plan(corpus_bytes=10**9, size=30_000_000, seconds=None, flops_a_second=0)
+    assert large.rows * row_bytes(large.config, large.context) <= ACTIVATIONS and large.accumulate > 1
     assert make_plan(corpus_bytes=10**7, size=10**6, seconds=None, flops_a_second=1e11, lr=3e-3).lr == 3e-3
     assert size_for(600, 2e11, 1e9) < size_for(6000, 2e11, 1e9)
     with pytest.raises(BadInput, match="--size 10M"):
@@ -73,28 +84,34 @@ def test_plan_keeps_what_is_given():
 
 def test_flags():
     assert [parse_size(t) for t in ("10M", "1.5b", "300k", "2000")] == [10_000_000, 1_500_000_000, 300_000, 2000]
-    assert parse_mix(["b=1", "a=3"], ["a", "b"]) == (3.0, 1.0) and parse_mix([], ["a"]) is None
+    assert parse_mix(["b=1", "a=3"], ["a", "b"]) == [3.0, 1.0] and parse_mix([], ["a"]) is None
     for wrong in ("M", "-3", "ten"):
         with pytest.raises(BadInput, match="--size"):
             parse_size(wrong)
-    for pairs in (["a=0"], ["a=1"], ["a=1", "b=x"], ["a=1", "c=1"]):
+    for pairs in (["a=0"], ["a=1"], ["a=1", "b=x"], ["a=1", "c=1"], ["a=inf", "b=1"]):
         with pytest.raises(BadInput, match="--mix"):
             parse_mix(pairs, ["a", "b"])
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lm")
-    (folder / "animals.txt").write_text(TEXT * 40)
-    args = ["lm", "train", str(folder / "animals.txt"), "--time", "4s", "--context", "16", "--json"]
-    assert main([*args, "--out", str(folder / "m")]) == 0
-    return folder
+def text(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lm") / "animals.txt"
+    path.write_text(TEXT * 40)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(text):
+    args = ["lm", "train", str(text), "--time", "6s", "--context", "16", "--json"]
+    assert main([*args, "--out", str(text.parent / "m")]) == 0
+    return text.parent
 
 
 def test_learns_and_opens_in_transformers(trained, capsys):
     model = load(trained / "m")
     found = evaluate(model, [TEXT])
     assert found["bits_per_byte"] < 3.5 and found["bytes"] == len(TEXT)  # the text's letters alone have over 4 bits
+    assert not (trained / "m" / ".train").exists() and (trained / "m" / "log.jsonl").read_text()
     transformers = pytest.importorskip("transformers")
     other = transformers.AutoModelForCausalLM.from_pretrained(trained / "m")
     ids = torch.tensor([[model.tokenizer.end, *model.tokenizer.encode("The cat")]])
@@ -107,43 +124,135 @@ def test_learns_and_opens_in_transformers(trained, capsys):
     assert capsys.readouterr().out.startswith("The")
 
 
+def test_bits_are_those_of_one_plain_pass(trained):
+    model = load(trained / "m")
+    said = TEXT[:30]  # shorter than the context: one window
+    ids = torch.tensor([model.tokenizer.encode_document(said).tolist()])
+    assert ids.shape[1] <= 17
+    with torch.no_grad():
+        chances = torch.log_softmax(model.decoder(ids[:, :-1]).double(), -1)
+    nats = -chances[0, torch.arange(ids.shape[1] - 1), ids[0, 1:]].sum()
+    assert evaluate(model, [said])["bits_per_byte"] == pytest.approx(float(nats) / math.log(2) / len(said), rel=1e-5)
+
+
 def test_bad_input(trained, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "short.txt").write_text("Hi there.")
+    animals = str(trained / "animals.txt")
     cases = [
-        (["lm", "train", str(tmp_path / "empty.txt"), "--size", "100k"], "no text"),
-        (["lm", "train", str(tmp_path / "short.txt"), "--size", "100k"], "fewer than one context"),
-        (["lm", "train", str(trained / "animals.txt"), "--time", "5s", "--out", str(trained / "m")], "not empty"),
-        (["lm", "train", str(trained / "animals.txt"), "--out", str(tmp_path / "n"), "--resume"], "nothing to go on"),
-        (["lm", "generate", str(tmp_path / "none")], "no such model folder"),
+        (["train", str(tmp_path / "empty.txt"), "--size", "100k"], "no text"),
+        (["train", str(tmp_path / "short.txt"), "--size", "100k"], "fewer than one context"),
+        (["train", str(tmp_path / "short.txt"), "--size", "100k"], "fewer than one context"),  # and again
+        (["train", animals, "--time", "5s", "--out", str(trained / "m")], "not empty"),
+        (["train", animals, "--out", str(tmp_path / "n"), "--resume"], "nothing to go on"),
+        (["train", animals, "--size", "100k", "--precision", "fp8"], "--precision"),
+        (["generate", str(tmp_path / "none")], "no such model folder"),
     ]
     for args, said in cases:
-        out = [] if "--out" in args or args[1] != "train" else ["--out", str(tmp_path / "x")]
-        assert main([*args, *out]) == 2
+        out = [] if "--out" in args or args[0] != "train" else ["--out", str(tmp_path / "x")]
+        assert main(["lm", *args, *out]) == 2
         err = capsys.readouterr().err
         assert said in err.splitlines()[-1], err
 
 
-def test_goes_on_after_a_stop(trained, tmp_path, monkeypatch):
-    from smidgen.lm import train as trainer
-    from smidgen.lm.corpus import open_corpus
+def begun(text, out, **more):
+    """A small training by count, set up as the command does; with a search."""
+    corpora = {"animals": open_corpus([text])}
+    surveys = {name: survey(c) for name, c in corpora.items()}
+    sizes = {"size": 60_000, "seconds": None, "tokens": 128_000, "context": 16, "words": 300, "batch": 8} | more
+    plan = make_plan(corpus_bytes=surveys["animals"].bytes, flops_a_second=1e11, **sizes)
+    prepared = prepare(corpora, surveys, plan.words, out / ".train")
+    plan = trainer.fitting(plan, prepared)
+    texts = {n: s.digest for n, s in surveys.items()}
+    return trainer.Setup(plan=plan, texts=texts, weights=None, precision="fp32", seed=3, asked={}), prepared
 
-    plan = make_plan(corpus_bytes=10**5, size=100_000, seconds=None, flops_a_second=1e11, context=16, tokens=9000,
-                     words=300, batch=8, lr=3e-3)  # fmt: skip
-    corpora = {"animals": open_corpus([trained / "animals.txt"])}
+
+def go(setup, prepared, out, stop=10**9, in_search=False):
+    """Trains until so many updates, or checks of the search, were made."""
+    done = 0
+
+    def count(update=None):
+        nonlocal done
+        done += 1
+
+    def stopped():
+        if in_search:
+            count()
+        return done >= stop
+
+    got = trainer.train_model(setup, prepared, out, say=lambda s: None, on_update=count, stopped=stopped)
+    return {**got, "updates": done}
+
+
+def test_goes_on_after_stops_to_the_same_bits(text, tmp_path):
     results = []
-    for name, stops in (("whole", [10**9]), ("parts", [20, 45, 10**9])):
+    for name, stops in (("whole", []), ("parts", [(30, True), (40, False), (130, False), (100, False)])):
         out = tmp_path / name
-        prepared = trainer.prepare(corpora, plan.words, out / ".train")
-        fitted = trainer.fitting(plan, prepared)
-        for stop in stops:
-            done = {"n": 0}
-            got = trainer.train_model(
-                fitted, prepared, out, say=lambda s: None, on_update=lambda u, d=done: d.update(n=u.step),
-                stopped=lambda d=done, s=stop: d["n"] >= s,
-            )  # fmt: skip
-        assert got["finished"] and got["steps"] == fitted.steps
-        results.append((load(out).decoder.state_dict(), (out / "log.jsonl").read_text()))
-    (a, log_a), (b, log_b) = results
-    assert all(torch.equal(a[k], b[k]) for k in a)
+        setup, prepared = begun(text, out)
+        for stop, in_search in stops:
+            assert not go(setup, prepared, out, stop, in_search)["finished"]
+            assert 1 <= len(json.loads((out / ".train" / "rate.json").read_text())) <= (1 if in_search else 5)
+        got = go(setup, prepared, out)
+        assert got["finished"] and got["steps"] > 200
+        log = (out / "log.jsonl").read_text()
+        results.append((load(out).decoder.state_dict(), log, got["lr"], got["loss"], got["steps"]))
+    (a, log_a, *rest_a), (b, log_b, *rest_b) = results
+    assert all(torch.equal(a[k], b[k]) for k in a) and rest_a == rest_b
     assert [json.loads(x)["loss"] for x in log_a.splitlines()] == [json.loads(x)["loss"] for x in log_b.splitlines()]
+
+
+def test_micro_batches_follow_one_another():
+    order = Order(Numbers(1, 400), 4, 8)
+    assert [trainer.numbered(order)(n)[0].number for n in range(3)] == [0, 8, 16]
+
+
+def test_a_search_goes_on_from_what_it_found(text, tmp_path):
+    setup, prepared = begun(text, tmp_path / "m")
+    (tmp_path / "m" / ".train" / "rate.json").write_text('{"0.0005": 0.0}')  # a rate that nothing beats
+    assert go(setup, prepared, tmp_path / "m")["lr"] == 0.0005
+
+
+def test_time_spent_is_not_given_again(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", seconds=100.0, lr=1e-3)
+    assert not go(setup, prepared, tmp_path / "m", 5)["finished"]
+    spent = tmp_path / "m" / ".train" / "spent.json"
+    assert 0 < float(spent.read_text()) < 100
+    spent.write_text("100")
+    got = go(setup, prepared, tmp_path / "m")
+    assert got["finished"] and got["updates"] == 0 and got["steps"] == 5  # the time is up
+
+
+def test_nothing_is_lost_when_saving_fails(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=6000)
+    (tmp_path / "m" / "notes.txt").write_text("mine")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "save", full)
+        with pytest.raises(OSError, match="No space"):
+            go(setup, prepared, tmp_path / "m")
+    got = go(setup, prepared, tmp_path / "m")
+    assert (
+        got["finished"]
+        and got["updates"] == 0
+        and load(tmp_path / "m")
+        and (tmp_path / "m" / "notes.txt").read_text() == "mine"
+    )
+
+
+def test_going_on_is_with_what_was_begun(text, tmp_path, capsys, monkeypatch):
+    work = tmp_path / "m" / ".train"
+    setup, _ = begun(text, tmp_path / "m", lr=1e-3, tokens=6000)
+    trainer.write_setup(replace(setup, asked={"size": "60k"}, precision="bf16"), work)
+    command = ["lm", "train", str(text), "--out", str(tmp_path / "m"), "--resume"]
+    for more, said in ((["--seed", "4"], "--seed: expected as when"), (["--size", "90k"], "(60k), got 90k")):
+        assert main([*command, *more]) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    changed = tmp_path / "animals.txt"
+    changed.write_text(TEXT * 41)
+    assert main(["lm", "train", str(changed), "--out", str(tmp_path / "m"), "--resume"]) == 2
+    assert "not those that this training began with" in capsys.readouterr().err
+    assert main([*command, "--size", "60k"]) == 0
+    assert "bf16" in capsys.readouterr().err

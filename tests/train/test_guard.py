@@ -23,6 +23,13 @@ def test_a_new_normal_is_accepted_but_nan_never():
     assert all(guard.check(s, math.inf) for s in range(50))
 
 
+def test_near_zero_twice_as_much_is_nothing():
+    guard = SpikeGuard(factor=2.0, least=0.2)
+    for s in range(12):
+        guard.check(s, 0.05)
+    assert guard.check(12, 0.15) is None and guard.check(13, 0.3) == "replace_batch"
+
+
 def test_state_goes_on():
     a, b = SpikeGuard(window=10), SpikeGuard(window=10)
     for s, loss in enumerate([1.0] * 10 + [9.0, math.nan]):

@@ -113,13 +113,13 @@ def test_rollback_goes_behind_the_spike():
 
 
 def test_journal_drops_what_is_done_again(tmp_path):
-    journal = Journal(tmp_path)
+    journal = Journal(tmp_path / "log.jsonl")
     for step in range(5):
         journal.write(step, loss=float(step), bad=math.nan)
     journal.close()
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 5, "lo')
-    journal = Journal(tmp_path, after=3)
+    journal = Journal(tmp_path / "log.jsonl", after=3)
     journal.write(3, loss=0.5)
     journal.close()
     lines = read(tmp_path / "log.jsonl")

@@ -1,21 +1,27 @@
 """`smidgen lm ...`: the language model verbs, thin over `smidgen.lm`."""
 
+import math
+import shutil
 import signal
 import sys
 import time as clock
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from smidgen.budget.budget import parse_duration
 from smidgen.cli.output import say, say_json, tell
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.extras import need
-from smidgen.kit.files import write_json
 from smidgen.web import words
+
+if TYPE_CHECKING:
+    from smidgen.lm.plan import Plan
+    from smidgen.lm.prepare import Prepared, Survey
+    from smidgen.lm.train import Setup
 
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 SAY_EVERY = 10.0  # seconds
+CONTEXT = 256  # tokens, where none is asked for
 
 
 def parse_size(text: str) -> int:
@@ -31,125 +37,137 @@ def parse_size(text: str) -> int:
     return round(value)
 
 
-def parse_mix(pairs: list[str], names: list[str]) -> tuple[float, ...] | None:
-    """Weights in the order of the names. Raises BadInput: unknown, missing or not above 0."""
+def parse_mix(pairs: list[str], names: list[str]) -> list[float] | None:
+    """Weights in the order of the names. Raises BadInput: unknown, missing, or not a number above 0."""
     if not pairs:
         return None
     found: dict[str, float] = {}
     for pair in pairs:
-        name, sign, value = pair.partition("=")
+        name, _, value = pair.partition("=")
         try:
             found[name] = float(value)
         except ValueError:
-            sign = ""
-        if not sign or not found[name] > 0:
+            found[name] = 0.0
+        if not 0 < found[name] < math.inf:
             raise bad("--mix", "NAME=WEIGHT with a weight above 0", pair)
     if set(found) != set(names):
         raise bad("--mix", f"a weight for each of {', '.join(names)}", ", ".join(found))
-    return tuple(found[n] for n in names)
+    return [found[n] for n in names]
 
 
-def train(
-    sources: list[str],
-    *,
-    size: str | None,
-    time: str | None,
-    out: str | None,
-    precision: str,
-    mix: list[str],
-    context: int,
-    seed: int,
-    resume: bool,
-    dry_run: bool,
-    as_json: bool,
-) -> int:
+def train(sources: list[str], *, out: str | None, resume: bool, dry_run: bool, as_json: bool, **asked: Any) -> int:
+    """`asked`: size, time, precision, mix, context, seed; None (or an empty list) where nothing was said."""
     begun = clock.monotonic()
     need("torch", extra="text", why="Training a language model")
     from smidgen.lm import train as trainer
     from smidgen.lm.corpus import open_corpus
-    from smidgen.lm.plan import make_plan
-    from smidgen.train import precision as formats
+    from smidgen.lm.prepare import prepare, survey
 
-    seconds = None if time is None else parse_duration(time)
+    asked = {k: v for k, v in asked.items() if v not in (None, [])}
     corpora = {_name(s): open_corpus([s]) for s in sources}
     if len(corpora) < len(sources):
         raise BadInput("Two corpora have the same name: rename one, --mix and the folder of tokens need to tell them.")
-    weights = parse_mix(mix, list(corpora))
-    folder = Path(out or f"{next(iter(corpora))}-lm")
+    folder = Path(out or f"{next(iter(corpora))}-lm").resolve()
     work = folder / ".train"
-    if not resume and not dry_run and folder.exists() and any(folder.iterdir()):
-        raise BadInput(f"{folder} is not empty: name another --out, or go on with --resume.")
-    if resume and (work / "plan.json").is_file():
-        plan, chosen = trainer.read_plan(work / "plan.json"), formats.resolve(precision)
-    elif resume:
-        raise BadInput(f"There is nothing to go on with in {folder}: it has no {work.name}/plan.json.")
+    setup = trainer.read_setup(work) if resume else None
+    if not resume and not dry_run:
+        _fresh(folder, work, trainer.SETUP)
+    surveys = {name: survey(corpus) for name, corpus in corpora.items()}
+    if setup is None:
+        setup = _set_up(surveys, asked)
     else:
-        chosen = formats.resolve(precision)
-        text_bytes = sum(len(d.text.encode()) for c in corpora.values() for d in c)
-        plan = make_plan(
-            corpus_bytes=text_bytes,
-            size=None if size is None else parse_size(size),
-            seconds=None if seconds is None else 0.9 * seconds,  # the rest: tokenizing and the search
-            flops_a_second=trainer.measured_speed(chosen),
-            context=context,
-        )
-        if seconds is not None:
-            plan = trainer.with_seconds(plan, seconds)
-    for line in _plan_lines(plan, chosen):
+        _same(setup, surveys, asked)
+    for line in _plan_lines(setup.plan, setup.precision):
         tell(line)
     if dry_run:
-        say_json(plan.to_json()) if as_json else None
+        say_json(setup.plan.to_json()) if as_json else None
         return 0
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(work / "plan.json", asdict(plan))
-    prepared = trainer.prepare(corpora, plan.words, work)
+    prepared = prepare(corpora, surveys, setup.plan.words, work)
     tell(f"{sum(len(p) for p in prepared.parts):,} tokens of {prepared.tokenizer.words:,} words")
-    plan = trainer.fitting(plan, prepared)
-    result = _run(trainer, plan, prepared, folder, weights, chosen, seed, begun)
+    if not resume:
+        setup = _fitted(setup, prepared)
+        trainer.write_setup(setup, work)
+    result = _run(setup, prepared, folder, begun)
     if as_json:
-        say_json({**result, "model": str(folder), "plan": plan.to_json()})
+        say_json({**result, "model": str(folder), "plan": setup.plan.to_json()})
     elif result["finished"]:
-        speed = words.whole(result["tokens_per_second"])
-        say(f"{result['loss']:.3f} nats a token on text held out, after {result['steps']:,} updates ({speed} tokens/s)")
-        say(f"model   {folder}")
-        say(f"try it  smidgen lm generate {folder} 'Once'")
+        _say_result(result, folder)
     else:
         tell(f"Stopped. Go on with: smidgen lm train {' '.join(sources)} --out {folder} --resume")
     return 0 if result["finished"] else 130
 
 
-def _run(trainer: Any, plan: Any, prepared: Any, folder: Path, weights: Any, chosen: Any, seed: int, begun: float):
-    stop = {"asked": False, "said": 0.0}
+def _fresh(folder: Path, work: Path, setup: str) -> None:
+    """A new training wants a new folder; what one left that never began is no hindrance."""
+    if not folder.exists():
+        return
+    if any(path != work for path in folder.iterdir()) or (work / setup).exists():
+        raise BadInput(f"{folder} is not empty: name another --out, or go on with --resume.")
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _set_up(surveys: "dict[str, Survey]", asked: dict[str, Any]) -> "Setup":
+    from smidgen.lm.plan import make_plan
+    from smidgen.lm.train import Setup, measured_speed
+    from smidgen.train.precision import resolve
+
+    weights = parse_mix(asked.get("mix", []), list(surveys))
+    precision = resolve(asked.get("precision", "auto"))
+    plan = make_plan(
+        corpus_bytes=sum(s.bytes for s in surveys.values()),
+        size=parse_size(asked["size"]) if "size" in asked else None,
+        seconds=parse_duration(asked["time"]) if "time" in asked else None,
+        flops_a_second=measured_speed(precision) if "time" in asked else 0.0,
+        context=asked.get("context", CONTEXT),
+    )
+    texts = {name: s.digest for name, s in surveys.items()}
+    return Setup(plan=plan, texts=texts, weights=weights, precision=precision, seed=asked.get("seed", 0), asked=asked)
+
+
+def _fitted(setup: "Setup", prepared: "Prepared") -> "Setup":
+    from dataclasses import replace
+
+    from smidgen.lm.train import fitting
+
+    return replace(setup, plan=fitting(setup.plan, prepared))
+
+
+def _same(setup: "Setup", surveys: "dict[str, Survey]", asked: dict[str, Any]) -> None:
+    """What is said on resuming must be what was said at first."""
+    for name, value in asked.items():
+        if setup.asked.get(name) != value:
+            was = setup.asked.get(name, "nothing")
+            raise bad(f"--{name}", f"as when this training began ({was})", str(value), "Leave it out, or start anew.")
+    if {name: s.digest for name, s in surveys.items()} != setup.texts or list(surveys) != list(setup.texts):
+        raise BadInput("The corpora are not those that this training began with: start anew in another folder.")
+
+
+def _run(setup: "Setup", prepared: "Prepared", folder: Path, begun: float) -> dict[str, Any]:
+    from smidgen.lm.train import train_model
+
+    asked_to_stop, said = False, 0.0
 
     def on_signal(*_: object) -> None:
-        if stop["asked"]:
+        nonlocal asked_to_stop
+        if asked_to_stop:
             raise KeyboardInterrupt
-        stop["asked"] = True
+        asked_to_stop = True
         tell("Stopping after this update; once more stops at once.")
 
     def on_update(update: Any) -> None:
+        nonlocal said
         now = clock.monotonic()
         if update.action:
             tell(f"update {update.step}: the loss jumped to {update.loss:.3f}; {update.action.replace('_', ' ')}")
-        elif now - stop["said"] >= SAY_EVERY:
-            stop["said"] = now
-            left = "" if plan.seconds is None else f", {words.duration(max(0, plan.seconds - now + begun))} left"
+        elif now - said >= SAY_EVERY:
+            said = now
             speed = words.whole(update.targets / update.seconds)
-            tell(f"update {update.step:,}: {update.loss:.3f} nats a token, {speed} tokens/s{left}")
+            tell(f"update {update.step:,}: {update.loss:.3f} nats a token, {speed} tokens/s")
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:
-        return trainer.train_model(
-            plan,
-            prepared,
-            folder,
-            weights=weights,
-            precision=chosen,
-            seed=seed,
-            begun=begun,
-            say=tell,
-            on_update=on_update,
-            stopped=lambda: bool(stop["asked"]),
+        return train_model(
+            setup, prepared, folder, begun=begun, say=tell, on_update=on_update, stopped=lambda: asked_to_stop
         )
     finally:
         signal.signal(signal.SIGINT, before)
@@ -159,13 +177,24 @@ def _name(source: str) -> str:
     return Path(source).name.split(".")[0] or "corpus"
 
 
-def _plan_lines(plan: Any, chosen: str) -> list[str]:
+def _say_result(result: dict[str, Any], folder: Path) -> None:
+    speed, updates = words.whole(result["tokens_per_second"]), words.plural(result["steps"], "update")
+    if result["loss"] is None:
+        say(f"{updates} ({speed} tokens/s). The text is too short to hold any out: how good it is nobody knows.")
+    else:
+        say(f"{result['loss']:.3f} nats a token on text held out, after {updates} ({speed} tokens/s)")
+    say(f"model   {folder}")
+    say(f"try it  smidgen lm generate {folder} 'Once'")
+
+
+def _plan_lines(plan: "Plan", precision: str) -> list[str]:
     c = plan.config
     rate = "" if plan.lr is None else f" {plan.lr:g}"
+    split = f", in {plan.accumulate} parts" if plan.accumulate > 1 else ""
     return [
         f"model     {plan.parameters:,} parameters: {c.layers} layers of width {c.hidden}, {plan.words:,} words",
         f"training  {plan.tokens:,} tokens ({plan.passes:.1f} passes over the text), {plan.steps:,} updates of "
-        f"{plan.batch} x {plan.context} tokens, {chosen}",
+        f"{plan.rows * plan.accumulate} x {plan.context} tokens{split}, {precision}",
         f"rate     {rate} from {plan.lr_from}; batch from {plan.batch_from}",
     ]
 

@@ -18,13 +18,17 @@ def lm_train(
     size: Annotated[str | None, typer.Option(metavar="10M", help="Parameters. Default: what the time allows.")] = None,
     time: Annotated[str | None, typer.Option(metavar="30m", help="Wall time of all of it.")] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the model. Default: <corpus>-lm.")] = None,
-    precision: Annotated[str, typer.Option(metavar="auto", help="auto, fp32, bf16 or mixed.")] = "auto",
+    precision: Annotated[str | None, typer.Option(metavar="auto", help="auto, fp32, bf16 or mixed.")] = None,
     mix: Annotated[
         list[str] | None, typer.Option("--mix", metavar="NAME=WEIGHT", help="Share of a corpus, by its file's name.")
     ] = None,
-    context: Annotated[int, typer.Option(min=8, help="Tokens that the model sees at once.")] = 256,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal models, for equal updates.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
+    context: Annotated[
+        int | None, typer.Option(min=8, metavar="256", help="Tokens that the model sees at once.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="With --size, equal seeds give equal models. Default: 0.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out, as it was begun.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: Json = False,
 ) -> None:

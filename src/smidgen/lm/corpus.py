@@ -61,11 +61,6 @@ class Corpus:
                 f"{names}{' ...' if len(self.files) > 3 else ''}: there is no text in it. Give a corpus with text."
             )
 
-    @property
-    def stored_bytes(self) -> int:
-        """Size of the files as they lie on disk."""
-        return sum(p.stat().st_size for p in self.files)
-
 
 def open_corpus(sources: Iterable[Path | str], column: str = "text") -> Corpus:
     """The files of these sources; folders are searched, in the order of names, hidden files left out.

@@ -1,10 +1,15 @@
-"""Streams of tokens in fixed shares: which one a row of a batch comes from is a function of the row's number."""
+"""Streams of tokens in fixed shares: which one a row of a batch comes from is a function of the row's number.
 
+So any row is known without the ones before it, as in `train.order`; `data.mix` draws one after another, with schedules.
+"""
+
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from smidgen.kit.errors import bad
+from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.train.order import Batch, Order
 
@@ -27,7 +32,7 @@ class Mixture:
     _drawn: dict[int, np.ndarray] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len(self.weights) != len(self.orders) or not all(w > 0 for w in self.weights):
+        if len(self.weights) != len(self.orders) or not all(0 < w < math.inf for w in self.weights):
             raise bad("--mix", f"{len(self.orders)} weights above 0", str(self.weights))
 
     def at(self, number: int) -> Batch:
@@ -44,6 +49,24 @@ class Mixture:
             number=number,
             windows=tuple(w for p in parts for w in p.windows),
         )
+
+    def state(self, used: int) -> dict[str, Any]:
+        """All that a checkpoint must hold to go on after `used` rows."""
+        return {
+            "used": used,
+            "seed": self.seed,
+            "weights": list(self.weights),
+            "parts": [o.state(0) for o in self.orders],
+        }
+
+    def resume(self, state: dict[str, Any]) -> int:
+        """The number of rows used, from a state. Raises BadInput: it belongs to other streams or shares."""
+        mine = self.state(0)
+        if any(state.get(k) != mine[k] for k in ("seed", "weights")) or len(state["parts"]) != len(self.orders):
+            raise BadInput("The checkpoint was made with another mixture: start anew.")
+        for order, part in zip(self.orders, state["parts"], strict=True):
+            order.resume(part)
+        return int(state["used"])
 
     def _row(self, number: int) -> Batch:
         block, place = divmod(number, _BLOCK)

@@ -1,9 +1,9 @@
-"""From a corpus and a size or a time to a whole plan: what will be trained, for how long, in how much memory.
+"""From a corpus and a size or a time to a whole plan: what will be trained, and for how long.
 
 Nothing here trains; `train.py` measures the speed that a plan needs and keeps to the plan. Sources: tokens a parameter
 after Hoffmann et al. (2022, arXiv 2203.15556); batch size after the Step Law (2025, arXiv 2503.04715), which far below
-its own range is an extrapolation; repeats after Muennighoff et al. (2023, arXiv 2305.16264): up to four passes over
-the same text are nearly as good as new text.
+its own range is an extrapolation; repeats after Muennighoff et al. (2023, arXiv 2305.16264): four passes over the same
+text are nearly as good as new text, many more are worth little; eight are the most that is planned for a size.
 """
 
 import math
@@ -16,7 +16,9 @@ from smidgen.nets.decoder import DecoderConfig, flops_per_token, parameters
 from smidgen.nets.presets import sized
 
 TOKENS_A_PARAMETER = 20.0
-MOST_PASSES = 8.0  # over the corpus, when neither size nor time asks for more
+MOST_PASSES = 8.0  # over the corpus, when no time asks for more
+TRAINING_SHARE = 0.85  # of the time; the rest goes to tokenizing, the search and saving
+ACTIVATIONS = 1 << 30  # bytes that the activations of one micro-batch may take, about
 SMALLEST = 60_000  # parameters
 WORD_BYTES = 3.2  # of English text, a token of a few thousand words; only for a first guess
 RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)  # peak rates that the short search tries
@@ -27,7 +29,8 @@ class Plan:
     """What `smidgen lm train` is going to do.
 
     Attributes:
-        config: of the decoder. context: tokens a window. batch: windows an update.
+        config: of the decoder. context: tokens a window.
+        rows: windows of a micro-batch, as many as memory allows; accumulate: micro-batches an update.
         words: of the tokenizer. tokens: trained on in all; seconds: for that, search and start included; None: as long
             as the tokens take. passes: over the corpus.
         lr: peak rate, None: found by a short search among `RATES`. lr_from, batch_from: where they come from.
@@ -36,7 +39,8 @@ class Plan:
 
     config: DecoderConfig
     context: int
-    batch: int
+    rows: int
+    accumulate: int
     words: int
     tokens: int
     seconds: float | None
@@ -49,7 +53,7 @@ class Plan:
 
     @property
     def steps(self) -> int:
-        return max(1, math.ceil(self.tokens / (self.batch * self.context)))
+        return max(1, math.ceil(self.tokens / (self.rows * self.accumulate * self.context)))
 
     @property
     def parameters(self) -> int:
@@ -70,6 +74,12 @@ def words_for(size: int, corpus_bytes: int) -> int:
     by_text = corpus_bytes / 400
     limit = max(320.0, min(by_size, by_text, 32_768.0))
     return 64 * round(limit / 64)
+
+
+def row_bytes(config: DecoderConfig, context: int) -> float:
+    """What the activations of one window take in training, about: those that the gradient needs, in float32."""
+    layer = context * (10 * config.hidden + 3 * config.ffn) + config.heads * context**2 / 2
+    return 4 * (config.layers * layer + context * config.hidden)
 
 
 def size_for(seconds: float, flops_a_second: float, corpus_tokens: float) -> int:
@@ -113,14 +123,14 @@ def make_plan(
     config = sized(size, words, context)
     per_token = flops_per_token(config, context)
     if tokens is None:
-        tokens = int(TOKENS_A_PARAMETER * parameters(config))
         if seconds is None:
-            tokens = int(min(tokens, MOST_PASSES * corpus_tokens))
+            tokens = int(min(TOKENS_A_PARAMETER * parameters(config), MOST_PASSES * corpus_tokens))
         else:
-            tokens = int(seconds * flops_a_second / per_token)
+            tokens = int(TRAINING_SHARE * seconds * flops_a_second / per_token)
     tokens = max(tokens, 50 * context)
     law = step_law(max(1, parameters(config) - words * config.hidden), tokens)
-    rows = batch or max(4, round(law.batch_tokens / context))
+    windows = batch or max(4, round(law.batch_tokens / context))
+    accumulate = math.ceil(windows / max(1, ACTIVATIONS // row_bytes(config, context)))
     if lr is not None:
         lr_from = "given"
     elif law.usable:
@@ -130,7 +140,8 @@ def make_plan(
     return Plan(
         config=config,
         context=context,
-        batch=rows,
+        rows=math.ceil(windows / accumulate),
+        accumulate=accumulate,
         words=words,
         tokens=tokens,
         seconds=seconds,

@@ -18,7 +18,8 @@ ACTIONS: tuple[Action, ...] = ("replace_batch", "skip", "rollback")
 
 @dataclass(kw_only=True)
 class SpikeGuard:
-    """Calls a loss a spike when it is not finite, or above `factor` times the median of the last `window` good ones.
+    """Calls a loss a spike when it is not finite, or above `factor` times the median of the last `window` good ones
+    and by at least `least` above it: near 0, twice as much is nothing.
 
     Attributes:
         action: what the loop shall do. span: batches left out by "skip" and after a "rollback".
@@ -27,6 +28,7 @@ class SpikeGuard:
     """
 
     factor: float = 1.5
+    least: float = 0.0
     window: int = 50
     action: Action = "replace_batch"
     span: int = 100
@@ -47,7 +49,8 @@ class SpikeGuard:
         """What to do about this loss; None: it is good, and remembered."""
         finite = math.isfinite(loss)
         known = len(self._good) >= min(self.window, 10)
-        if finite and not (known and loss > self.factor * statistics.median(self._good)):
+        usual = statistics.median(self._good) if known else math.inf
+        if finite and not loss > max(self.factor * usual, usual + self.least):
             self._remember(loss)
             return None
         self._row += 1

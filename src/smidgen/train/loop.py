@@ -34,15 +34,12 @@ class LoopConfig:
     """
     Attributes:
         accumulate: micro-batches an update. clip: largest norm of all gradients together; None: not clipped.
-        precision: resolved, see `precision.py`. compile: torch.compile the module (pays for long runs).
-        checkpoint_every: updates; 0: only at the end. strikes: spikes in a row after which a run is given up.
+        precision: resolved, see `precision.py`. strikes: spikes in a row after which a run is given up.
     """
 
     accumulate: int = 1
     clip: float | None = 1.0
     precision: Precision = "fp32"
-    compile: bool = False
-    checkpoint_every: int = 0
     strikes: int = 50
 
     def __post_init__(self) -> None:
@@ -112,9 +109,9 @@ def train(
     schedule: Callable[[int], float],
     config: LoopConfig,
     *,
-    steps: int,
+    steps: int | None = None,
     on_update: Callable[[Update], None] | None = None,
-    checkpointer: Any = None,
+    before_update: Callable[[], None] | None = None,
     go_on: Callable[[], bool] | None = None,
     roll_back: Callable[[Run], None] | None = None,
 ) -> Run:
@@ -122,70 +119,60 @@ def train(
 
     Args:
         loss_of: sums are weighted by their counts over the micro-batches of an update, so that packing does not matter.
-        schedule: factor of the rate by step. checkpointer: has `save(state, step)` and `before_update()`.
+        schedule: factor of the rate by step.
+        on_update: after each update, or what the guard did instead; the place to save checkpoints.
+        before_update: waits until nothing reads the weights any more (`LazyCheckpointer.before_update`).
         roll_back: puts the run back to its newest checkpoint, if there is one; for a guard that asks for it.
 
     Raises:
         NonFinite: spikes or NaN `config.strikes` times in a row.
     """
-    with products(config.precision):
-        return _train(run, batches, loss_of, schedule, config, steps, on_update, checkpointer, go_on, roll_back)
-
-
-def _train(
-    run: Run,
-    batches: Batches,
-    loss_of: Loss,
-    schedule: Callable[[int], float],
-    config: LoopConfig,
-    steps: int,
-    on_update: Callable[[Update], None] | None,
-    checkpointer: Any,
-    go_on: Callable[[], bool] | None,
-    roll_back: Callable[[Run], None] | None,
-) -> Run:
-    module = torch.compile(run.model) if config.compile else run.model
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     strikes = 0
     run.model.train()
-    while run.step < steps and (go_on is None or go_on()):
-        start = time.perf_counter()
-        set_rate(run.optimizer, schedule(run.step))
-        loss, count = _gradients(run, module, batches, loss_of, config)
-        norm = clip(parameters, config.clip)
-        action = run.guard.check(run.step, loss if math.isfinite(norm) else math.nan) if run.guard else None
-        if run.guard is None and not (math.isfinite(loss) and math.isfinite(norm)):
-            raise NonFinite(f"The loss of update {run.step} is not a number: lower the rate, or train with a guard.")
-        if action is None:
-            if checkpointer is not None:
-                checkpointer.before_update()
-            run.optimizer.step()
-            run.step, run.targets, strikes = run.step + 1, run.targets + count, 0
-        else:
-            strikes += 1
-            _avoid(run, action, config.accumulate, roll_back)
-            if strikes > config.strikes:
-                raise NonFinite(f"{strikes} spikes of the loss in a row at update {run.step}: lower the rate.")
-        run.optimizer.zero_grad(set_to_none=True)
-        seconds = time.perf_counter() - start
-        run.seconds += seconds
-        if on_update:
-            lr = run.optimizer.param_groups[0]["lr"]
-            on_update(Update(run.step, loss, norm, lr, count if action is None else 0, seconds, run.seconds, action))
-        due = config.checkpoint_every and run.step % config.checkpoint_every == 0
-        if checkpointer is not None and action is None and due:
-            checkpointer.save(run.state_dict(), run.step)
+    with products(config.precision):
+        while (steps is None or run.step < steps) and (go_on is None or go_on()):
+            start = time.perf_counter()
+            set_rate(run.optimizer, schedule(run.step))
+            loss, count = _gradients(run, batches, loss_of, config)
+            norm = clip(parameters, config.clip)
+            action = _verdict(run, loss, norm)
+            if action is None:
+                if before_update:
+                    before_update()
+                run.optimizer.step()
+                run.step, run.targets, strikes = run.step + 1, run.targets + count, 0
+            else:
+                strikes += 1
+                _avoid(run, action, config.accumulate, roll_back)
+                if strikes > config.strikes:
+                    raise NonFinite(f"{strikes} spikes of the loss in a row at update {run.step}: lower the rate.")
+            run.optimizer.zero_grad(set_to_none=True)
+            seconds = time.perf_counter() - start
+            run.seconds += seconds
+            if on_update:
+                lr, targets = run.optimizer.param_groups[0]["lr"], count if action is None else 0
+                on_update(Update(run.step, loss, norm, lr, targets, seconds, run.seconds, action))
     return run
 
 
-def _gradients(run: Run, module: Any, batches: Batches, loss_of: Loss, config: LoopConfig) -> tuple[float, int]:
+def _verdict(run: Run, loss: float, norm: float) -> Action | None:
+    """What the guard says; without one, nothing may be infinite."""
+    if run.guard:
+        return run.guard.check(run.step, loss if math.isfinite(norm) else math.nan)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        raise NonFinite(f"The loss of update {run.step} is not a number: lower the rate, or train with a guard.")
+    return None
+
+
+def _gradients(run: Run, batches: Batches, loss_of: Loss, config: LoopConfig) -> tuple[float, int]:
     """Adds up the gradients of the mean loss over the next micro-batches; gives that loss and its count."""
     total, count = 0.0, 0
     for _ in range(config.accumulate):
         batch = batches(run.batch)
         run.batch += 1
         with context(config.precision):
-            loss, n = loss_of(module, *batch)
+            loss, n = loss_of(run.model, *batch)
         loss.backward()
         total, count = total + float(loss.detach()), count + n
     if not count:

@@ -4,8 +4,7 @@ What "auto" takes depends on the processor alone, never on a clock: a run that i
 """
 
 import contextlib
-import time
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, get_args
 
 import torch
 
@@ -13,20 +12,7 @@ from smidgen.kit.errors import bad
 from smidgen.nets.products import CPUINFO, full_speed
 
 Precision = Literal["auto", "fp32", "bf16", "mixed"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "mixed")
-
-
-def matmul_flops(dtype: torch.dtype = torch.float32, size: int = 1024, times: int = 8, device: str = "cpu") -> float:
-    """Floating-point operations a second of a square matrix product, the best of a few: what the machine can do."""
-    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    best = float("inf")
-    for _ in range(times):
-        start = time.perf_counter()
-        c = a @ b
-        if c.device.type != "cpu":
-            torch.cuda.synchronize()
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 def resolve(precision: str, device: str = "cpu") -> Precision:
@@ -35,10 +21,11 @@ def resolve(precision: str, device: str = "cpu") -> Precision:
     Raises:
         BadInput: unknown.
     """
-    if precision not in PRECISIONS:
-        raise bad("--precision", ", ".join(PRECISIONS), precision)
+    for known in get_args(Precision):
+        if precision == known != "auto":
+            return known
     if precision != "auto":
-        return precision  # type: ignore[return-value]
+        raise bad("--precision", ", ".join(get_args(Precision)), precision)
     units = device != "cpu" or (CPUINFO.exists() and "amx_bf16" in CPUINFO.read_text())
     return "mixed" if units else "fp32"
 
@@ -53,6 +40,6 @@ def context(precision: Precision, device: str = "cpu") -> contextlib.AbstractCon
     return torch.autocast(device, torch.bfloat16) if precision == "mixed" else contextlib.nullcontext()
 
 
-def cast(model: torch.nn.Module, precision: Precision) -> torch.nn.Module:
+def cast(model: M, precision: Precision) -> M:
     """The model with its weights in the format that they are trained in."""
     return model.to(torch.bfloat16) if precision == "bf16" else model

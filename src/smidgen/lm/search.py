@@ -1,0 +1,105 @@
+"""A short search for the peak rate: each of a few is trained anew for equally many updates, with a fall of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smidgen.kit.files import read_json, write_json
+from smidgen.lm.plan import RATES, Plan
+from smidgen.lm.shards import TokenShards
+from smidgen.nets.decoder import Decoder, matrix_like
+from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.order import Batch, Order
+from smidgen.train.precision import Precision, cast
+from smidgen.train.schedules import WSD
+
+SHARE = 0.025  # of the plan's updates, for each rate
+LEAST = 20  # updates; with fewer a search says nothing
+USUAL = 2e-3  # of AdamW for models of 0.1 to 10 M parameters
+KEPT = "rate.json"
+
+
+def optimizer_of(model: Decoder, lr: float, decay: float = 0.1) -> torch.optim.Optimizer:
+    """AdamW. Matrices inside layers decay; embedding, output, norms and biases do not. With the width-transferable
+    parametrisation those matrices step by `width_base / hidden` of the rate (MiniCPM, arXiv 2404.06395, section 3).
+    """
+    inner = [p for n, p in model.named_parameters() if matrix_like(n)]
+    others = [p for n, p in model.named_parameters() if not matrix_like(n)]
+    scale = model.config.logits_scale
+    groups = [
+        {"params": inner, "lr": lr * scale, "weight_decay": decay / scale},
+        {"params": others, "lr": lr, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+
+
+def loss_of(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
+    """Sum over the targets of a batch."""
+    return model(batch.ids_BT, documents_BT=batch.documents_BT, targets_BT=batch.targets_BT), batch.targets_BT.numel()
+
+
+@torch.no_grad()
+def held_loss(model: Decoder, held: TokenShards | None, length: int, most: int = 64) -> float | None:
+    """Nats a token on at most so many windows of what is held out; None where nothing is."""
+    if held is None or len(held) < 2:
+        return None
+    order = Order(held, min(length, len(held) - 1), 1, seed=0)
+    training, total, count = model.training, 0.0, 0
+    model.eval()
+    for number in range(min(most, order.epoch_windows)):
+        loss, n = loss_of(model, order.at(number))
+        total, count = total + float(loss), count + n
+    model.train(training)
+    return total / count
+
+
+def find_rate(
+    plan: Plan,
+    batches: Callable[[int], tuple[Batch]],
+    held: TokenShards | None,
+    precision: Precision,
+    seed: int,
+    work: Path,
+    say: Callable[[str], None],
+    go_on: Callable[[], bool],
+) -> float | None:
+    """The rate with the least held-out loss; the usual one where a search would say nothing. What was found is kept
+    in `work`, and a search that was stopped goes on. None: stopped.
+    """
+    steps = round(SHARE * plan.steps)
+    if steps < LEAST or held is None:
+        say(f"rate {USUAL:g}: too little {'text' if held is None else 'training'} to search for one")
+        return USUAL
+    found = {float(k): v for k, v in read_json(work / KEPT).items()} if (work / KEPT).is_file() else {}
+    for lr in RATES:
+        if lr not in found:
+            loss = _tried(plan, batches, held, precision, seed, lr, steps, go_on)
+            if loss is None:
+                return None
+            found[lr] = loss
+            write_json(work / KEPT, found)
+            say(f"rate {lr:g}: {loss:.3f} nats a token after {steps} updates")
+        if len(found) > 2 and min(found, key=lambda k: found[k]) <= RATES[list(RATES).index(lr) - 2]:
+            break  # worse twice
+    return min(found, key=lambda k: found[k])
+
+
+def _tried(
+    plan: Plan,
+    batches: Callable[[int], tuple[Batch]],
+    held: TokenShards,
+    precision: Precision,
+    seed: int,
+    lr: float,
+    steps: int,
+    go_on: Callable[[], bool],
+) -> float | None:
+    model = cast(Decoder(plan.config, seed), precision)
+    stable = round(0.7 * steps)
+    schedule = WSD(warmup=max(1, steps // 10), stable_until=stable, decay=steps - stable)
+    config = LoopConfig(precision=precision, accumulate=plan.accumulate)
+    run = Run(model, optimizer_of(model, lr))
+    train(run, batches, loss_of, schedule, config, steps=steps, go_on=go_on)
+    return held_loss(model, held, plan.context) if run.step == steps else None
