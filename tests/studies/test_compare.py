@@ -9,13 +9,25 @@ from test_choose import board_of
 
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
-from smidgen.studies.compare import LOSSES, MOST, WIDEN, compare, gaps
+from smidgen.studies.compare import MOST, WIDEN, compare, gaps
 from smidgen.studies.estimate import IntervalConfig
 from smidgen.studies.fit import fit
 from smidgen.studies.summary import leaderboard
 from smidgen.tasks.metrics import METRICS
 
 CONFIG = IntervalConfig(resamples=20)
+COMPARED_BY = {
+    "log_loss": "log_loss",
+    "brier": "brier",
+    "accuracy": "error",
+    "balanced_accuracy": "log_loss",
+    "macro_f1": "log_loss",
+    "auc": "log_loss",
+    "rmse": "mse",
+    "mse": "mse",
+    "r2": "mse",
+    "mae": "mae",
+}
 
 
 def compared(board: OutOfFold, metric: str):
@@ -29,7 +41,7 @@ def compared(board: OutOfFold, metric: str):
 def test_differences_are_those_of_the_leaderboard(metric):
     board = board_of(k=4, n=40, classes=3 if METRICS[metric].kind == "classification" else 0, skill=0.8)
     made, rows = compared(board, metric)
-    assert made["metric"] == LOSSES.get(metric, "log_loss") and made["level"] == CONFIG.level
+    assert made["metric"] == COMPARED_BY[metric] and made["level"] == CONFIG.level
     assert made["names"] == [{k: r[k] for k in ("method", "view", "params")} for r in rows]
     for i in range(4):
         assert made["gaps"][i][i] is None
@@ -38,7 +50,7 @@ def test_differences_are_those_of_the_leaderboard(metric):
                 mean, low, high = made["gaps"][i][j]
                 assert low < mean < high
                 assert made["gaps"][j][i] == pytest.approx([-mean, -high, -low])
-                if metric in ("log_loss", "accuracy", "mse", "mae"):
+                if metric in ("log_loss", "brier", "accuracy", "mse", "mae"):
                     sign = -1 if metric == "accuracy" else 1
                     assert mean == pytest.approx(sign * (rows[i]["estimate"] - rows[j]["estimate"]), abs=1e-5)
 

@@ -402,3 +402,12 @@ def test_an_unreachable_server_is_one_sentence_without_its_password(tmp_path):
     assert isinstance(caught.value, MissingExtra) == (importlib.util.find_spec("psycopg") is None)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_search_knows_letters_beyond_ascii(tmp_path):
+    from smidgen.studies.listing import list_studies
+
+    with RunStore(tmp_path / "s.db") as store:
+        store.open_study("Ärzte Übung", "f", {})
+        for word, found in (("übung", 1), ("ÄRZTE", 1), ("Öl", 0)):
+            assert list_studies(store, search=word).total == found

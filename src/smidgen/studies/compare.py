@@ -13,18 +13,25 @@ from typing import Any
 import numpy as np
 from scipy.stats import t
 
+from smidgen.kit.numbers import short
 from smidgen.learn.blend import tempered
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.choose import Choice, OutOfFold
 from smidgen.studies.estimate import IntervalConfig
-from smidgen.tasks.metrics import row_losses
+from smidgen.tasks.metrics import brier_losses, row_losses
 
 MOST = 12
-WIDEN = (
-    1.8  # for losses; settled on the development tables (`benchmarks/comparisons.py`), where the estimate's is short
-)
-# which loss of a row the candidates are compared by; metrics that no single row has go by the proper loss
-LOSSES = {"log_loss": "log_loss", "accuracy": "error", "rmse": "mse", "mse": "mse", "r2": "mse", "mae": "mae"}
+WIDEN = 1.8  # for losses; settled on the development tables by `benchmarks/comparisons.py`: `estimate`'s is short
+# by which loss of a row candidates are compared; metrics that are no mean over rows go by the proper loss
+LOSSES = {
+    "log_loss": "log_loss",
+    "brier": "brier",
+    "accuracy": "error",
+    "rmse": "mse",
+    "mse": "mse",
+    "r2": "mse",
+    "mae": "mae",
+}
 
 
 def compare(
@@ -56,7 +63,7 @@ def compare(
         "level": config.level,
         "names": [{k: row[k] for k in ("method", "view", "params")} for row in best],
         "gaps": [
-            [None if i == j else [_short(m[i, j]) for m in (mean, low, high)] for j in range(len(best))]
+            [None if i == j else [short(m[i, j]) for m in (mean, low, high)] for j in range(len(best))]
             for i in range(len(best))
         ],
     }
@@ -69,6 +76,8 @@ def losses_of(board: OutOfFold, k: int, log_t: float, name: str) -> np.ndarray:
         return (p.argmax(-1) != board.truth).mean(0)
     if name == "mae":
         return np.abs(p - board.truth).mean(0)
+    if name == "brier":
+        return np.mean([brier_losses(board.truth, r) for r in p], 0)
     return np.mean([row_losses("classification" if board.classes else "regression", board.truth, r) for r in p], 0)
 
 
@@ -94,7 +103,3 @@ def gaps(
 
 def _centred(losses: np.ndarray) -> np.ndarray:
     return losses - losses.mean(-1, keepdims=True)
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")

@@ -279,6 +279,8 @@ def _make_room(path: Path) -> None:
 
 def _set_up_sqlite(raw, record) -> None:
     raw.isolation_level = None  # the driver would open transactions of its own, and not IMMEDIATE
+    # SQLite's own knows ASCII letters only
+    raw.create_function("lower", 1, lambda text: text.lower() if isinstance(text, str) else text, deterministic=True)
     cursor = raw.cursor()
     try:
         # Changing the mode takes a lock that does not always wait its turn, so ask first.

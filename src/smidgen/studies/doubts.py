@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.kit.numbers import plain, short
 from smidgen.studies.estimate import Judged
 from smidgen.tasks.task import Task
 
@@ -44,10 +45,10 @@ def doubts(judged: Judged, task: Task) -> dict[str, Any] | None:
 
         def said(i: int) -> dict[str, Any]:
             return {
-                "truth": _plain(task.classes[truth[i]]),
-                "predicted": _plain(task.classes[top[i]]),
-                "probability": _short(predicted[i, top[i]]),
-                "given": _short(predicted[i, truth[i]]),
+                "truth": plain(task.classes[truth[i]]),
+                "predicted": plain(task.classes[top[i]]),
+                "probability": short(predicted[i, top[i]]),
+                "given": short(predicted[i, truth[i]]),
             }
     else:
         gap = gaps(predicted, truth)
@@ -55,7 +56,7 @@ def doubts(judged: Judged, task: Task) -> dict[str, Any] | None:
         wrong, labels = (order[np.abs(gap[order]) > cut] for cut in (WRONG, SUSPECT))
 
         def said(i: int) -> dict[str, Any]:
-            return {"truth": float(truth[i]), "predicted": _short(predicted[i]), "gap": _short(gap[i])}
+            return {"truth": float(truth[i]), "predicted": short(predicted[i]), "gap": short(gap[i])}
 
     listed = {
         key: [{**_named(task, int(rows[i])), **said(i)} for i in found[:MOST]]
@@ -116,11 +117,3 @@ def _named(task: Task, i: int) -> dict[str, Any]:
         inside = task.folder is not None and Path(path).is_relative_to(task.folder)
         name = Path(path).relative_to(task.folder).as_posix() if task.folder and inside else Path(path).name
     return {"row": None if task.rows is None else int(task.rows[i]), "name": name}
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")

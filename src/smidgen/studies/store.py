@@ -18,7 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from smidgen.kit.config import nearest
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, NotFound
 from smidgen.kit.files import digest
 from smidgen.studies.database import Database, studies, study_trials, trials
 from smidgen.studies.owner import is_gone, new_owner
@@ -128,7 +128,7 @@ class RunStore:
         return [self._study(row) for row in rows]
 
     def study(self, id: str) -> Study:
-        """The study of this id, or the only one whose id starts with it. Raises BadInput, with the nearest, if none."""
+        """The study of this id, or the only one whose id starts with it. Raises NotFound, with the nearest, if none."""
         with self._db.read() as c:
             return self._study(c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one())
 
@@ -302,7 +302,7 @@ class RunStore:
         if len(matches) > 1:
             raise BadInput(f"'{id}' could be any of the studies {', '.join(sorted(matches)[:10])}: write more of it.")
         if not matches:
-            raise BadInput(f"There is no study '{id}' in {self.name}. {nearest(id, known)}")
+            raise NotFound(f"There is no study '{id}' in {self.name}. {nearest(id, known)}")
         return matches[0]
 
     def _json(self, value: Any) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.kit.numbers import plain
 from smidgen.studies.candidates import BASELINE, Candidate, Skipped
 from smidgen.studies.choose import Choice, ChoiceConfig, OutOfFold, choose
 from smidgen.studies.doubts import doubts
@@ -172,7 +173,7 @@ def described(task: Task) -> dict[str, Any]:
         "target": task.target_name,
         "kind": task.kind,
         "n": len(task),
-        "classes": [_plain(c) for c in task.classes],
+        "classes": [plain(c) for c in task.classes],
         "class_counts": counts,
         "columns": [{"name": c.name, "kind": c.kind, "note": c.note} for c in task.columns],
         "findings": [{"level": f.level, "text": f.text} for f in task.findings],
@@ -183,7 +184,3 @@ def described(task: Task) -> dict[str, Any]:
 
 def now() -> str:
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value

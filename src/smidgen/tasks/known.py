@@ -3,6 +3,8 @@
 They are other people's: nothing is downloaded and nothing ships with the library.
 """
 
+import gzip
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -48,10 +50,5 @@ def texts(name: str, part: str = "train") -> tuple[list[str], np.ndarray]:
 
 def lines(name: str, part: str = "train") -> list[dict[str, Any]]:
     """The records of any set in JSON lines, as they are."""
-    return pd.read_json(place(name) / f"{part}.jsonl.gz", lines=True).to_dict("records")
-
-
-def table(name: str) -> tuple[pd.DataFrame, pd.Series]:
-    """Columns and target of a table; the target is its last column before `fold`."""
-    frame = pd.read_csv(place(name) / "data.csv.gz").drop(columns="fold", errors="ignore")
-    return frame.iloc[:, :-1], frame.iloc[:, -1]
+    with gzip.open(place(name) / f"{part}.jsonl.gz", "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file if line.strip()]

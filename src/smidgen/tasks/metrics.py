@@ -79,11 +79,15 @@ def _macro_f1(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> 
     return (2 * both[seen] / (true + chosen)[seen]).mean()
 
 
-def _brier(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
-    """Squared distance to the true corner; halved for two classes, as scikit-learn does."""
+def brier_losses(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Of each row `[n]`: squared distance to the true corner; halved for two classes, as scikit-learn does."""
     gap = predicted.copy()
     gap[np.arange(len(truth)), truth] -= 1
-    return np.average((gap**2).sum(1), weights=weights) / (2 if predicted.shape[1] == 2 else 1)
+    return (gap**2).sum(1) / (2 if predicted.shape[1] == 2 else 1)
+
+
+def _brier(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
+    return np.average(brier_losses(truth, predicted), weights=weights)
 
 
 def _auc(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
