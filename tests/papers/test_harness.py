@@ -60,6 +60,20 @@ def test_goes_on_where_it_stopped(tree, monkeypatch):
     assert run_claim(TOY, kept=tree / "kept").official and measured == [2]
 
 
+def test_seeds_of_another_commit_and_a_tree_that_changes_meanwhile_do_not_count(tree, monkeypatch):
+    run_claim(TOY, seeds=2, kept=tree / "kept")
+    (tree / "src/smidgen/new.py").write_text("")
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(tree)]
+    for command in (["add", "-A"], ["commit", "-qm", "more"]):
+        subprocess.run([*git, *command], check=True)
+    measured = []
+    real = harness._Worker.measure
+    monkeypatch.setattr(harness._Worker, "measure", lambda self, s, u: measured.append(s) or real(self, s, u))
+    change = lambda seed, run: (tree / "src/smidgen/late.py").write_text("")  # noqa: E731
+    got = run_claim(TOY, kept=tree / "kept", on_seed=change)
+    assert measured == [0, 1, 2] and not got.official and "while it ran" in got.why_not
+
+
 def test_time_ends_a_seed(tmp_path):
     entry = Entry("999", toy_claim.CLAIM, toy_claim.run, TOY.path, "toy_claim")
     worker = harness._Worker(entry, Scale.FULL)
@@ -91,6 +105,8 @@ def test_edited_evidence_is_refused(tree, monkeypatch):
     nonsense = [
         {**whole, "verdict": "holds"},
         {**whole, "parts": []},
+        {**whole, "parts": [{**whole["parts"][0], "mean": 2.6}]},
+        {**whole, "parts": [{**whole["parts"][0], "interval": [0.1, 3.7]}]},
         {**whole, "runs": whole["runs"][:2]},
         {**whole, "number": "998"},
         {**whole, "schema": 2},

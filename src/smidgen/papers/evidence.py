@@ -6,6 +6,7 @@ package carries a copy. What is read is distrusted: the verdict is judged again 
 
 import ast
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.files import read_json, write_json
 from smidgen.papers import catalogue
 from smidgen.papers.catalogue import Entry
-from smidgen.papers.judge import judge
+from smidgen.papers.judge import JudgedPart, judge
 
 SCHEMA = 1
 MAX_BYTES = 4 << 20
@@ -103,8 +104,25 @@ def _check(found: Evidence, number: str) -> None:
     path = catalogue.claim_files().get(number)
     if path and sha256(path) == found.claim_sha256:  # else the rule may have changed since; `stale` says so
         again = judge(catalogue.entry(number).claim, [numbers(run) for run in found.runs])
-        if again.verdict != found.verdict or [p.verdict for p in again.parts] != [p["verdict"] for p in found.parts]:
+        if again.verdict != found.verdict:
             raise ValueError(f"its numbers say '{again.verdict}', it says '{found.verdict}'")
+        for ours, theirs in zip(again.parts, found.parts, strict=True):
+            if not _same(ours, theirs):
+                raise ValueError(f"its part '{theirs['name']}' is not what its numbers give")
+
+
+def _same(ours: JudgedPart, theirs: dict[str, Any]) -> bool:
+    """Whether a part says what the numbers of the seeds say, but for the last digits."""
+
+    def close(a: float | None, b: float | None) -> bool:
+        return a == b if a is None or b is None else math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9)
+
+    ends = zip(ours.interval or (None, None), theirs["interval"] or (None, None), strict=True)
+    return (
+        (ours.name, ours.verdict) == (theirs["name"], theirs["verdict"])
+        and close(ours.mean, theirs["mean"])
+        and all(close(a, b) for a, b in [*ends, *zip(ours.gains, theirs["gains"], strict=True)])
+    )
 
 
 def numbers(run: dict[str, Any]) -> dict[str, float]:

@@ -80,6 +80,8 @@ def run_claim(
         return Outcome(
             judged, runs, None, False, "a smoke run shows that it runs, and is not judged", len(runs) < seeds
         )
+    if not dirt and tree_state() != (commit, ""):
+        commit, dirt = "", "the tree changed while it ran"
     why_not = _why_not(entry, runs, seeds, dirt)
     made = _evidence(entry, runs, judged, commit)
     path = evidence.folder() / f"{entry.number}.json" if not why_not else notes.folder / f"{entry.number}.json"
@@ -145,13 +147,12 @@ def _evidence(entry: Entry, runs: list[dict[str, Any]], judged: Judgement, commi
 
 
 class _Kept:
-    """Finished seeds of one claim at one scale, as JSON lines; another claim, part or tree state is another file."""
+    """Finished seeds of one claim at one scale, as JSON lines; another claim, part or commit is another file."""
 
     def __init__(self, folder: Path, entry: Entry, scale: Scale, commit: str) -> None:
         code = [evidence.sha256(entry.path), *evidence.parts_sha256(entry.claim.implements).values()]
         self.folder = Path(folder)
-        state = "clean" if commit else "changed"
-        self.path = self.folder / f"{entry.number}-{scale}-{state}-{digest(*code)[:12]}.jsonl"
+        self.path = self.folder / f"{entry.number}-{scale}-{commit[:12] or 'changed'}-{digest(*code)[:12]}.jsonl"
 
     def read(self) -> dict[int, dict[str, Any]]:
         found = {}
