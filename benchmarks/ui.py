@@ -120,7 +120,7 @@ def measure(store: Path, study: str, folder: Path) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["run"])
-    parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--trials", type=int, default=TRIALS, help="of a store that is made")
     parser.add_argument("--keep", type=Path, help="a folder where the store is kept, and found again")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
@@ -129,8 +129,11 @@ def main() -> None:
         store, note = folder / "runs.db", folder / "study"
         if not note.exists():
             note.write_text(make_store(store, asked.trials))
-        found = measure(store, note.read_text(), folder)
-        line = {"trials": asked.trials, "store_bytes": os.path.getsize(store), **found}  # noqa: PTH202
+        study = note.read_text()
+        with RunStore(store) as opened:
+            trials = len(opened.trials(study))  # of a kept store, whatever was asked for now
+        found = measure(store, study, folder)
+        line = {"trials": trials, "store_bytes": os.path.getsize(store), **found}  # noqa: PTH202
     line |= {"machine": machine(), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
     RESULTS.parent.mkdir(exist_ok=True)
     with RESULTS.open("a") as out:

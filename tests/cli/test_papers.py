@@ -32,6 +32,7 @@ def test_ls_filters_and_json(capsys):
         (["run", "056x"], "There is no paper"),
         (["find", " "], "Say what you look for"),
         (["digest", "--since", "monday"], "YYYY-MM-DD"),
+        (["digest", "--atom", "no-such-folder/feed.xml"], "a folder that exists"),
     ],
 )
 def test_bad_input_is_one_sentence(args, said, capsys):

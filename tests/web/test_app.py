@@ -7,6 +7,7 @@ import socket
 import sqlite3
 from html.parser import HTMLParser
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,15 +18,17 @@ from starlette.testclient import TestClient
 
 from smidgen.cli.main import main
 from smidgen.data.views.rows import Rows
+from smidgen.kit.errors import BadInput, NotFound
 from smidgen.learn.model import Model
-from smidgen.papers import catalogue, evidence, find, harness
+from smidgen.papers import catalogue, evidence, find, harness, page
 from smidgen.papers.judge import judge
 from smidgen.studies.store import RunStore
 from smidgen.studies.trial import Result, Trial, fit_member
 from smidgen.tasks.read import read
+from smidgen.web import models, sections
 from smidgen.web.app import make_app
 from smidgen.web.guard import HEADERS, Keys
-from web.samples import HOSTILE, hostile, two_classes
+from web.samples import HOSTILE, hostile, regression, two_classes
 
 PORT = 8765
 BASE = f"http://127.0.0.1:{PORT}"
@@ -192,6 +195,7 @@ def test_headers_are_on_everything(shop, monkeypatch):
     assert "unsafe" not in HEADERS["content-security-policy"]
     report = shop.client.get(f"/studies/{shop.id}/report")
     assert "sandbox" in report.headers["content-security-policy"]
+    assert "unsafe" not in report.headers["content-security-policy"]
     assert "'none'" in report.headers["content-security-policy"]
 
 
@@ -241,6 +245,43 @@ def test_images_are_shown_as_images(tmp_path):
     assert answer.content[:4] == b"\x89PNG" and f'src="{path}"' in shop.client.get(f"/studies/{id}?contents=1").text
     assert shop.stranger.get(path).status_code == 403
     assert shop.client.get(f"/studies/{id}/image/wrong/1").status_code == 404  # outside the folder
+
+
+def test_rows_to_look_at_are_told_as_in_the_report(shop):
+    """Titles, words and cells are the report's, whatever the study; a page adds what the rows hold."""
+    sure = doubts()["doubts"]["wrong"][0] | {"probability": 0.998, "given": 0.002}
+    one = two_classes() | {"doubts": {"wrong": [sure], "labels": [sure], "counts": {"wrong": 31, "labels": 1}}}
+    for k, summary in enumerate((one, regression(), one | {"doubts": {"wrong": [sure], "counts": 7}})):
+        id = shop.add_study(f"told {k}", "a" * 32, summary, "")
+        page, report = (text(shop.client.get(f"/studies/{id}{more}")) for more in ("", "/report"))
+        for listed in sections.doubts(summary):
+            for said in (
+                listed["title"],
+                listed["text"],
+                *listed["heads"],
+                *(t for row in listed["rows"] for t, _ in row),
+            ):
+                assert said.replace("\u00a0", " ") in page and said.replace("\u00a0", " ") in report, said
+        assert "100 %" not in page and ("and 30 more" in page) == (k == 0)
+        shop.post(f"/studies/{id}/remove")
+
+
+def test_any_part_of_a_summary_may_be_missing(shop):
+    whole = two_classes() | doubts()
+    broken = [{k: v for k, v in whole.items() if k != key} for key in whole] + [{**whole, key: None} for key in whole]
+    for name in ("leaderboard", "curve", "calibration"):
+        broken += [
+            {**whole, name: [{k: v for k, v in row.items() if k != key} for row in whole[name]]}
+            for key in whole[name][0]
+        ]
+    id = shop.add_study("broken", "b" * 32, whole, "", trials=1)
+    with sqlite3.connect(shop.store) as c:
+        for summary in broken:
+            c.execute("update studies set summary = ? where id = ?", (json.dumps(summary), id))
+            c.commit()
+            answer = shop.client.get(f"/studies/{id}")
+            assert answer.status_code == 200, whole.keys() - summary.keys() or summary
+    shop.post(f"/studies/{id}/remove")
 
 
 def test_two_methods_are_compared(shop):
@@ -313,6 +354,39 @@ def test_a_model_is_tried(shop):
     assert "<form" not in shop.stranger.get(path).text
 
 
+def test_one_folder_that_may_not_be_read_hides_no_other_model(tmp_path):
+    shop = Shop(tmp_path)
+    (tmp_path / "odd").symlink_to("x" * 300)  # to ask what it is fails, for everybody
+    answer = shop.client.get("/models")
+    assert answer.status_code == 200 and "shop-model" in text(answer)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"about": {"metric": "log_loss", "estimate": 0.3, "interval": 5}}, "log loss 0.300 predicts"),
+        ({"about": {"metric": "log_loss", "estimate": 0.3, "interval": [0.2, 0.4]}}, "log loss 0.300 (0.200 to 0.400)"),
+        ({"about": 7}, "predicts level"),
+        ({"columns": [{"name": "size"}]}, "does not describe a model"),
+    ],
+)
+def test_a_model_that_was_edited_is_told(tmp_path, change, says):
+    shop = Shop(tmp_path)
+    path = tmp_path / "shop-model" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    key = re.findall(r'href="/models/(\w+)"', shop.client.get("/models").text)[0]
+    answer = shop.client.get(f"/models/{key}")
+    assert answer.status_code == 200 and says in text(answer)
+
+
+def test_a_prediction_looks_for_models_once(shop, monkeypatch):
+    path = re.findall(r'href="(/models/\w+)"', shop.client.get("/models").text)[0]
+    looks, whole = [], models.gather
+    monkeypatch.setattr(models, "gather", lambda place: looks.append(place) or whole(place))
+    assert shop.post(path, c0="1.7", c1="a note").status_code == 200 and len(looks) == 1
+    assert shop.post(path).status_code == 400 and len(looks) == 2
+
+
 # -- papers --
 
 
@@ -349,6 +423,18 @@ def test_a_paper_keeps_published_and_measured_apart(shop, tmp_path, monkeypatch)
     assert all(part.says in html.unescape(measured) for part in claim.parts)
 
 
+def test_how_far_a_paper_is_is_said_in_one_way(shop, tmp_path, monkeypatch, capsys):
+    number, planned = next(iter(catalogue.claim_files())), next(iter(catalogue.planned()))
+    monkeypatch.setattr(evidence, "folder", lambda: tmp_path)
+    for which, state in ((number, "not measured yet"), (planned, "planned")):
+        assert main(["papers", "show", which]) == 0
+        assert f"\nhere        {state}\n" in capsys.readouterr().out
+        assert f"| {which} |" in (listed := "".join(re.findall(rf"\| {which} \|.*\|\n", page.page())))
+        assert listed.endswith(f"| {state} |\n")
+        found = shop.client.get("/papers", params={"state": state}).text
+        assert f'href="/papers/{which}"' in found and f">{state}</span>" in found
+
+
 # -- when something is wrong --
 
 
@@ -359,6 +445,14 @@ def test_unknown_names_are_told_with_the_nearest(shop):
     paper = shop.client.get("/papers/999")
     assert paper.status_code == 404 and "Nearest:" in text(paper)
     assert shop.client.get("/models/abc").status_code == 404
+    assert shop.post("/models/abc", c0="1").status_code == 404
+
+
+def test_whether_something_is_missing_is_a_kind_of_error_and_no_way_of_writing(shop, monkeypatch):
+    for error, status in ((BadInput("There is no sense in this."), 400), (NotFound("The study went."), 404)):
+        monkeypatch.setattr("smidgen.web.studies.listing.list_studies", Mock(side_effect=error))
+        answer = shop.client.get("/")
+        assert answer.status_code == status and str(error) in text(answer)
 
 
 def test_a_damaged_store_is_told_and_models_still_shown(tmp_path):

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from smidgen.cli.ui import start_page
+
 pytest.importorskip("uvicorn")
 playwright = pytest.importorskip("playwright.sync_api")
 axe_api = pytest.importorskip("axe_playwright_python.sync_playwright")
@@ -242,6 +244,17 @@ def test_without_script_all_can_be_done(browser, served):
     tab.select_option("select[name=a]", label="constant")
     follow(tab, "button:has-text('Compare')")
     assert tab.locator("#compare svg").count() == 1
+    context.close()
+
+
+def test_the_file_that_the_browser_is_given_leads_to_the_page(browser, served):
+    context = browser.new_context()
+    tab = context.new_page()
+    with start_page(served.url) as file:
+        tab.goto(file.as_uri())
+        tab.wait_for_url(served.base + "/")
+    follow(tab, "tbody a:has-text('tumours')")
+    assert "mean texture:" in tab.locator("#rows").inner_text()  # it has the key
     context.close()
 
 

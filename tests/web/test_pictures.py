@@ -1,4 +1,4 @@
-"""Pictures of evidence, of several curves and of lists: the numbers are in the right place, in shapes and in words."""
+"""Pictures of evidence, of a curve and of lists: the numbers are in the right place, in shapes and in words."""
 
 import re
 from xml.etree import ElementTree
@@ -65,21 +65,6 @@ def test_evidence_with_lost_seeds_odd_margins_and_foreign_text():
     height = float(svg.get("viewBox", "").split()[3])
     assert all(0 <= float(e.get("y")) <= height for e in svg.iter(f"{SPACE}text"))
     assert evidence.evidence_picture({}) is None and evidence.evidence_picture({"parts": None}) is None
-
-
-def test_curves_differ_by_pattern_and_sign_and_carry_their_names():
-    curve = samples.two_classes()["curve"]
-    worse = [{**p, "estimate": p["estimate"] + 0.2} for p in curve]
-    svg = drawn(curves.learning_curves([("a & b", curve), ("none", []), ("forest", worse)], "log loss"))
-    lines = list(svg.iter(f"{SPACE}polyline"))
-    assert len(lines) == 2 and len({e.get("stroke-dasharray") for e in lines}) == 2
-    signs = {e.get("d") for e in svg.iter(f"{SPACE}path") if "sign" in (e.get("class") or "")}
-    assert len(signs) == 2 and {"a & b", "forest"} <= set(texts(svg)) and "none" not in texts(svg)
-    height = [[float(p.split(",")[1]) for p in (e.get("points") or "").split()] for e in lines]
-    assert all(low > high for low, high in zip(*height, strict=True))  # down is less
-    assert "forest: 50 labelled rows: log loss 0.524, interval 0.238 to 0.437" in told(svg)
-    assert len(list(svg.iter(f"{SPACE}polyline"))) <= curves.MOST
-    assert curves.learning_curves([("none", [])], "log loss") is None
 
 
 def test_each_point_of_a_learning_curve_tells_its_value():

@@ -124,6 +124,13 @@ def test_methods_of_one_name_are_told_apart():
     ]
 
 
+def test_settings_are_written_in_one_way():
+    assert words.settings({"depth": 3, "share": 0.25, "most": float("inf"), "kind": "a"}) == [
+        *("depth=3", "share=0.250", "most=inf", "kind=a")
+    ]
+    assert words.settings(None) == words.settings(["depth"]) == []
+
+
 def test_chance_and_intervals():
     assert [words.chance(p) for p in (0.0, 0.001, 0.42, 0.999, 1.0, None)] == [
         "0\u00a0%",

@@ -204,7 +204,7 @@ def ui(
     ] = None,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
 ) -> None:
-    """A page on this machine: studies, models, the catalogue of papers. Nobody else can reach it."""
+    """A page on this machine: studies, models, the catalogue of papers. Other machines cannot reach it."""
     from smidgen.cli import ui as page
 
     raise typer.Exit(page.serve(port, store, models, browser))

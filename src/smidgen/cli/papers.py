@@ -6,7 +6,7 @@ from typing import Any
 
 from smidgen.budget.budget import parse_duration
 from smidgen.cli.output import say, say_json, table, tell
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import write_bytes
 from smidgen.papers import catalogue, evidence
 from smidgen.papers.catalogue import Card
@@ -27,7 +27,7 @@ def list_papers(room: str | None, state: str | None, as_json: bool) -> None:
     if as_json:
         say_json({"papers": [_card_json(c, found.get(c.number)) for c in cards]})
         return
-    rows = [[c.number, c.title, str(c.year), c.room, _state(c, found.get(c.number))] for c in cards]
+    rows = [[c.number, c.title, str(c.year), c.room, catalogue.state(c, found.get(c.number))] for c in cards]
     say("\n".join(table(rows, ["", "system", "year", "room", "here"])) if rows else "No such paper.")
 
 
@@ -44,7 +44,9 @@ def find_papers(query: str, count: int, as_json: bool) -> None:
     if not result.hits:
         say("Nothing found: try other words.")
     for card, _ in result.hits:
-        say(f"{card.number}  {card.title} ({card.year}) · {card.room} · {_state(card, found.get(card.number))}")
+        say(
+            f"{card.number}  {card.title} ({card.year}) · {card.room} · {catalogue.state(card, found.get(card.number))}"
+        )
         say(f"     {card.gives}")
 
 
@@ -59,7 +61,7 @@ def show_paper(number: str, as_json: bool) -> None:
     say(card.gives)
     say()
     say(f"room        {card.room}")
-    say(f"here        {_state(card, found)}")
+    say(f"here        {catalogue.state(card, found)}")
     if card.state == "planned":
         return
     entry = catalogue.entry(card.number)
@@ -150,6 +152,8 @@ def digest_papers(since: str | None, feed: str | None) -> None:
 
     items = news(since or "")
     if feed:
+        if not Path(feed).absolute().parent.is_dir():
+            raise bad("--atom", "a file in a folder that exists", feed)
         write_bytes(Path(feed), atom(items).encode())
         tell(f"Wrote {words.plural(len(items), 'entry', 'entries')} to {feed}")
         return
@@ -181,10 +185,6 @@ def _readable(number: str) -> Evidence | None:
     except BadInput as error:
         tell(f"Measured again: {error}")
         return None
-
-
-def _state(card: Card, found: Evidence | None) -> str:
-    return "planned" if card.state == "planned" else found.verdict if found else "works, not measured yet"
 
 
 def _card_json(card: Card, found: Evidence | None) -> dict[str, Any]:

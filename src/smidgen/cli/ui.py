@@ -1,10 +1,15 @@
 """`smidgen ui`: the local page, on 127.0.0.1 only, until Ctrl-C."""
 
 import contextlib
+import html
 import os
+import signal
 import socket
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 from smidgen.cli.output import say
 from smidgen.kit.errors import BadInput, bad
@@ -25,15 +30,13 @@ def serve(port: int, store: str | None, models: str | None, open_browser: bool) 
     """
     need("starlette", extra="serve", why="The local page")
     uvicorn = need("uvicorn", extra="serve", why="The local page")
-    from pathlib import Path
-
     from smidgen.web.app import make_app
     from smidgen.web.guard import Keys
 
     folder = Path(models or ".")
     if not folder.is_dir():
         raise BadInput(f"--models {models}: there is no such folder.")
-    with contextlib.closing(_listen(port)) as listening:
+    with contextlib.closing(_listen(port)) as listening, contextlib.ExitStack() as ends:
         keys = Keys(listening.getsockname()[1])
         config = uvicorn.Config(
             make_app(store, folder.absolute(), keys),
@@ -47,9 +50,11 @@ def serve(port: int, store: str | None, models: str | None, open_browser: bool) 
             timeout_graceful_shutdown=1,
         )
         say(f"The page is at {keys.address}")
-        say("Only this machine reaches it. The address holds a key: do not pass it on. Ctrl-C ends it.")
-        if open_browser:
-            threading.Thread(target=_open, args=(keys.address,), daemon=True).start()
+        say("Other machines do not reach it; other accounts of this one do, but without the key in that address they")
+        say("neither see what your rows hold nor change anything: do not pass it on. Ctrl-C ends the page.")
+        if open_browser and _has_screen():
+            page = ends.enter_context(start_page(keys.address))
+            threading.Thread(target=_open, args=(page,), daemon=True).start()
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening])
     return 0
@@ -85,10 +90,34 @@ def _bound(port: int) -> socket.socket:
     return made
 
 
-def _open(address: str) -> None:
-    """Opens the browser where there is a screen; a text browser would take the terminal over."""
+def _has_screen() -> bool:
+    """A text browser would take the terminal over."""
+    return sys.platform in ("darwin", "win32") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY")))
+
+
+@contextlib.contextmanager
+def start_page(address: str) -> Iterator[Path]:
+    """A file that leads to the address and that only this account can read; it is gone when the page ends.
+
+    A browser gets what it opens on its command line, which every account of the machine can read.
+    """
+    ends = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = [(end, signal.signal(end, signal.default_int_handler)) for end in ends]  # as Ctrl-C: the file goes
+    fd, name = tempfile.mkstemp(prefix="smidgen-", suffix=".html")  # with mode 0600
+    try:
+        to = html.escape(address)
+        with os.fdopen(fd, "w", encoding="utf-8") as out:
+            out.write(f'<!doctype html><title>smidgen</title><meta http-equiv="refresh" content="0; url={to}">')
+            out.write(f'<p><a href="{to}">The page of smidgen</a></p>')
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+        for end, handler in before:
+            signal.signal(end, handler)
+
+
+def _open(page: Path) -> None:
     import webbrowser
 
-    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        with contextlib.suppress(Exception):
-            webbrowser.open(address)
+    with contextlib.suppress(Exception):
+        webbrowser.open(page.as_uri())

@@ -15,6 +15,10 @@ class BadInput(SmidgenError, ValueError):
     exit_code = 2
 
 
+class NotFound(BadInput):
+    """What was named (a study, a paper, a model) is not there."""
+
+
 class MissingExtra(SmidgenError, ImportError):
     """An optional package is needed and not installed."""
 

@@ -11,10 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from smidgen.kit.config import from_mapping
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, NotFound
 from smidgen.papers.claim import Claim, Scale
+
+if TYPE_CHECKING:
+    from smidgen.papers.evidence import Evidence
 
 HERE = Path(__file__).parent
 COUNT = 107
@@ -119,7 +123,7 @@ def planned() -> dict[str, Card]:
 
 
 def find_card(number: str) -> Card:
-    """The card of a number written as 015, 15 or p015. Raises BadInput naming the nearest ones."""
+    """The card of a number written as 015, 15 or p015. Raises NotFound naming the nearest ones."""
     known = cards()
     match = re.fullmatch(r"[pP]?(\d{1,6})", number.strip())
     if match and (key := f"{int(match[1]):03d}") in known:
@@ -129,4 +133,11 @@ def find_card(number: str) -> Card:
         hint = "Nearest: " + "; ".join(f"{n} {known[n].title}" for n in near) + "."
     else:
         hint = "A paper is named by its number (001 to 107); `smidgen papers find` looks for words."
-    raise BadInput(f"There is no paper '{number}'. {hint}")
+    raise NotFound(f"There is no paper '{number}'. {hint}")
+
+
+def state(card: Card, found: "Evidence | None") -> str:
+    """How far it is, in words: the verdict of its evidence, "not measured yet" or "planned"."""
+    if card.state == "planned":
+        return "planned"
+    return found.verdict if found else "not measured yet"

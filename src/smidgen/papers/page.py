@@ -47,8 +47,8 @@ def page() -> str:
 
 def _row(card: Card, found: Evidence | None) -> str:
     name = f"[{_cell(card.title)}](#p{card.number})" if card.state == "works" else _cell(card.title)
-    here = "planned" if card.state == "planned" else MARKS[found.verdict] if found else "works, not measured yet"
-    return f"| {card.number} | {name} ({card.year}) | {_cell(card.gives)} | {here} |"
+    here = catalogue.state(card, found)
+    return f"| {card.number} | {name} ({card.year}) | {_cell(card.gives)} | {MARKS.get(here, here)} |"
 
 
 def claim_lines(entry: Entry, found: Evidence | None) -> list[str]:

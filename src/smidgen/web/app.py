@@ -1,20 +1,13 @@
 """The local page: which address leads where, and errors as pages. Started by `smidgen ui`."""
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smidgen.kit.errors import SmidgenError
+from smidgen.kit.errors import NotFound, SmidgenError
+from smidgen.web import assets
 from smidgen.web.guard import Guard, Keys
 from smidgen.web.place import Place
-from smidgen.web.shown import HERE, render
-
-STATIC = {
-    "style.css": ("text/css", HERE),
-    "page.js": ("text/javascript", HERE),
-    "ui.css": ("text/css", HERE / "pages"),
-    "icon.svg": ("image/svg+xml", HERE / "pages"),
-}
+from smidgen.web.shown import render
 
 
 def make_app(store: str | None, models: str | Path, keys: Keys) -> Guard:
@@ -55,7 +48,7 @@ def told(request: Any, error: Exception) -> Any:
     from starlette.exceptions import HTTPException
 
     text = str(error)
-    status = 404 if text.startswith(("There is no", "There are no")) else 400
+    status = 404 if isinstance(error, NotFound) else 400
     if isinstance(error, HTTPException):
         status = error.status_code
         text = {404: f"There is no page {request.url.path} here.", 405: "This page cannot be asked that way."}.get(
@@ -77,11 +70,6 @@ def static(request: Any) -> Any:
     from starlette.responses import Response
 
     name = request.path_params["name"]
-    if name not in STATIC:
+    if name not in assets.FILES:
         raise HTTPException(404)
-    return Response(_static(name), media_type=STATIC[name][0])
-
-
-@cache
-def _static(name: str) -> bytes:
-    return (STATIC[name][1] / name).read_bytes()
+    return Response(assets.text(name), media_type=assets.FILES[name][0])

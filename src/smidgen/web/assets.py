@@ -1,4 +1,4 @@
-"""The style sheet and the script that the report carries and the local page serves."""
+"""The style sheets, the script and the icon that the report carries and the local page serves, each read once."""
 
 import base64
 import hashlib
@@ -6,12 +6,18 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
+FILES = {  # name: media type, folder
+    "style.css": ("text/css", HERE),
+    "page.js": ("text/javascript", HERE),
+    "ui.css": ("text/css", HERE / "pages"),
+    "icon.svg": ("image/svg+xml", HERE / "pages"),
+}
 
 
 @cache
 def text(name: str) -> str:
-    """`style.css` or `page.js`."""
-    return (HERE / name).read_text(encoding="utf-8")
+    """One of `FILES`."""
+    return (FILES[name][1] / name).read_text(encoding="utf-8")
 
 
 @cache

@@ -3,8 +3,11 @@
 The file must be the one that the study saw: its task is read again and must have the same fingerprint.
 """
 
+import contextlib
 import io
+import stat
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ _SIDE = 320  # pixels of an image
 _KEPT = 8
 
 At = tuple[str, int]  # "wrong" or "labels", and the place in that list
+Doubts = dict[str, list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,19 @@ class Row:
     image: Path | None
 
 
-_known: dict[tuple, tuple[dict[At, Row] | None, str]] = {}
-_lock = threading.Lock()
+Found = tuple[dict[At, Row] | None, str]
+
+
+class _Known:
+    """What was found in one study's source, and the stamp it had then. `lock`: whoever reads; others wait."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.found: tuple[tuple, Found] | None = None
+
+
+_known: OrderedDict[tuple, _Known] = OrderedDict()
+_lock = threading.Lock()  # of the dictionary: never held while a file is read
 
 
 def is_small(study: Study, most: int) -> bool:
@@ -41,7 +56,7 @@ def is_small(study: Study, most: int) -> bool:
         return True  # and why it cannot be read is said at once
 
 
-def look(study: Study, doubts: dict[str, list[dict[str, Any]]]) -> tuple[dict[At, Row] | None, str]:
+def look(study: Study, doubts: Doubts) -> Found:
     """Rows by their place in the lists of doubts; or None, and why they cannot be shown."""
     source = study.options.get("source")
     if not isinstance(source, str) or not Path(source).is_absolute():
@@ -50,36 +65,59 @@ def look(study: Study, doubts: dict[str, list[dict[str, Any]]]) -> tuple[dict[At
         path = Path(source)
         if not path.exists():
             return None, f"{source} is not there any more."
-        key = (study.id, study.updated, source, _stamp(path))
+        stamp = _stamp(path)
     except (OSError, ValueError):
         return None, f"{clean(source, 300)} cannot be read."
-    with _lock:  # one reads, others wait for what it finds
-        if key not in _known:
-            while len(_known) >= _KEPT:
-                _known.pop(next(iter(_known)))
-            _known[key] = _read(study, path, doubts)
-        return _known[key]
+    known = _of(study)
+    if (found := known.found) and found[0] == stamp:
+        return found[1]
+    with known.lock:  # one reads, others of the same study wait for what it finds
+        if (found := known.found) is None or found[0] != stamp:
+            known.found = found = stamp, _read(study, path, doubts)
+        return found[1]
+
+
+def look_again(study: Study, doubts: Doubts) -> Found:
+    """What the last look at this study found, without asking whether the source changed; else a look."""
+    found = _of(study).found
+    return found[1] if found else look(study, doubts)
+
+
+def _of(study: Study) -> _Known:
+    key = study.id, study.updated, str(study.options.get("source"))
+    with _lock:
+        known = _known.setdefault(key, _Known())
+        _known.move_to_end(key)
+        while len(_known) > _KEPT:
+            _known.popitem(last=False)
+        return known
 
 
 def thumbnail(path: Path) -> bytes:
-    """The image as a small PNG: what is sent is what was decoded, never the file itself."""
+    """The image as a small PNG, upright: what is sent is what was decoded, never the file itself."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        small = image.convert("RGBA" if "A" in image.getbands() else "RGB")
-        small.thumbnail((_SIDE, _SIDE))
-        out = io.BytesIO()
-        small.save(out, "PNG")
-        return out.getvalue()
+    from smidgen.data.views.image import decode
+
+    small = Image.fromarray(decode(path, _SIDE))
+    small.thumbnail((_SIDE, _SIDE))
+    out = io.BytesIO()
+    small.save(out, "PNG")
+    return out.getvalue()
 
 
-def _stamp(path: Path) -> tuple:
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    stats = [f.stat() for f in files]
-    return len(files), sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+def _stamp(path: Path) -> tuple[int, int, int]:
+    """Files, their bytes in all, and the latest change. What cannot be asked (a dangling link) does not count."""
+    count = size = latest = 0
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        with contextlib.suppress(OSError):
+            found = file.stat()
+            if stat.S_ISREG(found.st_mode):
+                count, size, latest = count + 1, size + found.st_size, max(latest, found.st_mtime_ns)
+    return count, size, latest
 
 
-def _read(study: Study, path: Path, doubts: dict[str, list[dict[str, Any]]]) -> tuple[dict[At, Row] | None, str]:
+def _read(study: Study, path: Path, doubts: Doubts) -> Found:
     from smidgen.tasks.read import read, read_frame
 
     o = study.options

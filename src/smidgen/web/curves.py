@@ -1,4 +1,4 @@
-"""Learning curves: of one study with its intervals, of several side by side, and one small enough for a list."""
+"""The learning curve of a study, with its intervals, and as a line small enough for a list."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,6 @@ from smidgen.web.words import clean, finite, number, pair, whole
 
 _W, _H = 360.0, 250.0
 _RIGHT, _TOP, _BOTTOM = 346.0, 18.0, 206.0
-MOST = 6  # curves in one picture, each with its own pattern and sign
-_DASHES = (None, "7 4", "2 3", "10 3 2 3", "1 4", "12 5")
-_SIGNS = (  # drawn around 0, 0
-    "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0",
-    "M-3.5 -3.5h7v7h-7z",
-    "M0 -4.6L4.6 3.6H-4.6z",
-    "M0 -5L5 0L0 5L-5 0z",
-    "M0 4.6L4.6 -3.6H-4.6z",
-    "M-4 -4L4 4M-4 4L4 -4",
-)
 
 
 def learning_curve(curve: list[dict[str, Any]], metric: str, baseline: float | None) -> str | None:
@@ -49,26 +39,6 @@ def learning_curve(curve: list[dict[str, Any]], metric: str, baseline: float | N
     parts.append(label(last, x(points[-1]["n"]) + 9, y(points[-1]["estimate"]) + 4, "value"))
     told = ", ".join(f"{number(float(p['estimate']))} at {whole(p['n'])}" for p in points)
     return svg.picture(_W, _H, f"Learning curve, {metric} by labelled rows: {told}", parts)
-
-
-def learning_curves(series: Sequence[tuple[str, list[dict[str, Any]]]], metric: str) -> str | None:
-    """Several named curves (the first `MOST` with a point) on one pair of axes; the names stand below, with the line
-    and sign of each. Intervals are told, not drawn.
-    """
-    known = [(clean(name, 46), points) for name, curve in series if (points := _points(curve))][:MOST]
-    if not known:
-        return None
-    everything = [p for _, points in known for p in points]
-    parts, x, y = _axes([p["n"] for p in everything], [p["estimate"] for p in everything], metric, 12)
-    for k, (name, points) in enumerate(known):
-        corners = " ".join(f"{x(p['n']):.1f},{y(p['estimate']):.1f}" for p in points)
-        parts.append(tag("polyline", points=corners, class_=f"curve s{k}", stroke_dasharray=_DASHES[k]))
-        parts += [mark(f"{name}: {_told(p, metric)}", _sign(k, x(p["n"]), y(p["estimate"]))) for p in points]
-        at = _H + 4 + 18 * k
-        parts.append(tag("path", d=f"M4 {at:.0f}h40", class_=f"curve s{k}", stroke_dasharray=_DASHES[k]))
-        parts += [_sign(k, 24, at), label(name, 54, at + 4)]
-    title = f"Learning curves of {', '.join(name for name, _ in known)}"
-    return svg.picture(_W, _H + 18 * len(known), title, parts, shown=460)
 
 
 def sparkline(values: Sequence[Any], tip: str = "") -> str | None:
@@ -102,10 +72,6 @@ def _told(point: dict[str, Any], metric: str) -> str:
     ends = pair(point.get("interval"))
     between = f", interval {number(ends[0])} to {number(ends[1])}" if ends else ""
     return f"{whole(point['n'])} labelled rows: {metric} {number(float(point['estimate']))}{between}"
-
-
-def _sign(k: int, x: float, y: float) -> str:
-    return tag("path", d=_SIGNS[k], transform=f"translate({x:.1f} {y:.1f})", class_=f"sign curve s{k}")
 
 
 def _axes(ns: list[float], values: list[float], metric: str, air: float) -> tuple[list[str], Axis, Axis]:

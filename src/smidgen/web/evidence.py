@@ -7,7 +7,7 @@ from smidgen.web import svg
 from smidgen.web.svg import Axis, label, line, mark, tag
 from smidgen.web.words import clean, finite, number, pair
 
-MARKS = {"holds": "✔", "direction only": "◐", "fails here": "✘", "not finished": "…"}
+MARKS = {"holds": "✔", "direction only": "◐", "fails here": "✘"}
 _W, _LEFT, _RIGHT = 360.0, 44.0, 316.0
 _LETTERS = 52  # in a line of text
 

@@ -11,9 +11,10 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 MAX_BODY = 1 << 20  # bytes of a form
+_MAX_FIELDS = 2000
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 _POLICY = "; ".join(
     f"{kind} 'self'" if kind in ("style-src", "script-src", "img-src", "form-action") else f"{kind} 'none'"
@@ -63,6 +64,24 @@ class Keys:
 
 def equal(a: str, b: str) -> bool:
     return hmac.compare_digest(a.encode("utf-8", "replace"), b.encode("utf-8", "replace"))
+
+
+async def form_of(request: Any) -> dict[str, str]:
+    """The fields of a posted form. Raises HTTPException 403 without cookie or token: nothing is done then."""
+    from starlette.exceptions import HTTPException
+
+    place = request.app.state.place
+    body = (await request.body()).decode("utf-8", "replace")
+    try:
+        found = parse_qs(body, keep_blank_values=True, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise HTTPException(400, "The form has too many fields.") from None
+    fields = {name: values[-1] for name, values in found.items()}
+    if not place.knows(request) or not equal(fields.pop("form", ""), place.keys.form):
+        raise HTTPException(
+            403, "Nothing was done: only the browser that opened the address `smidgen ui` printed may change things."
+        )
+    return fields
 
 
 class Guard:

@@ -1,17 +1,18 @@
 """Saved models: those that studies made and those in a folder, a card each, and a form to try one."""
 
+import contextlib
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from smidgen.kit.errors import BadInput, SmidgenError
+from smidgen.kit.errors import BadInput, NotFound, SmidgenError
 from smidgen.kit.files import digest, read_json
+from smidgen.tasks.task import USED
 from smidgen.web import small, words
-from smidgen.web.place import Place
-from smidgen.web.removal import form_of
+from smidgen.web.guard import form_of
+from smidgen.web.place import Place, place_of_model
 from smidgen.web.shown import render
-from smidgen.web.study import place_of_model
 
 _HEAD = 16 << 20  # bytes of a model.json that is read for a card
 _MOST = 500  # folders looked at
@@ -24,13 +25,13 @@ _lock = threading.Lock()
 
 def models(request: Any) -> Any:
     place = request.app.state.place
-    found, note = gather(place)
+    found, notes = gather(place)
     shown = [_card(key, path, studies) for key, (path, studies) in found.items()]
-    return render(request, "models.html.j2", models=shown, folder=place.models.absolute(), note=note)
+    return render(request, "models.html.j2", models=shown, folder=place.models.absolute(), notes=notes)
 
 
 def model(request: Any) -> Any:
-    return _page(request, {}, None, "")
+    return _page(request, *_asked(request), {}, None, "")
 
 
 async def attempt(request: Any) -> Any:
@@ -41,15 +42,15 @@ async def attempt(request: Any) -> Any:
     return await run_in_threadpool(_attempted, request, given)
 
 
-def gather(place: Place) -> tuple[dict[str, tuple[Path, list[str]]], str]:
-    """Model folders by key, each with the studies that name it; and why studies could not be asked."""
+def gather(place: Place) -> tuple[dict[str, tuple[Path, list[str]]], list[str]]:
+    """Model folders by key, each with the studies that name it; and what could not be asked, and why."""
     found: dict[str, tuple[Path, list[str]]] = {}
 
     def add(path: Path, study: str = "") -> None:
         key = digest(str(path))[:16]
         found.setdefault(key, (path, []))[1].extend([study] if study else [])
 
-    note = ""
+    notes = []
     if place.has_store():
         try:
             with place.store() as store:
@@ -57,13 +58,18 @@ def gather(place: Place) -> tuple[dict[str, tuple[Path, list[str]]], str]:
                     if path := place_of_model(study):
                         add(Path(path), study.id)
         except SmidgenError as error:
-            note = str(error)
+            notes.append(f"The studies could not be asked for their models: {error}")
     folder = place.models.absolute()
-    inside = sorted(folder.iterdir())[:_MOST] if folder.is_dir() else []
+    inside = []
+    try:
+        inside = sorted(folder.iterdir())[:_MOST] if folder.is_dir() else []
+    except OSError as error:
+        notes.append(f"{folder} cannot be looked into: {error.strerror}.")
     for path in [folder, *inside]:
-        if (path / "model.json").is_file():
-            add(path)
-    return found, note
+        with contextlib.suppress(OSError):  # one that may not be read hides no other
+            if (path / "model.json").is_file():
+                add(path)
+    return found, notes
 
 
 def _card(key: str, path: Path, studies: list[str]) -> dict[str, Any]:
@@ -77,28 +83,39 @@ def _card(key: str, path: Path, studies: list[str]) -> dict[str, Any]:
             (words.short(m["method"]), str(m["view"]), float(w))
             for m, w in zip(head["members"], head["weights"], strict=True)
         ]
+        about = head["about"] if isinstance(head["about"], dict) else {}
         return card | {
-            "about": head["about"] if isinstance(head["about"], dict) else {},
+            "about": about,
+            "interval": words.pair(about.get("interval")),
             "kind": str(head["kind"]),
             "classes": list(head["classes"]),
             "target": str(head["target"]),
-            "columns": [c for c in head["columns"] if isinstance(c, dict)],
+            "columns": [{"note": "", **c, "name": c["name"], "kind": c["kind"]} for c in head["columns"]],
             "members": sorted(members, key=lambda m: -m[2]),
             "bytes": sum(p.stat().st_size for p in path.iterdir() if p.is_file()),
         }
     except BadInput as error:
         return card | {"error": str(error)}
-    except (OSError, KeyError, TypeError, ValueError):
+    except OSError as error:
+        return card | {"error": f"{path} cannot be read: {error.strerror}."}
+    except (KeyError, TypeError, ValueError):
         return card | {"error": f"{path / 'model.json'} does not describe a model: the file is damaged or was edited."}
 
 
-def _page(request: Any, given: dict[str, str], answer: Any, error: str) -> Any:
+def _asked(request: Any) -> tuple[str, Path, list[str]]:
+    """Key, folder and studies of the model that the address names. Raises NotFound."""
     place, key = request.app.state.place, request.path_params["key"]
     found, _ = gather(place)
     if key not in found:
-        raise BadInput(f"There is no model of this name in {place.models.absolute()} or in the studies.")
-    card = _card(key, *found[key])
-    used = [c for c in card.get("columns", []) if c.get("kind") in ("number", "category", "date", "text", "image")]
+        raise NotFound(f"There is no model of this name in {place.models.absolute()} or in the studies.")
+    return key, *found[key]
+
+
+def _page(
+    request: Any, key: str, path: Path, studies: list[str], given: dict[str, str], answer: Any, error: str
+) -> Any:
+    card = _card(key, path, studies)
+    used = [c for c in card.get("columns", []) if c["kind"] in USED]
     return render(
         request,
         "model.html.j2",
@@ -114,13 +131,12 @@ def _page(request: Any, given: dict[str, str], answer: Any, error: str) -> Any:
 
 
 def _attempted(request: Any, given: dict[str, str]) -> Any:
-    found, _ = gather(request.app.state.place)
+    key, path, studies = _asked(request)
     try:
-        path = found[request.path_params["key"]][0] if request.path_params["key"] in found else None
-        answer = None if path is None else predict(path, given)
-    except SmidgenError as error:
-        return _page(request, given, None, str(error))
-    return _page(request, given, answer, "")
+        answer, error = predict(path, given), ""
+    except SmidgenError as wrong:
+        answer, error = None, str(wrong)
+    return _page(request, key, path, studies, given, answer, error)
 
 
 def predict(path: Path, given: dict[str, str]) -> dict[str, Any]:

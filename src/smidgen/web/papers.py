@@ -11,7 +11,7 @@ from smidgen.web.evidence import evidence_picture
 from smidgen.web.shown import render
 
 _FOUND = 20
-STATES = ("holds", "direction only", "fails here", "not measured", "planned")
+STATES = ("holds", "direction only", "fails here", "not measured yet", "planned")
 
 
 def papers(request: Any) -> Any:
@@ -24,7 +24,7 @@ def papers(request: Any) -> Any:
         # of all, then filtered: the nearest of a room may not be among the nearest of the house
         found = finding.find(asked["q"], len(cards))
         rows, note = found.hits, found.note
-    rows = [(card, state(card, measured)) for card, _ in rows]
+    rows = [(card, catalogue.state(card, measured.get(card.number))) for card, _ in rows]
     if asked["room"]:
         rows = [(card, s) for card, s in rows if card.room.split("/")[0] == asked["room"]]
     if asked["state"]:
@@ -32,7 +32,8 @@ def papers(request: Any) -> Any:
     hidden = max(0, len(rows) - _FOUND) if asked["q"] else 0
     counts: dict[str, int] = {}
     for card in cards.values():
-        counts[state(card, measured)] = counts.get(state(card, measured), 0) + 1
+        state = catalogue.state(card, measured.get(card.number))
+        counts[state] = counts.get(state, 0) + 1
     return render(
         request,
         "papers.html.j2",
@@ -70,19 +71,12 @@ def paper(request: Any) -> Any:
         trouble=trouble,
         remark=evidence.remark(card.number) if found else "",
         changed=evidence.changed_parts(entry, found) if entry and found else [],
-        state=state(card, {card.number: found} if found else {}),
+        state=catalogue.state(card, found),
         runs=_runs(found),
         picture=evidence_picture(asdict(found)) if found else None,
         before=numbers[at - 1] if at else "",
         after=numbers[at + 1] if at + 1 < len(numbers) else "",
     )
-
-
-def state(card: Any, measured: Any) -> str:
-    """One word for how far it is: the verdict, "not measured" or "planned"."""
-    if card.state == "planned":
-        return "planned"
-    return measured[card.number].verdict if card.number in measured else "not measured"
 
 
 def _parts(entry: Any, found: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from smidgen.kit.errors import NotFound
 from smidgen.studies.database import DEFAULT
 from smidgen.studies.removal import Removed
 from smidgen.web.guard import Keys, equal
@@ -41,13 +42,12 @@ class Place:
         """The run store, opened for one request: what was moved, repaired or made since the last one counts.
 
         Raises:
-            BadInput: there is none, or it cannot be read.
+            NotFound: there is none. BadInput: it cannot be read.
         """
-        from smidgen.kit.errors import BadInput
         from smidgen.studies.store import RunStore
 
         if not self.has_store():
-            raise BadInput(f"There are no studies here: no {self.store_name}. `smidgen fit` makes one.")
+            raise NotFound(f"There are no studies here: no {self.store_name}. `smidgen fit` makes one.")
         with RunStore(self.url or DEFAULT) as opened:
             yield opened
 
@@ -67,3 +67,9 @@ class Place:
             if made.get_backend_name() == "sqlite" and made.database:
                 return Path(made.database)
         return None
+
+
+def place_of_model(study: Any) -> str:
+    """The folder that a study saved its model in; empty for none."""
+    s = study.summary if isinstance(study.summary, dict) else {}
+    return str(study.asked.get("out") or s["model"]) if s.get("model") else ""  # the summary's is as it was typed

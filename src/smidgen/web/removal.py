@@ -1,11 +1,10 @@
 """Removing a study: a page that asks, a form that does it, and undoing it for as long as the page runs."""
 
 from typing import Any
-from urllib.parse import parse_qs
 
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import NotFound
 from smidgen.studies import removal as removals
-from smidgen.web.guard import equal
+from smidgen.web.guard import form_of
 from smidgen.web.shown import render
 
 _KEPT = 5  # removed studies that can be brought back; they lie in memory
@@ -26,23 +25,6 @@ async def undo(request: Any) -> Any:
     return await _changed(request, _undo)
 
 
-async def form_of(request: Any) -> dict[str, str]:
-    """The fields of a posted form. Raises HTTPException 403 without cookie or token: nothing is done then."""
-    from starlette.exceptions import HTTPException
-
-    place = request.app.state.place
-    body = (await request.body()).decode("utf-8", "replace")
-    try:
-        fields = {k: v[-1] for k, v in parse_qs(body, keep_blank_values=True, max_num_fields=2000).items()}
-    except ValueError:
-        raise HTTPException(400, "The form has too many fields.") from None
-    if not place.knows(request) or not equal(fields.pop("form", ""), place.keys.form):
-        raise HTTPException(
-            403, "Nothing was done: only the browser that opened the address `smidgen ui` printed may change things."
-        )
-    return fields
-
-
 async def _changed(request: Any, change: Any) -> Any:
     from starlette.concurrency import run_in_threadpool
     from starlette.responses import RedirectResponse
@@ -56,7 +38,7 @@ def _remove(place: Any, id: str) -> str:
     with place.lock, place.store() as store:
         study = store.study(id)
         if study.id != id:
-            raise BadInput(f"There is no study '{id}': only a whole name removes.")
+            raise NotFound(f"There is no study '{id}': only a whole name removes.")
         place.removed[id] = removals.remove(store, id)
         while len(place.removed) > _KEPT:
             place.removed.pop(next(iter(place.removed)))
@@ -66,7 +48,7 @@ def _remove(place: Any, id: str) -> str:
 def _undo(place: Any, id: str) -> str:
     with place.lock, place.store() as store:
         if id not in place.removed:
-            raise BadInput(f"There is no study '{id}' among those that this page removed.")
+            raise NotFound(f"There is no study '{id}' among those that this page removed.")
         removals.undo(store, place.removed[id])
         del place.removed[id]
     return f"/studies/{id}"

@@ -52,6 +52,7 @@ def _page(summary: dict[str, Any], most: dict[str, int]) -> str:
         differ=differences(s.get("comparisons")),
         pictures=sections.drawn(s, baseline),
         doubts=sections.doubts(s),
+        judged=sections.JUDGED,
         spent=sections.spent(s.get("spent") or {}),
         understood=sections.understood(s, most),
         warnings=sections.warnings(s)[: most["findings"]],

@@ -17,6 +17,7 @@ _SPENT = (
     ("model_bytes", "saved model", words.size),
 )
 _MOST_DOUBTS = 25  # rows of each list
+JUDGED = "Each judged by models that had not seen it. Row 1 is the first row of data, below the header."
 _DOUBTS = {  # list: its title, what it means, fields of a row with their heads
     "wrong": (
         "Wrong, the surest first",
@@ -79,7 +80,7 @@ def leaderboard(rows: list[dict[str, Any]], baseline: Any, metric: Any) -> dict[
     axis, ticks = made
     shown = []
     for row in rows:
-        params = [f"{k}={words.number(v) if isinstance(v, float) else v}" for k, v in (row.get("params") or {}).items()]
+        params = words.settings(row.get("params"))
         small = [str(row["view"])] if row.get("view") else []
         small += [clean(", ".join(params[:8]), 160)] if params else []
         small += [str(row["note"])] if row.get("note") else []
@@ -87,6 +88,8 @@ def leaderboard(rows: list[dict[str, Any]], baseline: Any, metric: Any) -> dict[
         share = "chosen" if whole else f"{words.percent(row['weight'])} of the model"
         shown.append(
             {
+                "chosen": False,
+                "seconds": None,
                 **row,
                 "name": clean(words.short(row.get("method")), 60),
                 "share": share,
@@ -143,12 +146,13 @@ def drawn(s: dict[str, Any], baseline: Any) -> list[dict[str, Any]]:
 
 
 def doubts(s: dict[str, Any]) -> list[dict[str, Any]]:
-    """The lists of rows to look at: each with a title, a sentence, heads and rows of (text, value to sort by)."""
-    found = s.get("doubts") if isinstance(s.get("doubts"), dict) else {}
-    counts = (found or {}).get("counts") or {}
+    """The lists of rows to look at: each with its key in the summary, a title, a sentence, heads and rows of
+    (text, value to sort by), in the order of `doubt_rows`.
+    """
+    rows_of, counts = doubt_rows(s)
     out = []
     for key, (title, text, fields) in _DOUBTS.items():
-        rows = [row for row in (found or {}).get(key) or [] if isinstance(row, dict)]
+        rows = rows_of[key]
         values = any(words.finite(row.get("gap")) for row in rows)
         if values:
             fields = {"truth": "truth", "predicted": "predicted", "gap": "gap"}
@@ -158,6 +162,7 @@ def doubts(s: dict[str, Any]) -> list[dict[str, Any]]:
         if shown:
             out.append(
                 {
+                    "key": key,
                     "id": f"doubts-{key}",
                     "title": title,
                     "text": text,
@@ -168,6 +173,15 @@ def doubts(s: dict[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return out
+
+
+def doubt_rows(s: dict[str, Any]) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
+    """The rows of each list as the summary has them, and how many there are in all."""
+    found = s.get("doubts")
+    found = found if isinstance(found, dict) else {}
+    rows, counts = {key: found.get(key) for key in _DOUBTS}, found.get("counts")
+    listed = {key: [row for row in of if isinstance(row, dict)] for key, of in rows.items() if isinstance(of, list)}
+    return {key: listed.get(key, []) for key in _DOUBTS}, counts if isinstance(counts, dict) else {}
 
 
 def _place(row: dict[str, Any]) -> tuple[str, Any]:

@@ -1,6 +1,5 @@
 """The studies of the run store, and the trials of one: long lists, a page at a time."""
 
-import math
 from typing import Any
 
 from smidgen.studies import listing
@@ -33,7 +32,14 @@ def trials(request: Any) -> Any:
         study = store.study(request.path_params["id"])
         listed = listing.list_trials(store, study, **asked)
         states = listing.count_states(store, study)
-    rows = [{"row": row, "draw": draw(row.trial.get("draw")), "params": params(row.trial)} for row in listed.rows]
+    rows = [
+        {
+            "row": row,
+            "draw": draw(row.trial.get("draw")),
+            "params": clean(", ".join(words.settings(row.trial.get("params"))), 160),
+        }
+        for row in listed.rows
+    ]
     return render(request, "trials.html.j2", study=study, listed=listed, asked=asked, states=states, rows=rows)
 
 
@@ -85,11 +91,3 @@ def draw(text: Any) -> str:
     except (ValueError, KeyError):
         pass
     return clean(text, 60)
-
-
-def params(trial: dict[str, Any]) -> str:
-    given = trial.get("params")
-    pairs = given.items() if isinstance(given, dict) else ()
-    return clean(
-        ", ".join(f"{k}={words.number(v) if isinstance(v, float) and math.isfinite(v) else v}" for k, v in pairs), 160
-    )

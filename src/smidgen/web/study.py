@@ -7,11 +7,11 @@ from smidgen.studies import listing
 from smidgen.web import assets, curves, differences, sections, small, words
 from smidgen.web import contents as stored
 from smidgen.web import report as reports
+from smidgen.web.place import place_of_model
 from smidgen.web.shown import render
 
 _BOARD = 40  # methods shown
 _AUTO = 2_000_000  # bytes of a table that is read without being asked for
-_WHAT = ("wrong", "labels")
 
 
 def study(request: Any) -> Any:
@@ -20,7 +20,7 @@ def study(request: Any) -> Any:
         found = store.study(request.path_params["id"])
         states = listing.count_states(store, found)
     s = found.summary if isinstance(found.summary, dict) else {}
-    rows, folder = doubts(s), place_of_model(found)
+    rows, folder = sections.doubt_rows(s)[0], place_of_model(found)
     asked = "contents" in request.query_params
     read, why = None, ""
     if any(rows.values()):
@@ -39,8 +39,8 @@ def study(request: Any) -> Any:
         board=leaderboard(s),
         curve=curve(s),
         compare=comparison(s, request.query_params),
-        doubts=rows,
-        counts=(s.get("doubts") or {}).get("counts") or {},
+        doubts=sections.doubts(s),
+        judged=sections.JUDGED,
         contents=read,
         why=why,
         spent=sections.spent(s.get("spent") or {}),
@@ -60,7 +60,7 @@ def report(request: Any) -> Any:
         found = store.study(request.path_params["id"])
     if not found.summary:
         raise HTTPException(404, "This study has no result yet.")
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {assets.hashed('page.js')}"
+    policy = f"default-src 'none'; style-src {assets.hashed('style.css')}; script-src {assets.hashed('page.js')}"
     policy += "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
     return HTMLResponse(reports.report(found.summary), headers={"content-security-policy": policy})
 
@@ -75,18 +75,12 @@ def image(request: Any) -> Any:
         raise HTTPException(403, "Images are shown only in the browser that opened the address `smidgen ui` printed.")
     with place.store() as store:
         found = store.study(given["id"])
-    rows = doubts(found.summary or {})
-    read, why = stored.look(found, rows)
+    read, why = stored.look_again(found, sections.doubt_rows(found.summary or {})[0])
     at = (given["what"], given["place"])
     path = read[at].image if read and at in read else None
     if path is None:
         raise HTTPException(404, why or "There is no image of this row.")
     return Response(stored.thumbnail(path), media_type="image/png")
-
-
-def doubts(s: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    found = s.get("doubts") if isinstance(s.get("doubts"), dict) else {}
-    return {what: [row for row in (found or {}).get(what) or [] if isinstance(row, dict)] for what in _WHAT}
 
 
 def leaderboard(s: dict[str, Any]) -> dict[str, Any] | None:
@@ -132,9 +126,3 @@ def comparison(s: dict[str, Any], asked: Any) -> dict[str, Any] | None:
         f" The {metric} of the first less that of the second is {shown[0]} ({level} interval {shown[1]} to {shown[2]})."
     )
     return out | {"sentence": said, "picture": small.gap(mean, low, high, (names[a], names[b]))}
-
-
-def place_of_model(found: Any) -> str:
-    """The folder that the study saved its model in; empty for none."""
-    s = found.summary if isinstance(found.summary, dict) else {}
-    return str(found.asked.get("out") or s["model"]) if s.get("model") else ""  # the summary's is as it was typed

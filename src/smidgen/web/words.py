@@ -115,6 +115,12 @@ def plural(count: Any, one: str, many: str = "") -> str:
     return f"{whole(count)} {one if count == 1 else many or one + 's'}"
 
 
+def settings(params: Any) -> list[str]:
+    """A method's parameters, each as `depth=3`."""
+    pairs = params.items() if isinstance(params, dict) else ()
+    return [f"{k}={number(v) if isinstance(v, float) and math.isfinite(v) else v}" for k, v in pairs]
+
+
 def sentences(summary: dict[str, Any]) -> list[str]:
     """Three sentences: what was found, how good it is, what to do next. Parts that are unknown are left out."""
     return [_found(summary), _how_good(summary), _next(summary)]
@@ -160,12 +166,12 @@ def told_apart(rows: list[dict[str, Any]]) -> list[str]:
     def whole_view(row: dict[str, Any]) -> str:
         return f"{short(row.get('method'))} on {row.get('view')}" if row.get("view") else _named(row)
 
-    def settings(row: dict[str, Any]) -> str:
-        params = [f"{k}={number(v) if isinstance(v, float) else v}" for k, v in (row.get("params") or {}).items()]
+    def with_settings(row: dict[str, Any]) -> str:
+        params = settings(row.get("params"))
         return f"{whole_view(row)} ({', '.join(params[:3])})" if params else whole_view(row)
 
     names = [clean(_named(row), 60) for row in rows]
-    for longer in (whole_view, settings):
+    for longer in (whole_view, with_settings):
         names = [
             clean(longer(row), 90) if names.count(name) > 1 else name for row, name in zip(rows, names, strict=True)
         ]
