@@ -50,7 +50,7 @@ screens: setup  ## the pictures of the page in docs/pictures, made by its test (
 docs: setup  ## the documentation, into site/; a dead link is an error
 	$(BIN)/zensical build --strict --clean -f mkdocs.yml
 
-bench: setup  ## measure what benchmarks/results lacks (hours), then rewrite the tables of docs/benchmarks.md
+bench: setup  ## the comparisons with other tools: measure what is missing (hours), then rewrite the tables of docs/benchmarks.md
 	$(BIN)/python benchmarks/startup.py run
 	$(BIN)/python benchmarks/tables.py run $(if $(wildcard $(PEERS)/bin/python),,--tools smidgen,logistic)
 	$(BIN)/python benchmarks/texts.py run

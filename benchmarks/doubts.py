@@ -168,7 +168,6 @@ def scored(cell: Cell) -> dict:
             lists["cleanlab"] = cleanlab(cell)
         believed = rankings(predicted, target)
     row["lists"] = {name: [len(found), int(wrong[found].sum())] for name, found in lists.items()}
-    row["shown"] = [min(len(lists["smidgen"]), doubts.MOST), int(wrong[lists["smidgen"][: doubts.MOST]].sum())]
     row["first_k"] = {name: int(wrong[np.argsort(b, kind="stable")[:k]].sum()) for name, b in believed.items()}
     return {**row, "rows": len(rows), "date": date.today().isoformat()}
 

@@ -48,7 +48,7 @@ def score(kind: str, rank) -> dict[str, float]:
 
 
 def by(way: str):
-    return lambda question: [c.number for c, _ in find.find(question, 107, by=way).hits]
+    return lambda question: [c.number for c, _ in find.find(question, catalogue.COUNT, by=way).hits]
 
 
 def tune() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
-from show_page import checkpoint_table, doubts_tables, find_table, page_table
+from show_page import checkpoint_table, doubts_tables, find_table, page_table, products_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -256,6 +256,7 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "startup": lambda: startup_table(startup),
             "doubts": lambda: doubts_tables(read_lines("doubts.jsonl")),
             "find": lambda: find_table(read_one("find.json")),
+            "products": lambda: products_table(read_one("products.json")),
             "checkpoint": lambda: checkpoint_table(read_one("checkpoint.json")),
             "page": lambda: page_table(read_one("report.json"), read_lines("ui.jsonl")),
         },

@@ -5,7 +5,7 @@ from layout import BAR_HEAD, WAITING, Row, bar, markdown
 LISTS = {
     "smidgen": "smidgen",
     "confident_learning": "confident learning as published",
-    "cleanlab": "cleanlab 2.9.0",
+    "cleanlab": "cleanlab",
     "model_disagrees": "every row that the model would label otherwise",
 }
 
@@ -71,3 +71,10 @@ def checkpoint_table(found: Row) -> str:
         bar("kills survived", found["kills"]["survived"], 20, least=True),
     ]
     return table + "\n\n" + markdown(BAR_HEAD, bars)
+
+
+def products_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    rows = [(name, *(f"{v:,.0f}" for v in pair.values())) for name, pair in found["found"].items()]
+    return markdown((f"{found['cores']} cores", *next(iter(found["found"].values()))), rows)
