@@ -36,22 +36,24 @@ LIMITS = {"galore": 0.35, "galore 8-bit": 0.175}
 
 def loss_of(method: str, rate: float, seed: int, steps: int) -> dict[str, float]:
     """Validation loss, and bytes of the optimizer's state."""
-    from smidgen.papers import _p056_galore as claim
+    from smidgen.papers import p056_galore as claim
+    from smidgen.papers.gsm8k_tokens import tokens
 
     kind = "full" if method == "adam" else "galore"
-    tokens = claim.tokens(SHAPE["vocab"])
+    train_N, test_N = tokens(SHAPE["vocab"])
+    val_N = test_N[: 200 * claim.LENGTH + 1]
     settings: dict[str, Any] = {"update_proj_gap": 200} if method == PUBLISHED else OURS
-    return claim.trained(SHAPE, *tokens, kind, rate, seed, steps, eight_bit=method == "galore 8-bit", **settings)
+    return claim.trained(SHAPE, train_N, val_N, kind, rate, seed, steps, eight_bit=method == "galore 8-bit", **settings)
 
 
 def losses(steps: int, seeds: int) -> dict[str, Any]:
     """By method: the rate that was best, losses at it, and its share of Adam's bytes."""
     import torch
 
-    from smidgen.papers import _p056_galore as claim
+    from smidgen.papers.gsm8k_tokens import tokens
 
     torch.set_num_threads(1)  # small matrices: two runs at once are faster than two threads
-    claim.tokens(SHAPE["vocab"])
+    tokens(SHAPE["vocab"])
     with ThreadPoolExecutor(2) as pool:
         tried = {(m, r): pool.submit(loss_of, m, r, 100, steps) for m, rates in RATES.items() for r in rates}
         grid = {m: {r: tried[m, r].result()["loss"] for r in rates} for m, rates in RATES.items()}

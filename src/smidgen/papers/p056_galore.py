@@ -113,9 +113,12 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
 
     import torch
 
+    from smidgen.papers.gsm8k_tokens import tokens
+
     full = scale == Scale.FULL
     size, steps = (FULL_SIZE, STEPS) if full else (SMALL_SIZE, 4)
-    train_N, val_N = tokens() if full else (torch.arange(600) * 7 % 40, torch.arange(200) * 7 % 40)
+    train_N, test_N = tokens() if full else (torch.arange(600) * 7 % 40, torch.arange(200) * 7 % 40)
+    val_N = test_N[: 200 * LENGTH + 1]
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -228,22 +231,3 @@ def _replace(model: Any, rank: int, method: str, seed: int) -> None:
                 nn.init.normal_(up.weight, std=std if factored else 0.0, generator=random)
                 pair = nn.Sequential(down, up)
                 setattr(block, name, pair if factored else Lora(linear, pair))
-
-
-@functools.cache
-def tokens(vocab: int = 1024) -> tuple[Any, Any]:
-    """GSM8K's questions and answers as tokens of a byte-level BPE that its training part taught."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-
-    from smidgen.tasks import known
-
-    texts = {p: [f"{r['question']}\n{r['answer']}\n\n" for r in known.lines("gsm8k", p)] for p in ("train", "test")}
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
-    )
-    tokenizer.train_from_iterator(texts["train"], trainer)
-    ids = {p: [i for e in tokenizer.encode_batch(t) for i in e.ids] for p, t in texts.items()}
-    return torch.tensor(ids["train"]), torch.tensor(ids["test"][: 200 * LENGTH + 1])
