@@ -14,7 +14,8 @@ from pathlib import Path
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
-from show_page import checkpoint_table, doubts_tables, find_table, page_table, products_table
+from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
+from show_training import forecast_table, galore_table, language_table, trainers_table
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -257,7 +258,12 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "doubts": lambda: doubts_tables(read_lines("doubts.jsonl")),
             "find": lambda: find_table(read_one("find.json")),
             "products": lambda: products_table(read_one("products.json")),
+            "cpu": lambda: cpu_table(read_one("cpu_inference.json")),
             "checkpoint": lambda: checkpoint_table(read_one("checkpoint.json")),
+            "trainers": lambda: trainers_table(read_one("trainers.json")),
+            "language": lambda: language_table(read_one("language.json")),
+            "forecast": lambda: forecast_table(read_one("forecast.json")),
+            "galore": lambda: galore_table(read_one("galore.json")),
             "page": lambda: page_table(read_one("report.json"), read_lines("ui.jsonl")),
         },
         README: {"numbers": lambda: numbers(tables, coverage)},

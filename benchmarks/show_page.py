@@ -78,3 +78,31 @@ def products_table(found: Row) -> str:
         return WAITING
     rows = [(name, *(f"{v:,.0f}" for v in pair.values())) for name, pair in found["found"].items()]
     return markdown((f"{found['cores']} cores", *next(iter(found["found"].values()))), rows)
+
+
+def cpu_table(found: Row) -> str:
+    """Decoders writing on a processor: a line for each model, format, number of cores and prompt."""
+    if not found:
+        return WAITING
+    lines = []
+    for r in found["rows"]:
+        share = r["weight_bytes_per_second"] / found["reading"][str(r["threads"])]
+        lines.append(
+            (
+                f"{r['model']}, {r['parameters'] / 1e6:,.0f} M",
+                r["dtype"],
+                r["threads"],
+                r["prompt"],
+                f"{r['first_token_seconds']:.3f}",
+                f"{r['tokens_per_second']:,.1f}",
+                f"{r['resident_bytes'] / 1e9:.2f}",
+                f"{r['weight_bytes_per_second'] / 1e9:.1f}",
+                f"{share:.0%}",
+            )
+        )
+    head = ("model", "format", "cores", "prompt", "first token, s", "tokens/s", "memory, GB", "weights read, GB/s")
+    speeds = (f"{rate / 1e9:.1f} GB/s on {threads}" for threads, rate in found["reading"].items())
+    note = f"Memory alone is read at {', '.join(speeds)} (cores)."
+    if found["left_out"]:
+        note += f" Left out for want of memory: {'; '.join(found['left_out'])}."
+    return markdown((*head, "of memory's speed"), lines) + "\n\n" + note

@@ -5,9 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
 from smidgen.lm import model as models
 from smidgen.lm import tokenizer
+from smidgen.lm.cpu_study import in_dtype
 from smidgen.lm.generate import Said, Sampling, chances, complete, next_tokens, stream
 from smidgen.lm.model import LanguageModel
 from smidgen.nets.decoder import Decoder, DecoderConfig
@@ -150,3 +152,24 @@ def test_broken_models_and_settings_are_named(tmp_path):
     ):
         with pytest.raises(BadInput, match=next(iter(wrong))):
             Sampling(**wrong)
+
+
+def test_the_command_line_takes_all_that_chooses_a_token(tmp_path, capsys):
+    models.save(scripted("abcdefghijk"), tmp_path / "m")
+    command = ["lm", "generate", str(tmp_path / "m"), "", "--seed", "1"]
+    for options, text in (
+        (["--temperature", "0"], "abcdefghijk"),
+        (["--temperature", "0", "--stop", "x", "--stop", "ef"], "abcd"),
+        (["--temperature", "100", "--top-k", "1"], "abcdefghijk"),
+        (["--temperature", "100", "--top-p", "0.001"], "abcdefghijk"),
+    ):
+        assert main([*command, *options]) == 0
+        assert capsys.readouterr().out == text + "\n"
+    assert main([*command, "--temperature", "100"]) == 0 and capsys.readouterr().out != "abcdefghijk\n"
+    assert main([*command, "--repetition-penalty", "0"]) == 2 and "above 0" in capsys.readouterr().err
+
+
+def test_bfloat16_goes_on_as_float32_does():
+    half = LanguageModel(in_dtype(scripted("abcdefghijk").decoder, torch.bfloat16), TOKENIZER)
+    assert complete(half, "", Sampling(0)).text == "abcdefghijk"
+    assert half.decoder.new_cache(1, 9).bytes * 2 == scripted("abcdefghijk").decoder.new_cache(1, 9).bytes

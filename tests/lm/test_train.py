@@ -14,6 +14,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.lm import train as trainer
 from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate, windows
+from smidgen.lm.forecast import Forecast
 from smidgen.lm.mixture import Mixture
 from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
@@ -164,7 +165,9 @@ def begun(text, out, **more):
     prepared = prepare(corpora, surveys, plan.words, out / ".train")
     plan = trainer.fitting(plan, prepared)
     texts = {n: s.digest for n, s in surveys.items()}
-    return trainer.Setup(plan=plan, texts=texts, weights=None, precision="fp32", seed=3, asked={}), prepared
+    said = Forecast(1.0, 10**9, (1.0, 2.0, 3.0), 1e11)
+    setup = trainer.Setup(plan=plan, forecast=said, texts=texts, weights=None, precision="fp32", seed=3, asked={})
+    return setup, prepared
 
 
 def go(setup, prepared, out, stop=10**9, in_search=False):

@@ -1,18 +1,20 @@
 """Spikes are seen, a new normal is accepted, and the guard's memory survives a checkpoint."""
 
+import json
 import math
 
 import pytest
 import torch
 
-from smidgen.train.guard import SpikeGuard, shrink_gradients
+from smidgen.kit.errors import BadInput
+from smidgen.train.guard import Spike, SpikeGuard, shrink_gradients, shrink_shallow_gradients
 
 
 def test_spikes_and_nan():
     guard = SpikeGuard(factor=1.5, window=20)
     assert [guard.check(s, 2.0 - 0.01 * s) for s in range(20)] == [None] * 20
     assert guard.check(20, 4.0) == "replace_batch" == guard.check(21, math.nan)
-    assert guard.check(22, 1.8) is None and [s for s, _ in guard.seen] == [20, 21]
+    assert guard.check(22, 1.8) is None and [s.step for s in guard.seen] == [20, 21]
 
 
 def test_a_new_normal_is_accepted_but_nan_never():
@@ -43,3 +45,41 @@ def test_shrunk_gradients():
     p.grad = torch.full((3,), 2.0)
     shrink_gradients([p], 0.1)
     assert p.grad.tolist() == pytest.approx([0.2] * 3)
+
+
+def test_the_log_names_the_batches_of_each_spike_and_survives_json():
+    guard, asked = SpikeGuard(window=10), []
+    for s in range(10):
+        guard.check(s, 1.0, range(2 * s, 2 * s + 2))
+    guard.check(10, 9.0, range(20, 22))
+    guard.check(10, math.nan)
+    other = SpikeGuard()
+    other.load_state_dict(json.loads(json.dumps(guard.state_dict())))
+    assert other.seen[0] == Spike(10, 9.0, range(20, 22)) and other.seen[1].batches is None
+    assert [again for _, again in other.replay(lambda n: asked.append(n) or n * n)] == [[400, 441], []]
+    assert asked == [20, 21]
+    other.load_state_dict({"good": [1.0], "row": 0, "seen": [[3, 2.0]]})  # of a checkpoint before there were numbers
+    assert other.seen == [Spike(3, 2.0)]
+
+
+def test_shallow_gradients_shrink_until_it_ends():
+    def gradients(words: tuple[str, ...] | None) -> list[float]:
+        torch.manual_seed(0)
+        model = torch.nn.ModuleDict({"embed_tokens": torch.nn.Embedding(5, 3), "head": torch.nn.Linear(3, 2)})
+        end = shrink_shallow_gradients(model, 0.1, words) if words else None
+        for _ in range(2):  # two micro-batches add up
+            model["head"](model["embed_tokens"](torch.tensor([1, 2]))).square().sum().backward()
+        if end:
+            end()
+            model["head"](model["embed_tokens"](torch.tensor([1, 2]))).square().sum().backward()
+        return [p.grad.norm().item() for p in model.parameters()]
+
+    embedding, *others = gradients(None)
+    shrunk, *same = gradients(("embed",))
+    assert shrunk == pytest.approx((0.1 + 0.1 + 1.0) / 2 * embedding) and same == pytest.approx(
+        [1.5 * g for g in others]
+    )
+    with pytest.raises(BadInput, match="names of parameters, got layer"):
+        gradients(("layer",))
+    with pytest.raises(BadInput, match="at most 1"):
+        shrink_shallow_gradients(torch.nn.Linear(1, 1), 2.0)

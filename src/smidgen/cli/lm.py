@@ -5,6 +5,7 @@ import shutil
 import signal
 import sys
 import time as clock
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,16 @@ from smidgen.budget.budget import parse_duration
 from smidgen.cli.output import say, say_json, tell
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.extras import need
+from smidgen.train import journal
 from smidgen.web import words
 
 if TYPE_CHECKING:
-    from smidgen.lm.plan import Plan
     from smidgen.lm.prepare import Prepared, Survey
     from smidgen.lm.train import Setup
 
 _UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 SAY_EVERY = 10.0  # seconds
+OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
 CONTEXT = 256  # tokens, where none is asked for
 
 
@@ -55,10 +57,21 @@ def parse_mix(pairs: list[str], names: list[str]) -> list[float] | None:
     return [found[n] for n in names]
 
 
-def train(sources: list[str], *, out: str | None, resume: bool, dry_run: bool, as_json: bool, **asked: Any) -> int:
+def train(
+    sources: list[str],
+    *,
+    out: str | None,
+    resume: bool,
+    dry_run: bool,
+    as_json: bool,
+    logs: list[str],
+    skip_corrupt: bool,
+    **asked: Any,
+) -> int:
     """`asked`: size, time, precision, mix, context, seed; None (or an empty list) where nothing was said."""
     begun = clock.monotonic()
     need("torch", extra="text", why="Training a language model")
+    journal.check(logs)
     from smidgen.lm import train as trainer
     from smidgen.lm.corpus import open_corpus
     from smidgen.lm.prepare import prepare, survey
@@ -77,19 +90,22 @@ def train(sources: list[str], *, out: str | None, resume: bool, dry_run: bool, a
         setup = _set_up(surveys, asked)
     else:
         _same(setup, surveys, asked)
-    for line in _plan_lines(setup.plan, setup.precision):
+    for line in _plan_lines(setup):
         tell(line)
     if dry_run:
-        say_json(setup.plan.to_json()) if as_json else None
+        say_json({**setup.plan.to_json(), "forecast": asdict(setup.forecast)}) if as_json else None
         return 0
-    prepared = prepare(corpora, surveys, setup.plan.words, work)
+    prepared = prepare(corpora, surveys, setup.plan.words, work, "skip" if skip_corrupt else "refuse")
+    for why in prepared.skipped:
+        tell(f"Left out: {why}")
     tell(f"{sum(len(p) for p in prepared.parts):,} tokens of {prepared.tokenizer.words:,} words")
     if not resume:
         setup = _fitted(setup, prepared)
         trainer.write_setup(setup, work)
-    result = _run(setup, prepared, folder, begun)
+    result = _run(setup, prepared, folder, begun, logs)
     if as_json:
-        say_json({**result, "model": str(folder), "plan": setup.plan.to_json()})
+        said = {"plan": setup.plan.to_json(), "forecast": asdict(setup.forecast)}
+        say_json({**result, "model": str(folder), **said})
     elif result["finished"]:
         _say_result(result, folder)
     else:
@@ -107,21 +123,18 @@ def _fresh(folder: Path, work: Path, setup: str) -> None:
 
 
 def _set_up(surveys: "dict[str, Survey]", asked: dict[str, Any]) -> "Setup":
-    from smidgen.lm.plan import make_plan
-    from smidgen.lm.train import Setup, measured_speed
-    from smidgen.train.precision import resolve
+    from smidgen.lm.setup import set_up
 
-    weights = parse_mix(asked.get("mix", []), list(surveys))
-    precision = resolve(asked.get("precision", "auto"))
-    plan = make_plan(
-        corpus_bytes=sum(s.bytes for s in surveys.values()),
+    return set_up(
+        surveys,
+        weights=parse_mix(asked.get("mix", []), list(surveys)),
+        precision=asked.get("precision", "auto"),
         size=parse_size(asked["size"]) if "size" in asked else None,
         seconds=parse_duration(asked["time"]) if "time" in asked else None,
-        flops_a_second=measured_speed(precision) if "time" in asked else 0.0,
         context=asked.get("context", CONTEXT),
+        seed=asked.get("seed", 0),
+        asked=asked,
     )
-    texts = {name: s.digest for name, s in surveys.items()}
-    return Setup(plan=plan, texts=texts, weights=weights, precision=precision, seed=asked.get("seed", 0), asked=asked)
 
 
 def _fitted(setup: "Setup", prepared: "Prepared") -> "Setup":
@@ -142,10 +155,11 @@ def _same(setup: "Setup", surveys: "dict[str, Survey]", asked: dict[str, Any]) -
         raise BadInput("The corpora are not those that this training began with: start anew in another folder.")
 
 
-def _run(setup: "Setup", prepared: "Prepared", folder: Path, begun: float) -> dict[str, Any]:
+def _run(setup: "Setup", prepared: "Prepared", folder: Path, begun: float, logs: list[str]) -> dict[str, Any]:
     from smidgen.lm.train import train_model
+    from smidgen.nets.decoder import flops_per_token
 
-    asked_to_stop, said = False, 0.0
+    plan, asked_to_stop, said = setup.plan, False, 0.0
 
     def on_signal(*_: object) -> None:
         nonlocal asked_to_stop
@@ -161,13 +175,25 @@ def _run(setup: "Setup", prepared: "Prepared", folder: Path, begun: float) -> di
             tell(f"update {update.step}: the loss jumped to {update.loss:.3f}; {update.action.replace('_', ' ')}")
         elif now - said >= SAY_EVERY:
             said = now
-            speed = words.whole(update.targets / update.seconds)
-            tell(f"update {update.step:,}: {update.loss:.3f} nats a token, {speed} tokens/s")
+            speed = update.targets / update.seconds
+            share = speed * flops_per_token(plan.config, plan.context) / setup.forecast.matrix_speed
+            left = words.duration(max(0.0, setup.forecast.seconds - (now - begun)))
+            tell(
+                f"update {update.step:,} of {plan.steps:,}: {update.loss:.3f} nats a token, {words.whole(speed)} "
+                f"tokens/s ({share:.0%} of matrix speed), about {left} left"
+            )
 
     before = signal.signal(signal.SIGINT, on_signal)
     try:
         return train_model(
-            setup, prepared, folder, begun=begun, say=tell, on_update=on_update, stopped=lambda: asked_to_stop
+            setup,
+            prepared,
+            folder,
+            begun=begun,
+            say=tell,
+            on_update=on_update,
+            stopped=lambda: asked_to_stop,
+            logs=logs,
         )
     finally:
         signal.signal(signal.SIGINT, before)
@@ -182,20 +208,24 @@ def _say_result(result: dict[str, Any], folder: Path) -> None:
     if result["loss"] is None:
         say(f"{updates} ({speed} tokens/s). The text is too short to hold any out: how good it is nobody knows.")
     else:
-        say(f"{result['loss']:.3f} nats a token on text held out, after {updates} ({speed} tokens/s)")
+        bits = f"{result['bits_per_byte']:.3f} bits a byte ({result['loss']:.3f} nats a token)"
+        say(f"{bits} on text held out, after {updates} ({speed} tokens/s)")
     say(f"model   {folder}")
     say(f"try it  smidgen lm generate {folder} 'Once'")
 
 
-def _plan_lines(plan: "Plan", precision: str) -> list[str]:
-    c = plan.config
+def _plan_lines(setup: "Setup") -> list[str]:
+    plan, said, c = setup.plan, setup.forecast, setup.plan.config
     rate = "" if plan.lr is None else f" {plan.lr:g}"
     split = f", in {plan.accumulate} parts" if plan.accumulate > 1 else ""
+    low, _, high = said.bits_per_byte
     return [
         f"model     {plan.parameters:,} parameters: {c.layers} layers of width {c.hidden}, {plan.words:,} words",
         f"training  {plan.tokens:,} tokens ({plan.passes:.1f} passes over the text), {plan.steps:,} updates of "
-        f"{plan.rows * plan.accumulate} x {plan.context} tokens{split}, {precision}",
-        f"rate     {rate} from {plan.lr_from}; batch from {plan.batch_from}",
+        f"{plan.rows * plan.accumulate} x {plan.context} tokens{split}, {setup.precision}",
+        f"rate     {rate} of {OPTIMIZERS[plan.optimizer]} from {plan.lr_from}; batch from {plan.batch_from}",
+        f"forecast  {words.duration(said.seconds)}, {words.size(said.memory_bytes)} of memory, "
+        f"{low:.2f} to {high:.2f} bits a byte on text held out",
     ]
 
 
@@ -215,14 +245,24 @@ def evaluate(model: str, file: str, as_json: bool) -> None:
     say(f"memory            {words.size(found['memory_bytes'])}")
 
 
-def generate(model: str, prompt: str, *, temperature: float, max_tokens: int, top_p: float, seed: int | None) -> None:
+def generate(model: str, prompt: str, **asked: Any) -> None:
+    """`asked`: settings of `lm.generate.Sampling`."""
     need("torch", extra="text", why="A language model")
     from smidgen.lm.generate import Sampling, stream
     from smidgen.lm.model import load
 
-    sampling = Sampling(temperature=temperature, max_tokens=max_tokens, top_p=top_p, seed=seed)
+    sampling = Sampling(**asked)
     sys.stdout.write(prompt)
     for piece in stream(load(model), prompt, sampling):
         sys.stdout.write(piece)
         sys.stdout.flush()
     say()
+
+
+def export(model: str, file: str, precision: str) -> None:
+    need("torch", extra="text", why="A language model")
+    from smidgen.lm import gguf
+    from smidgen.lm.model import load
+
+    gguf.export(load(model), file, precision)
+    say(f"{file}   {words.size(Path(file).stat().st_size)}")

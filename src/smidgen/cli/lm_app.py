@@ -29,6 +29,12 @@ def lm_train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, as it was begun.")
     ] = False,
+    log: Annotated[
+        list[str] | None, typer.Option("--log", metavar="NAME", help="Log to tensorboard or mlflow as well.")
+    ] = None,
+    skip_corrupt: Annotated[
+        bool, typer.Option("--skip-corrupt", help="Leave out damaged shards of tokens instead of refusing them.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -46,6 +52,8 @@ def lm_train(
             context=context,
             seed=seed,
             resume=resume,
+            logs=log or [],
+            skip_corrupt=skip_corrupt,
             dry_run=dry_run,
             as_json=as_json,
         )
@@ -70,10 +78,35 @@ def lm_generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT")] = "",
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 0.8,
     max_tokens: Annotated[int, typer.Option(min=1)] = 200,
+    top_k: Annotated[int, typer.Option(min=0, help="Only so many of the likeliest tokens; 0: all.")] = 0,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 1.0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens that occurred are less likely.")] = 1.0,
+    stop: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="End before it; may be given again.")] = None,
     seed: Annotated[int | None, typer.Option(help="Equal seeds give equal text.")] = None,
 ) -> None:
     """Go on with a prompt."""
     from smidgen.cli import lm as verbs
 
-    verbs.generate(model, prompt, temperature=temperature, max_tokens=max_tokens, top_p=top_p, seed=seed)
+    verbs.generate(
+        model,
+        prompt,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        top_k=top_k,
+        top_p=top_p,
+        repetition_penalty=repetition_penalty,
+        stop=tuple(stop or ()),
+        seed=seed,
+    )
+
+
+@lm.command("export")
+def lm_export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A folder that lm train made.")],
+    gguf: Annotated[str, typer.Option(metavar="FILE", help="The GGUF file to write, for llama.cpp.")],
+    precision: Annotated[str, typer.Option(metavar="fp32", help="Of the matrices: fp32 or fp16.")] = "fp32",
+) -> None:
+    """Write a model as one GGUF file, which llama.cpp reads."""
+    from smidgen.cli import lm as verbs
+
+    verbs.export(model, gguf, precision)

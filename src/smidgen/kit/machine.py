@@ -31,6 +31,27 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def resident_bytes(peak: bool = False) -> int:
+    """Memory of this program now, or the most that it held. `ru_maxrss`, where there is no /proc, is a peak, and may
+    be that of the process which started it."""
+    status = Path("/proc/self/status")
+    key = "VmHWM" if peak else "VmRSS"
+    found = re.search(rf"{key}:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if found:
+        return 1024 * int(found[1])
+    import resource
+
+    scale = 1 if platform.system() == "Darwin" else 1024
+    return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def free_bytes() -> int | None:
+    """Memory that new programs could get; None where the system does not say."""
+    info = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text()) if info.exists() else None
+    return 1024 * int(found[1]) if found else None
+
+
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Versions of Python and of those of the packages that are installed; none is imported."""
     out = {"python": platform.python_version()}

@@ -16,6 +16,7 @@ import scipy.optimize
 import scipy.sparse
 from scipy.special import expit, log_expit, logsumexp
 
+from smidgen.data.mix import class_weights
 from smidgen.kit.errors import bad
 from smidgen.learn.base import ClassifierHead, softmax
 from smidgen.learn.inner import inner_holdout
@@ -43,14 +44,20 @@ class LogisticConfig:
     """Settings of logistic regression."""
 
     strength: float | Literal["auto"] = "auto"  # penalty on the sum of losses, > 0; 1 / C of scikit-learn
+    balance: float = 1.0  # temperature of the classes' weights, >= 1: 1 as they come, 100 nearly all alike
 
     def __post_init__(self):
+        if not self.balance >= 1:
+            raise bad("balance", "1 or more", self.balance)
         if self.strength != "auto" and not float(self.strength) > 0:
             raise bad("strength", "a number > 0 or 'auto'", self.strength)
 
 
 class LogisticClassifier(ClassifierHead):
     """L2-regularised multinomial logistic regression.
+
+    `balance` above 1 weighs losses by class (`data.mix.class_weights`). The probabilities are then those of more even
+    classes: better balanced accuracy and macro F1, worse log loss; dividing them by the weights again does not pay.
 
     Attributes:
         coef_ `[K, d]`, intercept_ `[K]`: scores are `X @ coef_.T + intercept_`; K = 1 for two classes.
@@ -60,8 +67,9 @@ class LogisticClassifier(ClassifierHead):
     Config = LogisticConfig
     takes_sparse = True
 
-    def __init__(self, strength: float | str = "auto", random_state: int = 0):
+    def __init__(self, strength: float | str = "auto", balance: float = 1.0, random_state: int = 0):
         self.strength = strength
+        self.balance = balance
         self.random_state = random_state
 
     def _fit(self, X: Any, codes: np.ndarray) -> None:
@@ -70,16 +78,17 @@ class LogisticClassifier(ClassifierHead):
         strength = self._config.strength
         self.path_ = {"strengths": [], "losses": []}
         space = reduce(X)
-        problem = _Problem(space.Z, Y)
+        w = _row_weights(codes, self._config.balance)
+        problem = _Problem(space.Z, Y, w)
         theta = None
         if strength == "auto":
             if problem.alo_flops() <= ALO_FLOPS:
                 tried = _walk(problem, problem.left_out_loss)
             else:
                 out = inner_holdout(codes, HOLDOUT, self.random_state)
-                part = _Problem(space.Z[~out], Y[~out])
-                new, truth = space.Z[out], Y[out]
-                tried = _walk(part, lambda theta, _: _log_loss(part.scores(theta, new), truth), STRENGTHS[::2])
+                part = _Problem(space.Z[~out], Y[~out], w[~out])
+                new, truth, weights = space.Z[out], Y[out], w[out]
+                tried = _walk(part, lambda theta, _: _log_loss(part.scores(theta, new), truth, weights), STRENGTHS[::2])
             self.path_ = {"strengths": [t[0] for t in tried], "losses": [t[1] for t in tried]}
             logs = np.log(self.path_["strengths"])
             total = len(codes) * np.array(self.path_["losses"])
@@ -104,16 +113,16 @@ class LogisticClassifier(ClassifierHead):
 
 
 class _Problem:
-    """One penalised fit on reduced rows: parameters `theta` `[K, r + 1]`, the intercept last."""
+    """One penalised fit on reduced rows: parameters `theta` `[K, r + 1]`, the intercept last; w `[n]`: weights."""
 
-    def __init__(self, Z: Any, Y: np.ndarray):
-        self.Z, self.Y = Z, Y
+    def __init__(self, Z: Any, Y: np.ndarray, w: np.ndarray | None = None):
+        self.Z, self.Y, self.w = Z, Y, np.ones(len(Y)) if w is None else w
         self.n, self.r = Z.shape
         self.K = Y.shape[1]
         self.sparse = scipy.sparse.issparse(Z)
         self.newton = not self.sparse and self.K * (self.r + 1) <= NEWTON_SIZE
         self.Z1: Any = None if self.sparse else np.hstack([Z, np.ones((self.n, 1))])
-        prior = (Y.sum(0) + 0.5) / (self.n + 1)
+        prior = ((Y * self.w[:, None]).sum(0) + 0.5) / (self.n + 1)
         self.start = np.zeros((self.K, self.r + 1))
         self.start[:, -1] = np.log(prior / (1 - prior)) if self.K == 1 else np.log(prior) - np.log(prior).mean()
         if not self.newton:
@@ -131,7 +140,7 @@ class _Problem:
         return np.asarray((self.Z if Z is None else Z) @ theta[:, :-1].T) + theta[:, -1]
 
     def value(self, theta: np.ndarray, strength: float) -> float:
-        return _log_loss(self.scores(theta), self.Y) * self.n + strength / 2 * float((theta[:, :-1] ** 2).sum())
+        return _log_loss(self.scores(theta), self.Y, self.w) * self.n + strength / 2 * float((theta[:, :-1] ** 2).sum())
 
     def solve(self, strength: float, theta: np.ndarray | None = None, exact: bool = False) -> np.ndarray:
         """The minimiser, from `theta` on; `exact` to about 1e-8, else good enough to compare strengths."""
@@ -142,7 +151,7 @@ class _Problem:
         value = self.value(theta, strength)
         for _ in range(50):
             P = _probabilities(self.scores(theta))
-            gradient = (P - self.Y).T @ self.Z1
+            gradient = ((P - self.Y) * self.w[:, None]).T @ self.Z1
             gradient[:, :-1] += strength * theta[:, :-1]
             step = scipy.linalg.cho_solve(self._factor(P, strength), gradient.ravel()).reshape(theta.shape)
             decrement = float((gradient * step).sum())
@@ -164,7 +173,7 @@ class _Problem:
         H = np.empty((K, m, K, m))
         for a in range(K):
             for b in range(a, K):
-                w = P[:, a] * ((a == b) - P[:, b])
+                w = P[:, a] * ((a == b) - P[:, b]) * self.w
                 H[a, :, b, :] = self.Z1.T @ (self.Z1 * w[:, None])
                 H[b, :, a, :] = H[a, :, b, :].T
         H = H.reshape(K * m, K * m)
@@ -185,9 +194,9 @@ class _Problem:
         def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
             A = flat.reshape(shape) / scale
             scores = np.asarray(Z @ A[:, :-1].T.astype(Z.dtype)).astype(np.float64) + A[:, -1]
-            loss, P = _loss_and_probabilities(scores, Y)
+            loss, P = _loss_and_probabilities(scores, Y, self.w)
             value = loss * self.n + strength / 2 * float((A[:, :-1] ** 2).sum())
-            miss = P - Y
+            miss = (P - Y) * self.w[:, None]
             along = np.asarray(Z.T @ miss.astype(Z.dtype)).T + strength * A[:, :-1]
             gradient = np.hstack([along, miss.sum(0)[:, None]])
             return value, (gradient / scale).ravel()
@@ -206,7 +215,7 @@ class _Problem:
         """Mean log loss of each row under the fit without it, one Newton step away from the fit with it."""
         scores = self.scores(theta)
         P = _probabilities(scores)
-        miss = P - self.Y
+        miss = (P - self.Y) * self.w[:, None]
         if self.newton and self.K > 1:
             m = self.r + 1
             inverse = scipy.linalg.cho_solve(self._factor(P, strength), np.eye(self.K * m))
@@ -216,10 +225,11 @@ class _Problem:
                 for b in range(self.K):
                     lever[:, a, b] = ((self.Z1 @ inverse[a, :, b, :]) * self.Z1).sum(1)
             curvature = np.einsum("na,ab->nab", P, np.eye(self.K)) - P[:, :, None] * P[:, None, :]
+            curvature *= self.w[:, None, None]
             solved = np.linalg.solve(np.eye(self.K) - curvature @ lever, miss[:, :, None])
-            return _log_loss(scores + (lever @ solved)[:, :, 0], self.Y)
+            return _log_loss(scores + (lever @ solved)[:, :, 0], self.Y, self.w)
         lever = np.empty_like(P)
-        curvature = P * (1 - P)
+        curvature = P * (1 - P) * self.w[:, None]
         if self.K > 1:  # the others give way as one class moves: exact where all are equally likely
             curvature *= self.K / (self.K - 1)
         penalty = np.append(np.full(self.r, strength), 1e-12)
@@ -231,7 +241,7 @@ class _Problem:
             )
             lever[:, c] = (half**2).sum(0)
         spare = np.maximum(1 - curvature * lever, 1e-6)
-        return _log_loss(scores + lever * miss / spare, self.Y)
+        return _log_loss(scores + lever * miss / spare, self.Y, self.w)
 
 
 Tried = list[tuple[float, float, np.ndarray]]
@@ -261,24 +271,29 @@ def _lowest(x: np.ndarray, loss: np.ndarray) -> float:
     return float(np.exp(x[i]))
 
 
-def _loss_and_probabilities(scores: np.ndarray, Y: np.ndarray) -> tuple[float, np.ndarray]:
+def _row_weights(codes: np.ndarray, tau: float) -> np.ndarray:
+    """Weights `[n]` of mean 1 by class; all exactly 1 at tau = 1."""
+    return np.array(list(class_weights(codes, tau).values()))[codes]
+
+
+def _loss_and_probabilities(scores: np.ndarray, Y: np.ndarray, w: np.ndarray) -> tuple[float, np.ndarray]:
     """Both from one exponential, which is half the time where classes are many."""
     if Y.shape[1] == 1:
-        return _log_loss(scores, Y), expit(scores)
+        return _log_loss(scores, Y, w), expit(scores)
     scores = scores - scores.max(1, keepdims=True)
     exps = np.exp(scores)
     sums = exps.sum(1, keepdims=True)
-    return float((np.log(sums[:, 0]) - (scores * Y).sum(1)).mean()), exps / sums
+    return float((w * (np.log(sums[:, 0]) - (scores * Y).sum(1))).mean()), exps / sums
 
 
 def _probabilities(scores: np.ndarray) -> np.ndarray:
     return expit(scores) if scores.shape[1] == 1 else softmax(scores)
 
 
-def _log_loss(scores: np.ndarray, Y: np.ndarray) -> float:
+def _log_loss(scores: np.ndarray, Y: np.ndarray, w: np.ndarray) -> float:
     if Y.shape[1] == 1:
-        return float(-(Y * log_expit(scores) + (1 - Y) * log_expit(-scores)).mean())
-    return float((logsumexp(scores, axis=1) - (scores * Y).sum(1)).mean())
+        return float(-(w[:, None] * (Y * log_expit(scores) + (1 - Y) * log_expit(-scores))).mean())
+    return float((w * (logsumexp(scores, axis=1) - (scores * Y).sum(1))).mean())
 
 
 CLASSIFIER = LogisticClassifier

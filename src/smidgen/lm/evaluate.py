@@ -1,7 +1,6 @@
 """How well a language model predicts a text: bits a byte, which does not depend on the tokenizer."""
 
 import math
-import resource
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 
 from smidgen.kit.errors import BadInput
+from smidgen.kit.machine import resident_bytes
 from smidgen.lm.model import LanguageModel
 from smidgen.nets.products import full_speed
 
@@ -53,7 +53,7 @@ def evaluate(model: LanguageModel, documents: Iterable[str], batch_tokens: int =
         "tokens": tokens,
         "bytes": count_bytes,
         "tokens_per_second": tokens / seconds,
-        "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "memory_bytes": resident_bytes(peak=True),
     }
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen.kit.errors import BadInput
-from smidgen.kit.files import new_folder
+from smidgen.kit.files import new_folder, read_json, write_json
 from smidgen.lm import tokenizer as tokenizers
 from smidgen.lm.tokenizer import Tokenizer
 from smidgen.nets import folder as folders
@@ -32,6 +32,9 @@ def save(model: LanguageModel, folder: Path | str) -> None:
     end = model.tokenizer.end
     with new_folder(Path(folder)) as made:
         folders.write(model.decoder, made, bos=end, eos=end, pad=end)
+        config = read_json(made / folders.CONFIG)
+        config["smidgen"]["vocabulary"] = model.tokenizer.vocabulary
+        write_json(made / folders.CONFIG, config)
         model.tokenizer.write(made, model.decoder.config.max_len)
 
 
@@ -40,4 +43,10 @@ def load(folder: Path | str) -> LanguageModel:
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such model folder. Check the path.")
-    return LanguageModel(folders.load(folder).eval(), tokenizers.load(folder))
+    decoder, tokenizer = folders.load(folder).eval(), tokenizers.load(folder)
+    trained_with = (read_json(folder / folders.CONFIG).get("smidgen") or {}).get("vocabulary", tokenizer.vocabulary)
+    if trained_with != tokenizer.vocabulary:
+        raise BadInput(
+            f"{folder / tokenizers.FILE} is not the tokenizer that this model was trained with: put that back."
+        )
+    return LanguageModel(decoder, tokenizer)

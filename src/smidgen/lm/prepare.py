@@ -4,13 +4,16 @@ Of many documents, one in fifty is held out whole; of few, the ends of the long 
 nothing is, and nobody can say how well the model predicts other text.
 """
 
+import bz2
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from smidgen.kit.errors import BadInput
 from smidgen.kit.files import write_bytes
 from smidgen.lm import shards, tokenizer
 from smidgen.lm.corpus import Corpus
@@ -18,16 +21,18 @@ from smidgen.lm.shards import TokenShards
 from smidgen.lm.tokenizer import Tokenizer
 
 EVERY = 50  # documents, of which one is held out
+SAMPLE = 900_000  # bytes that are compressed: one block of bzip2
 LONG, END, END_SHARE = 2000, 200, 0.02  # characters of a document that is divided; of its end at least, and its share
 
 
 @dataclass(frozen=True)
 class Survey:
-    """One corpus: documents, bytes of text, and a hash of all of it."""
+    """One corpus: documents, bytes of text, a hash of all of it, and the bits a byte that bzip2 needs for its start."""
 
     documents: int
     bytes: int
     digest: str
+    compressed: float
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,43 @@ class Prepared:
     parts: tuple[TokenShards, ...]
     held: TokenShards | None
 
+    @property
+    def skipped(self) -> list[str]:
+        """What shards were left out, and why: a sentence each."""
+        return [why for tokens in (*self.parts, self.held) if tokens is not None for why in tokens.skipped]
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Of the text that is held out; documents' starts count as tokens."""
+        if self.held is None:
+            return math.nan
+        ids = self.held.read(0, min(len(self.held), 1 << 18))
+        return len(self.tokenizer.decode(ids.tolist()).encode()) / len(ids)
+
 
 def survey(corpus: Corpus) -> Survey:
     """Reads the corpus once. Raises BadInput: as reading does."""
-    documents, size, digest = 0, 0, hashlib.sha256()
+    documents, size, digest, start = 0, 0, hashlib.sha256(), bytearray()
     for document in corpus:
         data = document.text.encode()
         documents, size = documents + 1, size + len(data)
+        start += data[: SAMPLE - len(start)]
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
-    return Survey(documents, size, digest.hexdigest()[:32])
+    compressed = 8 * len(bz2.compress(bytes(start))) / max(1, len(start))
+    return Survey(documents, size, digest.hexdigest()[:32], compressed)
 
 
-def prepare(corpora: dict[str, Corpus], surveys: dict[str, Survey], words: int, folder: Path) -> Prepared:
-    """Trains the tokenizer on all texts and tokenizes each part; what is there already is used again."""
+def prepare(
+    corpora: dict[str, Corpus], surveys: dict[str, Survey], words: int, folder: Path, corrupt: str = "refuse"
+) -> Prepared:
+    """Trains the tokenizer on all texts and tokenizes each part; what is there already is used again.
+
+    Args:
+        corrupt: "refuse" a damaged shard, or "skip" it.
+    Raises:
+        BadInput: names a corpus with nothing to train on, and a damaged shard.
+    """
     if (folder / tokenizer.FILE).is_file():
         made = tokenizer.load(folder)
     else:
@@ -64,13 +92,16 @@ def prepare(corpora: dict[str, Corpus], surveys: dict[str, Survey], words: int, 
         place = folder / "parts" / name
         if not (place / shards.INDEX).is_file():
             kept = (made.encode_document(text) for text, _ in _divided(corpus, documents) if text.strip())
-            shards.write(place, kept, made.words, made.identity)
-        parts.append(TokenShards(place, tokenizer=made.identity))
+            try:
+                shards.write(place, kept, made.words, made.identity)
+            except BadInput as error:
+                raise BadInput(f"{name}: {error}") from None
+        parts.append(TokenShards(place, corrupt, tokenizer=made.identity))
     held = (text for corpus, documents in divided.values() for _, text in _divided(corpus, documents) if text.strip())
-    return Prepared(made, tuple(parts), _written(held, made, folder / "held"))
+    return Prepared(made, tuple(parts), _written(held, made, folder / "held", corrupt))
 
 
-def _written(texts: Iterator[str], made: Tokenizer, place: Path) -> TokenShards | None:
+def _written(texts: Iterator[str], made: Tokenizer, place: Path, corrupt: str) -> TokenShards | None:
     if not (place / shards.INDEX).is_file():
         first = next(texts, None)
         if first is None:
@@ -81,7 +112,7 @@ def _written(texts: Iterator[str], made: Tokenizer, place: Path) -> TokenShards 
             yield from map(made.encode_document, texts)
 
         shards.write(place, encoded(), made.words, made.identity)
-    return TokenShards(place, tokenizer=made.identity)
+    return TokenShards(place, corrupt, tokenizer=made.identity)
 
 
 def _divided(corpus: Corpus, documents: int) -> Iterator[tuple[str, str]]:

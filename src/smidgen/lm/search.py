@@ -7,32 +7,30 @@ from typing import Any
 import torch
 
 from smidgen.kit.files import read_json, write_json
-from smidgen.lm.plan import RATES, Plan
+from smidgen.lm.plan import RATES, USUAL, Plan
 from smidgen.lm.shards import TokenShards
-from smidgen.nets.decoder import Decoder, matrix_like
+from smidgen.nets.decoder import Decoder
 from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.muon import Muon
 from smidgen.train.order import Batch, Order
 from smidgen.train.precision import Precision, cast
 from smidgen.train.schedules import WSD
+from smidgen.train.width import width_groups
 
 SHARE = 0.025  # of the plan's updates, for each rate
 LEAST = 20  # updates; with fewer a search says nothing
-USUAL = 2e-3  # of AdamW for models of 0.1 to 10 M parameters
 KEPT = "rate.json"
 
 
-def optimizer_of(model: Decoder, lr: float, decay: float = 0.1) -> torch.optim.Optimizer:
-    """AdamW. Matrices inside layers decay; embedding, output, norms and biases do not. With the width-transferable
-    parametrisation those matrices step by `width_base / hidden` of the rate (MiniCPM, arXiv 2404.06395, section 3).
+def optimizer_of(model: Decoder, lr: float, kind: str = "muon", decay: float = 0.1) -> torch.optim.Optimizer:
+    """Muon or "adamw". Matrices inside layers decay; embedding, output, norms and biases do not, and AdamW moves them
+    in both. With the width-transferable parametrisation those matrices step by `width_base / hidden` of the rate
+    (`train.width`).
     """
-    inner = [p for n, p in model.named_parameters() if matrix_like(n)]
-    others = [p for n, p in model.named_parameters() if not matrix_like(n)]
-    scale = model.config.logits_scale
-    groups = [
-        {"params": inner, "lr": lr * scale, "weight_decay": decay / scale},
-        {"params": others, "lr": lr, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+    groups = width_groups(model.named_parameters(), lr, scale=model.config.logits_scale, weight_decay=decay)
+    if kind == "adamw":
+        return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
+    return Muon([{**groups[0], "orthogonal": True}, groups[1]], lr)
 
 
 def loss_of(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
@@ -70,23 +68,25 @@ def find_rate(
     """
     steps = round(SHARE * plan.steps)
     if steps < LEAST or held is None:
-        say(f"rate {USUAL:g}: too little {'text' if held is None else 'training'} to search for one")
-        return USUAL
+        usual = USUAL[plan.optimizer]
+        say(f"rate {usual:g}: too little {'text' if held is None else 'training'} to search for one")
+        return usual
     found = {float(k): v for k, v in read_json(work / KEPT).items()} if (work / KEPT).is_file() else {}
-    for lr in RATES:
+    rates = RATES[plan.optimizer]
+    for lr in rates:
         if lr not in found:
-            loss = _tried(plan, batches, held, precision, seed, lr, steps, go_on)
+            loss = short_run(plan, batches, held, precision, seed, lr, steps, go_on)
             if loss is None:
                 return None
             found[lr] = loss
             write_json(work / KEPT, found)
             say(f"rate {lr:g}: {loss:.3f} nats a token after {steps} updates")
-        if len(found) > 2 and min(found, key=lambda k: found[k]) <= RATES[list(RATES).index(lr) - 2]:
+        if len(found) > 2 and min(found, key=lambda k: found[k]) <= rates[rates.index(lr) - 2]:
             break  # worse twice
     return min(found, key=lambda k: found[k])
 
 
-def _tried(
+def short_run(
     plan: Plan,
     batches: Callable[[int], tuple[Batch]],
     held: TokenShards,
@@ -96,10 +96,15 @@ def _tried(
     steps: int,
     go_on: Callable[[], bool],
 ) -> float | None:
+    """Loss on held-out text after `steps` updates at a peak rate, with a fall of its own. None: stopped.
+
+    Raises:
+        NonFinite: the loss is not a number.
+    """
     model = cast(Decoder(plan.config, seed), precision)
     stable = round(0.7 * steps)
     schedule = WSD(warmup=max(1, steps // 10), stable_until=stable, decay=steps - stable)
     config = LoopConfig(precision=precision, accumulate=plan.accumulate)
-    run = Run(model, optimizer_of(model, lr))
+    run = Run(model, optimizer_of(model, lr, plan.optimizer))
     train(run, batches, loss_of, schedule, config, steps=steps, go_on=go_on)
     return held_loss(model, held, plan.context) if run.step == steps else None

@@ -205,12 +205,12 @@ class _Shard:
 
 def _mapped(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
     if not path.is_file():
-        raise BadInput(f"{path} is missing: tokenize the corpus again, or skip damaged shards.")
+        raise BadInput(f"{path} is missing: tokenize the corpus again, or leave it out (--skip-corrupt).")
     size = path.stat().st_size
     if size != count * dtype.itemsize:
         raise BadInput(
             f"{path} has {size:,} bytes, and should have {count * dtype.itemsize:,}: it was cut off or edited. "
-            "Tokenize the corpus again, or skip damaged shards."
+            "Tokenize the corpus again, or leave it out (--skip-corrupt)."
         )
     return np.asarray(np.memmap(path, dtype, "r", shape=(count,))) if count else np.empty(0, dtype)
 
@@ -218,5 +218,5 @@ def _mapped(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
 def _damaged(path: Path, chunk: int) -> BadInput:
     return BadInput(
         f"{path} is corrupt (its checksum is wrong in the bytes from {chunk * CHUNK:,}): tokenize the corpus again, or "
-        "skip damaged shards."
+        "leave it out (--skip-corrupt)."
     )

@@ -6,7 +6,7 @@ document it is read as characters.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,19 @@ class Tokenizer:
         end: id of `<|endoftext|>`.
     """
 
-    json: bytes
+    json: bytes = field(repr=False)
     words: int
     end: int
-    _inner: Any
+    _inner: Any = field(repr=False)
 
     @property
     def identity(self) -> str:
         return digest(self.json)
+
+    @property
+    def vocabulary(self) -> str:
+        """Hash of the words by id: stays when another program writes the same tokenizer anew."""
+        return digest(*(f"{i} {word}" for word, i in sorted(self._inner.get_vocab().items())))
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without the start of a document. Special tokens in it are characters like any others."""

@@ -7,7 +7,7 @@ left then is an ordinary transformers folder with its log.
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,25 @@ import torch
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import read_json, write_bytes, write_json
+from smidgen.kit.machine import resident_bytes
 from smidgen.lm.course import Course
+from smidgen.lm.forecast import Forecast, pool_bytes
 from smidgen.lm.mixture import Mixture
 from smidgen.lm.model import LanguageModel, save
 from smidgen.lm.plan import MOST_PASSES, Plan
 from smidgen.lm.prepare import Prepared
 from smidgen.lm.search import find_rate, held_loss, loss_of, optimizer_of
-from smidgen.nets.decoder import Decoder, DecoderConfig, flops_per_token
-from smidgen.nets.presets import sized
-from smidgen.train.checkpoint import Keep, LazyCheckpointer, load_newest
+from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.train.checkpoint import Keep, LazyCheckpointer
 from smidgen.train.guard import SpikeGuard
-from smidgen.train.journal import Journal
+from smidgen.train.journal import Journal, Logs, open_log
 from smidgen.train.loop import LoopConfig, Run, Update, train
 from smidgen.train.order import Batch, Order, windows_of
-from smidgen.train.precision import Precision, cast, context, products
+from smidgen.train.precision import Precision, cast
 from smidgen.train.schedules import WSD
+from smidgen.train.sharding import Sharding
+from smidgen.train.sharding.reading import load_newest
+from smidgen.train.sharding.saved import as_zero, model_state
 
 CHECKPOINT_SECONDS = 60.0
 LOOKS = 20  # at the held-out loss in a training
@@ -43,10 +47,11 @@ class Setup:
 
     Attributes:
         texts: hash of each corpus, by name, in their order. weights: shares of the corpora; None: by their length.
-        asked: the person's own words, to tell when they change.
+        asked: the person's own words, to tell when they change. forecast: what was said before it began.
     """
 
     plan: Plan
+    forecast: Forecast
     texts: dict[str, str]
     weights: list[float] | None
     precision: Precision
@@ -65,28 +70,10 @@ def read_setup(work: Path) -> Setup:
     values = read_json(work / SETUP)
     try:
         plan = Plan(**{**values["plan"], "config": DecoderConfig(**values["plan"]["config"])})
-        return Setup(**{**values, "plan": plan})
+        said = Forecast(**{**values["forecast"], "bits_per_byte": tuple(values["forecast"]["bits_per_byte"])})
+        return Setup(**{**values, "plan": plan, "forecast": said})
     except (KeyError, TypeError) as error:
         raise BadInput(f"{work / SETUP} is damaged or of another version ({error}): start anew elsewhere.") from None
-
-
-def measured_speed(precision: Precision, updates: int = 4) -> float:
-    """Floating-point operations a second that training a small decoder reaches here; the best of a few updates."""
-    config = sized(1_000_000, 1024, 256)
-    model = cast(Decoder(config), precision)
-    optimizer = optimizer_of(model, 1e-4)
-    ids_BT = torch.arange(16 * 257).reshape(16, 257) % 1024
-    best = math.inf
-    for _ in range(updates):
-        start = time.perf_counter()
-        with products(precision):
-            with context(precision):
-                loss = model(ids_BT[:, :-1].contiguous(), targets_BT=ids_BT[:, 1:].contiguous())
-            loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        best = min(best, time.perf_counter() - start)
-    return flops_per_token(config, 256) * 16 * 256 / best
 
 
 def fitting(plan: Plan, prepared: Prepared) -> Plan:
@@ -97,7 +84,10 @@ def fitting(plan: Plan, prepared: Prepared) -> Plan:
         BadInput: a part is shorter than one window.
     """
     for part in prepared.parts:
-        windows_of(len(part), plan.context)
+        try:
+            windows_of(len(part), plan.context)
+        except BadInput as error:
+            raise BadInput(f"{part.folder.name}: {error}") from None
     length = sum(len(p) for p in prepared.parts)
     tokens = plan.tokens if prepared.held is not None else min(plan.tokens, round(MOST_PASSES * length))
     config = replace(plan.config, vocab=prepared.tokenizer.words)
@@ -112,9 +102,16 @@ def batches_of(prepared: Prepared, weights: list[float] | None, plan: Plan, seed
     return Mixture(orders, tuple(weights or (float(len(p)) for p in prepared.parts)), plan.rows, seed)
 
 
-def numbered(order: Order | Mixture) -> Callable[[int], tuple[Batch]]:
-    """Micro-batches by number, one after another."""
-    return lambda number: (order.at(number * order.batch),)
+def numbered(order: Order | Mixture, rows: slice = slice(None)) -> Callable[[int], tuple[Batch]]:
+    """Micro-batches by number, one after another; `rows`: a rank's part of each."""
+
+    def at(number: int) -> tuple[Batch]:
+        batch = order.at(number * order.batch)
+        documents_BT = None if batch.documents_BT is None else batch.documents_BT[rows]
+        own = {"ids_BT": batch.ids_BT[rows], "targets_BT": batch.targets_BT[rows], "windows": batch.windows[rows]}
+        return (batch._replace(**own, documents_BT=documents_BT),)
+
+    return at
 
 
 def train_model(
@@ -126,48 +123,77 @@ def train_model(
     say: Callable[[str], None] = print,
     on_update: Callable[[Update], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    logs: Sequence[str] = (),
+    sharding: Sharding | None = None,
 ) -> dict[str, Any]:
     """Trains to the end of the plan, or goes on from the newest checkpoint in `out/.train`, and saves the model.
 
     Args:
         begun: `time.monotonic()` when this sitting began. stopped: asked before each update (Ctrl-C).
+        logs: kept beside the JSON lines, of `journal.KINDS`.
+        sharding: this process is one of many that train the same model, all with these arguments; rank 0 keeps the
+            log and writes the model, what depends on a clock is decided there, and only it should `say` anything.
     Returns:
-        loss on held-out text in nats a token (None: nothing is held out), steps, tokens, seconds, lr,
-        tokens_per_second, and `finished`.
+        loss on held-out text in nats a token, and in bits a byte (None: nothing is held out), steps, tokens, seconds,
+        lr, tokens_per_second, memory_bytes (the most that this program held), and `finished`.
     """
     plan, work, begun = setup.plan, out / ".train", time.monotonic() if begun is None else begun
-    spent = _Spent(work / "spent.json", begun)
+    trouble = _once(say)
+    spent = _Spent(work / "spent.json", begun, trouble)
     until = math.inf if plan.seconds is None else begun + plan.seconds - spent.before
     order = batches_of(prepared, setup.weights, plan, setup.seed)
-    batches = numbered(order)
+    batches = numbered(order, sharding.rows(plan.rows) if sharding else slice(None))
+    ranks = sharding.ranks if sharding else None
+    leads = ranks is None or ranks.rank == 0
+
+    def agreed(value: Any) -> Any:
+        return ranks.first(value) if ranks else value
 
     def in_time() -> bool:
         return time.monotonic() < until and not stopped()
 
+    def search() -> float | None:
+        found = find_rate(plan, numbered(order), prepared.held, setup.precision, setup.seed, work, say, in_time)
+        spent.keep()
+        return found
+
     lr = plan.lr
     if lr is None:
-        lr = find_rate(plan, batches, prepared.held, setup.precision, setup.seed, work, say, in_time)
-        spent.keep()
+        lr = ranks.on_first(search) if ranks else search()
     if lr is None:
         return {"finished": False, "steps": 0}
     torch.manual_seed(setup.seed)
     model = cast(Decoder(plan.config, setup.seed), setup.precision)
-    run = Run(model, optimizer_of(model, lr), SpikeGuard(factor=2.0, least=0.2))
+    optimizer = optimizer_of(model, lr, plan.optimizer)
+    optimizer = sharding.optimizer(model, optimizer) if sharding else optimizer
+    run = Run(model, optimizer, SpikeGuard(factor=2.0, least=0.2))
     course = _course(plan, until)
-    found = load_newest(work / "checkpoints") if (work / "checkpoints").is_dir() else None
+    found = load_newest(work / "checkpoints", ranks)
     if found is not None:
+        for why in found.skipped:
+            say(why)
         run.load_state_dict(found.state)
-        order.resume(run.extra["order"])
+        if not prepared.skipped:  # without some shards the order is another, and goes on from the same number
+            order.resume(run.extra["order"])
         course.load(run.extra["course"])
         say(f"going on from update {run.step}")
-    journal = Journal(work / LOG, after=run.step + 1)
+    more = [open_log(kind, out, work, after=run.step + 1) for kind in logs] if leads else []
+    own = [Journal(work / LOG, after=run.step + 1, on_failure=trouble)] if leads else []
+    journal = Logs([*own, *more], trouble)
     every, saved = max(20, plan.steps // LOOKS), time.monotonic()
-    checkpointer = LazyCheckpointer(work / "checkpoints", keep=Keep(last=2), on_failure=lambda e: say(str(e)))
+    checkpointer = LazyCheckpointer(
+        work / "checkpoints",
+        keep=Keep(last=2),
+        pool_bytes=pool_bytes(plan),
+        on_failure=trouble,
+        **(sharding.checkpoints() if sharding else {}),
+    )
 
     def keep() -> None:
         run.extra = {"course": course.state(), "order": order.state(run.batch * plan.rows)}
         checkpointer.save(run.state_dict(), run.step)
-        spent.keep()
+        if leads:
+            spent.keep()
 
     def after(update: Update) -> None:
         nonlocal saved
@@ -178,7 +204,7 @@ def train_model(
             if values["held"] is not None and course.looked(update.step, values["held"]):
                 say("The loss on held-out text is rising: the training comes to its end.")
         journal.write(update.step, **values)
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+        if agreed(time.monotonic() - saved > CHECKPOINT_SECONDS):
             keep()
             saved = time.monotonic()
         if on_update:
@@ -196,24 +222,40 @@ def train_model(
             before_update=checkpointer.before_update,
             go_on=lambda: course.go_on(run.step) and not stopped(),
         )
-        finished = not stopped()
-        checkpointer.before_update()
+        finished = agreed(not stopped())
+        checkpointer.wait_durable()  # one of this very step may be under way
         keep()
     finally:
         checkpointer.close()
         journal.close()
+    loss = held_loss(model, prepared.held, plan.context)
     result = {
-        "loss": held_loss(model, prepared.held, plan.context),
+        "loss": loss,
+        "bits_per_byte": None if loss is None else loss / math.log(2) / prepared.bytes_per_token,
         "steps": run.step,
         "tokens": run.targets,
         "seconds": round(spent.now(), 1),
         "lr": lr,
         "tokens_per_second": run.targets / max(run.seconds, 1e-9),
+        "memory_bytes": resident_bytes(peak=True),
         "finished": finished,
     }
     if finished:
-        _export(LanguageModel(model.float().eval(), prepared.tokenizer), out, work)
+        whole = _whole(model, run, plan)
+        if leads:
+            _export(LanguageModel(whole.float().eval(), prepared.tokenizer), out, work)
     return result
+
+
+def _whole(model: Decoder, run: Run, plan: Plan) -> Decoder:
+    """The model with all its weights; on rank 0 alone, where there are many."""
+    zero = as_zero(run.optimizer)
+    if zero is None:
+        return model
+    weights, made = model_state(zero), Decoder(plan.config)
+    if weights:
+        made.load_state_dict(weights)
+    return made
 
 
 def _course(plan: Plan, until: float) -> Course:
@@ -224,18 +266,35 @@ def _course(plan: Plan, until: float) -> Course:
     return Course(wsd, until, plan.seconds or 0.0, plan.decay, [])
 
 
+def _once(say: Callable[[str], None]) -> Callable[[Exception], None]:
+    """Says a trouble that training goes on with, once for each cause: a full disk stops every checkpoint."""
+    said: set[str] = set()
+
+    def tell(error: Exception) -> None:
+        cause = error.__cause__ or error
+        name = getattr(cause, "strerror", None) or str(cause)
+        if name not in said:
+            said.add(name)
+            say(f"{str(error).rstrip('.')}. The training goes on; this is not said again.")
+
+    return tell
+
+
 class _Spent:
     """Seconds of all sittings of a training; those of earlier ones lie in a file."""
 
-    def __init__(self, path: Path, begun: float) -> None:
-        self.path, self.begun = path, begun
+    def __init__(self, path: Path, begun: float, trouble: Callable[[Exception], None]) -> None:
+        self.path, self.begun, self.trouble = path, begun, trouble
         self.before = float(read_json(path)) if path.is_file() else 0.0
 
     def now(self) -> float:
         return self.before + time.monotonic() - self.begun
 
     def keep(self) -> None:
-        write_json(self.path, round(self.now(), 3))
+        try:
+            write_json(self.path, round(self.now(), 3))
+        except OSError as error:
+            self.trouble(error)
 
 
 def _export(model: LanguageModel, out: Path, work: Path) -> None:

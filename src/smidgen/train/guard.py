@@ -7,13 +7,26 @@ batches; `rollback` goes back to the newest checkpoint and leaves out the batche
 import math
 import statistics
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from smidgen.kit.errors import bad
 
+if TYPE_CHECKING:
+    from torch import nn
+
 Action = Literal["replace_batch", "skip", "rollback"]
 ACTIONS: tuple[Action, ...] = ("replace_batch", "skip", "rollback")
+
+
+class Spike(NamedTuple):
+    """One line of the guard's log: the update that was not made, its loss (NaN: not finite), the numbers of its
+    micro-batches (None: not told), so that each can be looked at again: `replay`."""
+
+    step: int
+    loss: float
+    batches: range | None = None
 
 
 @dataclass(kw_only=True)
@@ -24,7 +37,7 @@ class SpikeGuard:
     Attributes:
         action: what the loop shall do. span: batches left out by "skip" and after a "rollback".
         patience: spikes in a row after which the loss is taken as the new normal (data changed, not a spike).
-        seen: (step, loss) of each spike, for the log.
+        seen: the log, one `Spike` each.
     """
 
     factor: float = 1.5
@@ -33,7 +46,7 @@ class SpikeGuard:
     action: Action = "replace_batch"
     span: int = 100
     patience: int = 10
-    seen: list[tuple[int, float]] = field(default_factory=list)
+    seen: list[Spike] = field(default_factory=list)
     _good: deque = field(default_factory=deque)
     _row: int = 0
 
@@ -45,8 +58,12 @@ class SpikeGuard:
         if self.action not in ACTIONS:
             raise bad("action", " or ".join(ACTIONS), self.action)
 
-    def check(self, step: int, loss: float) -> Action | None:
-        """What to do about this loss; None: it is good, and remembered."""
+    def check(self, step: int, loss: float, batches: range | None = None) -> Action | None:
+        """What to do about this loss; None: it is good, and remembered.
+
+        Args:
+            batches: numbers of the micro-batches that it is of, for the log.
+        """
         finite = math.isfinite(loss)
         known = len(self._good) >= min(self.window, 10)
         usual = statistics.median(self._good) if known else math.inf
@@ -54,7 +71,7 @@ class SpikeGuard:
             self._remember(loss)
             return None
         self._row += 1
-        self.seen.append((step, loss if finite else math.nan))
+        self.seen.append(Spike(step, loss if finite else math.nan, batches))
         if finite and self._row > self.patience:
             self._good.clear()
             self._remember(loss)
@@ -67,19 +84,60 @@ class SpikeGuard:
         if len(self._good) > self.window:
             self._good.popleft()
 
+    def replay(self, batches: Callable[[int], Any]) -> Iterator[tuple[Spike, list[Any]]]:
+        """Each spike with the very micro-batches that set it off, as the run's own source makes them anew."""
+        for spike in self.seen:
+            yield spike, [batches(number) for number in spike.batches or ()]
+
     def state_dict(self) -> dict[str, Any]:
-        seen = [[s, None if math.isnan(v) else v] for s, v in self.seen]
+        seen = [
+            [s.step, None if math.isnan(s.loss) else s.loss, [s.batches.start, s.batches.stop] if s.batches else None]
+            for s in self.seen
+        ]
         return {"good": list(self._good), "row": self._row, "seen": seen}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._good, self._row = deque(state["good"]), state["row"]
-        self.seen = [(s, math.nan if v is None else v) for s, v in state["seen"]]
+        self.seen = []
+        for step, loss, *rest in state["seen"]:  # without numbers of batches in early versions
+            batches = range(*rest[0]) if rest and rest[0] else None
+            self.seen.append(Spike(step, math.nan if loss is None else loss, batches))
 
 
-def shrink_gradients(parameters, alpha: float) -> None:
+def shrink_gradients(parameters: "Iterable[nn.Parameter]", alpha: float) -> None:
     """Multiplies gradients by `alpha` < 1, meant for the embedding: its gradients set off many spikes."""
-    if not 0 < alpha <= 1:
-        raise bad("alpha", "above 0, at most 1", alpha)
+    _check(alpha)
     for p in parameters:
         if p.grad is not None:
             p.grad.mul_(alpha)
+
+
+def shrink_shallow_gradients(
+    model: "nn.Module", alpha: float, layers: tuple[str, ...] = ("embed",)
+) -> Callable[[], None]:
+    """From now on each gradient of the parameters with one of these words in their name is multiplied by `alpha`.
+
+    With Adam, which does not see the scale of a gradient, this acts through clipping alone: the shallow layers weigh
+    less in the norm, and less of a spike that clipping lets through is theirs. A tied output matrix shrinks as well.
+
+    Returns:
+        A function that ends it.
+    Raises:
+        BadInput: alpha is not in (0, 1], or no parameter has such a name.
+    """
+    _check(alpha)
+    found = [p for name, p in model.named_parameters() if any(word in name for word in layers)]
+    if not found:
+        raise bad("layers", "words in names of parameters", ", ".join(layers))
+    hooks = [p.register_hook(lambda gradient: gradient * alpha) for p in found]
+
+    def end() -> None:
+        for hook in hooks:
+            hook.remove()
+
+    return end
+
+
+def _check(alpha: float) -> None:
+    if not 0 < alpha <= 1:
+        raise bad("alpha", "above 0, at most 1", alpha)

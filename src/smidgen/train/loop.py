@@ -2,6 +2,9 @@
 
 One update: set the rate, sum the gradients of a few micro-batches, clip, let the guard look, update, write it down,
 checkpoint. What a run is (`Run`) is what a checkpoint holds: a run that was stopped anywhere goes on to the same bits.
+
+With a `ZeroOptimizer` many processes run the same loop, each on its own rows: losses and counts are those of all, so
+that the guard decides the same everywhere, and rank 0 decides what depends on a clock: the rate, and whether to go on.
 """
 
 import math
@@ -17,6 +20,7 @@ from smidgen.kit.errors import SmidgenError, bad
 from smidgen.train.guard import Action, SpikeGuard
 from smidgen.train.precision import Precision, context, products
 from smidgen.train.schedules import set_rate
+from smidgen.train.sharding.saved import as_zero, load_run_state, run_state
 
 
 class NonFinite(SmidgenError):
@@ -83,8 +87,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **run_state(self.model, self.optimizer),
             "guard": self.guard.state_dict() if self.guard else None,
             "progress": {k: getattr(self, k) for k in ("step", "batch", "targets", "seconds")},
             "random": torch.get_rng_state(),
@@ -92,8 +95,7 @@ class Run:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_run_state(self.model, self.optimizer, state)
         if self.guard and state["guard"]:
             self.guard.load_state_dict(state["guard"])
         for name, value in state["progress"].items():
@@ -131,11 +133,12 @@ def train(
     strikes = 0
     run.model.train()
     with products(config.precision):
-        while (steps is None or run.step < steps) and (go_on is None or go_on()):
+        while (steps is None or run.step < steps) and (go_on is None or _first(run, go_on())):
             start = time.perf_counter()
-            set_rate(run.optimizer, schedule(run.step))
+            set_rate(run.optimizer, _first(run, schedule(run.step)))
             loss, count = _gradients(run, batches, loss_of, config)
-            norm = clip(parameters, config.clip)
+            zero = as_zero(run.optimizer)
+            norm = zero.clip_grad_norm_(config.clip) if zero else clip(parameters, config.clip)
             action = _verdict(run, loss, norm)
             if action is None:
                 if before_update:
@@ -165,18 +168,33 @@ def _verdict(run: Run, loss: float, norm: float) -> Action | None:
     return None
 
 
+def _first(run: Run, value: Any) -> Any:
+    """What rank 0 says, where there are many."""
+    zero = as_zero(run.optimizer)
+    return zero.ranks.first(value) if zero else value
+
+
 def _gradients(run: Run, batches: Batches, loss_of: Loss, config: LoopConfig) -> tuple[float, int]:
     """Adds up the gradients of the mean loss over the next micro-batches; gives that loss and its count."""
-    total, count = 0.0, 0
-    for _ in range(config.accumulate):
+    total, count, zero = 0.0, 0, as_zero(run.optimizer)
+    for number in range(config.accumulate):
         batch = batches(run.batch)
         run.batch += 1
         with context(config.precision):
             loss, n = loss_of(run.model, *batch)
-        loss.backward()
+        if zero:
+            zero.backward(loss, last=number + 1 == config.accumulate)
+        else:
+            loss.backward()
         total, count = total + float(loss.detach()), count + n
+    if zero:
+        total, everyone = zero.totals(total, count)
+        count = int(everyone)
     if not count:
         raise SmidgenError(f"Micro-batch {run.batch - 1} has nothing to learn from: every target is left out.")
+    if zero:
+        zero.finish(count)
+        return total / count, count
     for group in run.optimizer.param_groups:
         for p in group["params"]:
             if p.grad is not None:

@@ -4,6 +4,7 @@ What "auto" takes depends on the processor alone, never on a clock: a run that i
 """
 
 import contextlib
+import functools
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
@@ -28,6 +29,14 @@ def resolve(precision: str, device: str = "cpu") -> Precision:
         raise bad("--precision", ", ".join(get_args(Precision)), precision)
     units = device != "cpu" or (CPUINFO.exists() and "amx_bf16" in CPUINFO.read_text())
     return "mixed" if units else "fp32"
+
+
+@functools.cache
+def bf16_units(device: str = "cpu") -> bool:
+    """Whether products of bfloat16 are faster than those of float32: a GPU, AMX, or AVX-512 with its instructions."""
+    return device != "cpu" or (
+        CPUINFO.exists() and bool({"amx_bf16", "avx512_bf16"} & set(CPUINFO.read_text().split()))
+    )
 
 
 def products(precision: Precision) -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,122 @@
+"""How good the forecasts of `smidgen lm train` are: seconds, memory and bits a byte, said before and measured after.
+
+    SMIDGEN_DATA=... python benchmarks/forecast.py collect  # trainings of five texts at a few sizes
+    python benchmarks/forecast.py fit                       # the constants of `laws.text_loss`, from those
+    SMIDGEN_DATA=... python benchmarks/forecast.py run      # trainings of two other texts, which are judged
+    python benchmarks/forecast.py show
+
+Constants are fitted on GSM8K, speeches, pros and cons, film reviews and French questions; books and Shakespeare are
+judged with them. The band is what held nine in ten when each text was left out of the fit in turn.
+Writes results/forecast.json.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from smidgen.kit.machine import machine, versions
+
+RESULTS = Path(__file__).resolve().parent / "results" / "forecast.json"
+FITTED = {
+    "gsm8k": ("question", "answer"),
+    "us_speeches": ("text",),
+    "pros_cons": ("text",),
+    "sst2": ("text",),
+    "piaf_fr": ("context", "question"),
+}
+JUDGED = {"books_lm": ("text",), "tiny_shakespeare": ()}
+SIZES = (("60k", "20s"), ("150k", "20s"), ("400k", "40s"), ("1M", "60s"))  # size, time
+
+
+def text_of(name: str, fields: tuple[str, ...]) -> list[str]:
+    """Documents of a data set's training part."""
+    folder = Path(os.environ["SMIDGEN_DATA"]) / name
+    path = next(folder.glob("train.*.gz"))
+    raw = gzip.decompress(path.read_bytes()).decode()
+    if not fields:
+        return [raw]
+    lines = [json.loads(line) for line in raw.split("\n") if line.strip()]
+    return ["\n".join(str(line.get(f, "")) for f in fields) for line in lines]
+
+
+def trainings(names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
+    out = []
+    with tempfile.TemporaryDirectory() as place:
+        for name, fields in names.items():
+            corpus = Path(place) / f"{name}.jsonl"
+            corpus.write_text("".join(json.dumps({"text": t}) + "\n" for t in text_of(name, fields)))
+            for number, (size, time) in enumerate(SIZES):
+                command = [sys.executable, "-m", "smidgen", "lm", "train", str(corpus), "--size", size, "--json"]
+                command += ["--out", f"{place}/{name}{number}", *(["--time", time] if time else [])]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    raise SystemExit(f"{' '.join(command)}\n{done.stderr[-1000:]}")
+                got = json.loads(done.stdout.strip().splitlines()[-1])
+                kept = {k: got[k] for k in ("seconds", "memory_bytes", "bits_per_byte", "tokens", "forecast")}
+                out.append({"corpus": name, **kept, "parameters": got["plan"]["parameters"], **said(corpus)})
+                print(name, size, time, f"{got['bits_per_byte']:.3f} bits a byte", flush=True)
+    return out
+
+
+def said(corpus: Path) -> dict[str, float]:
+    from smidgen.lm.corpus import open_corpus
+    from smidgen.lm.prepare import survey
+
+    found = survey(open_corpus([str(corpus)]))
+    return {"bytes": found.bytes, "compressed": found.compressed}
+
+
+def fit(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Ridge regression of log bits; the band from leaving each text out in turn."""
+    import numpy as np
+
+    from smidgen.laws.text_loss import features
+
+    x = np.array([features(r["parameters"], r["tokens"], r["bytes"], r["compressed"]) for r in rows])
+    y = np.log([r["bits_per_byte"] for r in rows])
+    names = np.array([r["corpus"] for r in rows])
+
+    def solved(keep: Any) -> tuple[Any, Any]:
+        centre = x[keep].mean(0)
+        a = x[keep] - centre
+        w = np.linalg.solve(a.T @ a + 0.1 * np.eye(4), a.T @ (y[keep] - y[keep].mean()))
+        return np.array([y[keep].mean(), *w]), centre
+
+    off = []
+    for name in np.unique(names):
+        w, centre = solved(names != name)
+        off += list(np.abs(y[names == name] - w[0] - (x[names == name] - centre) @ w[1:]))
+    w, centre = solved(np.ones(len(y), bool))
+    return {
+        "CONSTANTS": [round(float(v), 4) for v in w],
+        "CENTRES": [round(float(v), 4) for v in centre],
+        "BAND": round(float(np.quantile(off, 0.9)), 3),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["collect", "fit", "run", "show"])
+    args = parser.parse_args()
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    if args.verb == "fit":
+        print(json.dumps(fit(found["fitted"]), indent=1))
+        return
+    if args.verb in ("collect", "run"):
+        key, names = ("fitted", FITTED) if args.verb == "collect" else ("judged", JUDGED)
+        found[key] = trainings(names)
+        found |= {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
+        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        return
+    print(RESULTS.read_text() if RESULTS.exists() else "nothing measured yet: python benchmarks/forecast.py collect")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What a training will take and give, said before it starts: seconds, memory, bits a byte on text held out.
+
+Seconds come from the speed measured on the very shape; memory is counted; bits a byte come from a relation fitted on
+other texts (`laws.text_loss`).
+"""
+
+from dataclasses import dataclass
+
+from smidgen.kit.errors import BadInput
+from smidgen.kit.machine import free_bytes, resident_bytes
+from smidgen.laws.text_loss import text_loss
+from smidgen.lm.plan import Plan, row_bytes
+from smidgen.lm.prepare import Survey
+from smidgen.nets.decoder import flops_per_token
+from smidgen.train.precision import Precision
+
+LIBRARIES = 90 << 20  # bytes that the first products and updates take, whatever the model
+TOKENIZER = 40 << 20  # that making a tokenizer leaves held, whatever the text
+POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
+TOKENIZING = 1.5e6  # bytes a second
+SEARCHES, LOOKS, LOOK_WINDOWS = 0.1, 20, 64
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Attributes:
+    seconds: of all of it, on a machine that does nothing else. memory_bytes: the most that the program will hold.
+    bits_per_byte: on text held out: low, likely, high; nine in ten of other texts came to lie within.
+    matrix_speed: floating-point operations a second of the machine's matrix products, for the share in progress.
+    """
+
+    seconds: float
+    memory_bytes: int
+    bits_per_byte: tuple[float, float, float]
+    matrix_speed: float
+
+
+def forecast(
+    plan: Plan,
+    surveys: list[Survey],
+    precision: Precision,
+    training_speed: float,
+    matrix_speed: float,
+    held: int | None = None,
+) -> Forecast:
+    """Of a plan, before anything is read but the survey.
+
+    Args:
+        training_speed, matrix_speed: floating-point operations a second, measured.
+        held: bytes that the program held before it measured anything; default: what it holds now.
+    Raises:
+        BadInput: this machine has less free memory than it takes.
+    """
+    size = sum(s.bytes for s in surveys)
+    compressed = sum(s.compressed * s.bytes for s in surveys) / max(1, size)
+    memory = memory_bytes(plan, precision, resident_bytes() if held is None else held)
+    free = free_bytes()
+    if free is not None and memory - resident_bytes() > free:
+        raise BadInput(
+            f"This training takes about {memory / 1e9:.1f} GB of memory; {free / 1e9:.1f} GB are free here. "
+            "Ask for a smaller --size, or a shorter --context."
+        )
+    seconds = plan.seconds
+    if seconds is None:
+        looks = (
+            min(LOOKS, plan.steps // 20)
+            * LOOK_WINDOWS
+            * plan.context
+            * flops_per_token(plan.config, plan.context, False)
+        )
+        search = 0.0 if plan.lr is not None else SEARCHES
+        seconds = (plan.flops * (1 + search) + looks) / training_speed + 2 * size / TOKENIZING
+    bits = text_loss(plan.parameters, plan.tokens, size, compressed)
+    return Forecast(seconds, memory, bits, matrix_speed)
+
+
+def memory_bytes(plan: Plan, precision: Precision, held: int) -> int:
+    """Weights, gradients, Adam's two moments, the activations of one micro-batch, the checkpoints' buffer, and what the
+    program holds already."""
+    each = {"fp32": 16, "mixed": 18, "bf16": 8}[precision]  # bytes a parameter
+    activations = plan.rows * row_bytes(plan.config, plan.context) * (1.0 if precision == "fp32" else 0.6)
+    return round(held + LIBRARIES + TOKENIZER + each * plan.parameters + activations + pool_bytes(plan))
+
+
+def pool_bytes(plan: Plan) -> int:
+    """Of the checkpoints' buffer: no larger than the state."""
+    return min(POOL, max(1 << 20, 12 * plan.parameters))

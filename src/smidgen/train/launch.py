@@ -1,0 +1,239 @@
+"""`torchrun --nproc-per-node 4 -m smidgen.train.launch ...`: the training of `smidgen lm train`, by many processes.
+
+Each takes its rows of every batch, so that the model is that of one process, up to rounding. Rank 0 reads the corpus,
+plans, speaks, and writes the model; the folder of checkpoints must be one for all. Without torchrun it is one process.
+A command: it stands above the rooms that it puts together, wherever its file lies.
+"""
+
+import inspect
+import os
+import signal
+import sys
+import time as clock
+import traceback
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from smidgen.budget.memory import model_state_bytes
+from smidgen.cli import lm as verbs
+from smidgen.cli.lm_app import lm_train
+from smidgen.cli.options import OPTIONS
+from smidgen.cli.output import say_json, tell
+from smidgen.kit.errors import BadInput, SmidgenError, bad
+from smidgen.lm.corpus import Corpus, open_corpus
+from smidgen.lm.prepare import Prepared, Survey, prepare, survey
+from smidgen.lm.train import SETUP, Setup, read_setup, train_model, write_setup
+from smidgen.train import journal
+from smidgen.train.sharding import Sharding, start, stop
+from smidgen.train.sharding.errors import FailedElsewhere
+from smidgen.web import words
+
+FLOAT32_STATE = {"weight_bytes": 4, "grad_bytes": 4, "optim_multiplier": 8}
+
+
+def launch(
+    stage: Annotated[int, typer.Option(min=0, max=3, help="What ranks share out: 1 states, 2 gradients, 3 weights.")],
+    backend: Annotated[str, typer.Option(metavar="native", help="Of stage 3: native or fsdp.")],
+    offload: Annotated[bool, typer.Option("--offload", help="Keep what is shared out on the host.")],
+    corpus: list[str],
+    log: list[str] | None,
+    as_json: bool,
+    dry_run: bool,
+    **asked: Any,
+) -> None:
+    """Train a language model by many processes: torchrun --nproc-per-node N -m smidgen.train.launch CORPUS..."""
+    if backend not in ("native", "fsdp"):
+        raise bad("--backend", "native or fsdp", backend)
+    journal.check(log or [])
+    begun, folder = clock.monotonic(), Path(asked.pop("out") or f"{verbs._name(corpus[0])}-lm").resolve()
+    resume, corrupt = asked.pop("resume"), "skip" if asked.pop("skip_corrupt") else "refuse"
+    asked = {k: v for k, v in asked.items() if v not in (None, [])}
+    ranks = start()
+    sharding = Sharding(stage, backend, offload, ranks=ranks)  # pyright: ignore
+    corpora = {verbs._name(s): open_corpus([s]) for s in corpus}
+    if len(corpora) < len(corpus):
+        raise BadInput("Two corpora have the same name: rename one, --mix and the folder of tokens need to tell them.")
+    setup, surveys = ranks.on_first(lambda: _set_up(corpora, folder, resume, dry_run, sharding, asked))
+    if dry_run:
+        if as_json and ranks.rank == 0:
+            say_json({**setup.plan.to_json(), "forecast": asdict(setup.forecast)})
+        return
+    made = ranks.on_first(lambda: _prepare(setup, corpora, surveys, folder, resume, corrupt))
+    prepared = prepare(corpora, surveys, made.plan.words, folder / ".train", corrupt)
+    result = _train(made, prepared, folder, begun, sharding, log or [])
+    if ranks.rank == 0:
+        _say(result, made, folder, as_json, corpus)
+    if not result["finished"]:
+        raise typer.Exit(130)
+
+
+def _set_up(
+    corpora: dict[str, Corpus], folder: Path, resume: bool, dry_run: bool, sharding: Sharding, asked: dict[str, Any]
+) -> tuple[Setup, dict[str, Survey]]:
+    """What is to be trained, said before anything is begun (rank 0)."""
+    setup = read_setup(folder / ".train") if resume else None
+    surveys = {name: survey(corpus) for name, corpus in corpora.items()}
+    if setup is None:
+        setup = _suited(verbs._set_up(surveys, asked), sharding)
+    else:
+        verbs._same(setup, surveys, asked)
+    sharding.rows(setup.plan.rows)
+    if not resume and not dry_run:
+        verbs._fresh(folder, folder / ".train", SETUP)
+    for line in [*verbs._plan_lines(setup), _spread_line(setup, sharding)]:
+        tell(line)
+    return setup, surveys
+
+
+def _suited(setup: Setup, sharding: Sharding) -> Setup:
+    """A new plan for these processes: as many rows as divide, nearest to what one would take; no Muon where FSDP cuts
+    every matrix."""
+    plan, size = setup.plan, sharding.ranks.size
+    rows = max(1, round(plan.rows / size)) * size
+    if rows != plan.rows:
+        many = words.plural(size, "process", "processes")
+        plan = replace(plan, rows=rows, batch_from=f"{plan.batch_from}, and {plan.rows} rows made {rows} for {many}")
+    if sharding.backend == "fsdp":
+        plan = replace(plan, optimizer="adamw")
+    return replace(setup, plan=plan)
+
+
+def _prepare(
+    setup: Setup, corpora: dict[str, Corpus], surveys: dict[str, Survey], folder: Path, resume: bool, corrupt: str
+) -> Setup:
+    """Tokens on the disk, and the set-up that fits them (rank 0)."""
+    prepared = prepare(corpora, surveys, setup.plan.words, folder / ".train", corrupt)
+    for why in prepared.skipped:
+        tell(f"Left out: {why}")
+    tell(f"{sum(len(p) for p in prepared.parts):,} tokens of {prepared.tokenizer.words:,} words")
+    if not resume:
+        setup = verbs._fitted(setup, prepared)
+        write_setup(setup, folder / ".train")
+    return setup
+
+
+def _train(
+    setup: Setup, prepared: Prepared, folder: Path, begun: float, sharding: Sharding, logs: list[str]
+) -> dict[str, Any]:
+    """The training, on all ranks; Ctrl-C ends it after the update that rank 0 is at."""
+    leads, asked_to_stop, said = sharding.ranks.rank == 0, False, begun
+
+    def on_signal(*_: object) -> None:
+        nonlocal asked_to_stop
+        if leads and not asked_to_stop:
+            tell("Stopping after this update.")
+        asked_to_stop = True
+
+    def on_update(update: Any) -> None:
+        nonlocal said
+        if leads and clock.monotonic() - said >= verbs.SAY_EVERY:
+            said = clock.monotonic()
+            speed = words.whole(update.targets / update.seconds)
+            tell(f"update {update.step:,} of {setup.plan.steps:,}: {update.loss:.3f} nats a token, {speed} tokens/s")
+
+    before = signal.signal(signal.SIGINT, on_signal)
+    try:
+        return train_model(
+            setup,
+            prepared,
+            folder,
+            begun=begun,
+            say=tell if leads else lambda text: None,
+            on_update=on_update,
+            stopped=lambda: asked_to_stop,
+            logs=logs,
+            sharding=sharding,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _say(result: dict[str, Any], setup: Setup, folder: Path, as_json: bool, corpus: list[str]) -> None:
+    if as_json:
+        said = {"plan": setup.plan.to_json(), "forecast": asdict(setup.forecast)}
+        say_json({**result, "model": str(folder), **said})
+    elif result["finished"]:
+        verbs._say_result(result, folder)
+    else:
+        tell(
+            "Stopped. Go on, with any number of processes that divides a batch, with: torchrun --nproc-per-node N -m "
+            f"smidgen.train.launch {' '.join(corpus)} --out {folder} --resume"
+        )
+
+
+def _spread_line(setup: Setup, sharding: Sharding) -> str:
+    size, count = sharding.ranks.size, setup.plan.parameters
+    each, alone = (
+        model_state_bytes(count, stage, ranks, **FLOAT32_STATE)["total"]
+        for stage, ranks in ((sharding.stage, size), (0, 1))
+    )
+    return (
+        f"spread    over {words.plural(size, 'process', 'processes')}, stage {sharding.stage}: {words.size(each)} of "
+        f"weights, gradients and optimizer states in each, of {words.size(alone)}"
+    )
+
+
+def _command() -> typer.Typer:
+    """Takes the options of `smidgen lm train`, with those of sharding: two commands for one training stay alike."""
+    app = typer.Typer(**OPTIONS)
+    ours, theirs = inspect.signature(launch).parameters, inspect.signature(lm_train).parameters
+    defaults = {"stage": 2, "backend": "native", "offload": False}
+    added = [ours[name].replace(default=value) for name, value in defaults.items()]
+    first = [p for p in theirs.values() if p.default is p.empty]
+    options = [*first, *(p for p in theirs.values() if p not in first), *added]
+
+    def command(**asked: Any) -> None:
+        launch(**asked)
+
+    command.__doc__ = launch.__doc__
+    command.__signature__ = inspect.Signature(options)  # pyright: ignore
+    command.__annotations__ = {p.name: p.annotation for p in options}
+    app.command()(command)
+    return app
+
+
+def main(args: list[str] | None = None) -> int:
+    """Runs the command line and gives its exit status. What all ranks find wrong, rank 0 says."""
+    leads = os.environ.get("RANK", "0") == "0"
+    try:
+        code = _command()(args, prog_name="smidgen.train.launch", standalone_mode=False)
+        stop()
+        return code if isinstance(code, int) else 0
+    except FailedElsewhere as error:
+        return error.exit_code
+    except SmidgenError as error:
+        return _failed(str(error), error.exit_code, leads)
+    except OSError as error:
+        return _failed(f"{error.filename or 'system'}: {error.strerror or error}.", 2, True)
+    except Exception as error:
+        flags = getattr(error, "format_message", None)  # an error in the flags
+        if flags is not None:
+            return _failed(flags(), 2, leads)
+        if "gloo" in str(error) or "NCCL" in str(error):
+            return _failed("Another process ended, and this one with it; the newest checkpoint stays.", 1, True)
+        traceback.print_exc()
+        return 1
+
+
+def _failed(text: str, code: int, speaks: bool) -> int:
+    if speaks:
+        rank = os.environ.get("RANK")
+        tell(f"smidgen.train.launch{f' (rank {rank})' if rank else ''}: {text}")
+    return code
+
+
+def run() -> None:
+    """The process's end: one that failed does not wait for others, which may wait for it."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if code not in (0, 130):
+        os._exit(code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    run()
