@@ -47,7 +47,7 @@ def test_counts_grow_with_what_is_trained():
     small, large, long = planned(), planned(size=3_000_000), planned(context=512)
     assert memory_bytes(large, "fp32", 0) > memory_bytes(small, "fp32", 0) > memory_bytes(small, "bf16", 0)
     assert memory_bytes(long, "fp32", 0) > memory_bytes(small, "fp32", 0)
-    surveys = [Survey(1, 10**6, "x", 2.0)]
+    surveys = [Survey(1, 10**6, "x", 2.0, 10**5)]
     slow, fast = (forecast(small, surveys, "fp32", speed, 1e11).seconds for speed in (1e9, 1e10))
     assert slow == pytest.approx(10 * fast, rel=0.1)
 
@@ -55,7 +55,7 @@ def test_counts_grow_with_what_is_trained():
 def test_more_memory_than_is_free_is_refused(monkeypatch):
     monkeypatch.setattr(forecasts, "free_bytes", lambda: 10**8)
     with pytest.raises(BadInput, match="smaller --size"):
-        forecast(planned(size=30_000_000), [Survey(1, 10**6, "x", 2.0)], "fp32", 1e10, 1e11)
+        forecast(planned(size=30_000_000), [Survey(1, 10**6, "x", 2.0, 10**5)], "fp32", 1e10, 1e11)
 
 
 def test_bits_a_byte_fall_with_training_and_follow_the_text():

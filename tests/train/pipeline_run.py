@@ -23,6 +23,7 @@ KILLS = {
     "plus": {1: [2], 3: [-1, 2], 4: [0, 3], 5: [-1], 7: [1]},
     "redundant": {2: [1], 3: [-1]},
     "checkpoint": {2: [2], 4: [1], 5: [1, 2], 6: [1]},  # side by side: only a checkpoint helps
+    "late": {1: [1]},  # by itself, when those after it have done their part of the iteration
     "refused": {1: [1, 2]},
     "bad data": {},
 }
@@ -32,6 +33,20 @@ def make(swap_ends: bool):
     return staged_decoder(CONFIG, STAGES, seed=3, swap_ends=swap_ends)
 
 
+def make_late(flag: Path):
+    """Stage 1 ends its process in the last backward pass of iteration 1, once."""
+    model, calls = make(False), []
+
+    def end(_):
+        calls.append(1)
+        if len(calls) == 2 * MICRO and not flag.exists():
+            flag.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    next(model.stages[1].parameters()).register_hook(end)
+    return model
+
+
 def batches(number: int, vocab: int = 13):
     ids_MBT = torch.randint(vocab, (MICRO, 2, 7), generator=torch.Generator().manual_seed(number))
     return [(ids_BT[:, :-1], ids_BT[:, 1:]) for ids_BT in ids_MBT]
@@ -39,7 +54,9 @@ def batches(number: int, vocab: int = 13):
 
 def job(case: str, folder: Path) -> Job:
     return Job(
-        make=functools.partial(make, case == "plus"),
+        make=functools.partial(make_late, folder / "flag")
+        if case == "late"
+        else functools.partial(make, case == "plus"),
         batches=functools.partial(batches, vocab=99) if case == "bad data" else batches,
         criterion=loss,
         micro_batches=MICRO,
@@ -59,7 +76,7 @@ def run(case: str, folder: Path) -> dict:
 
     def kill(number, pids):
         kills = KILLS[case].get(number, [])
-        if number in killed or not kills:
+        if number in killed or not kills or case == "late":
             return
         while case == "checkpoint" and number > EVERY and newest_common(map(made.place, pids)) != EVERY:
             pass  # until the checkpoint that it shall go back to is on the disk

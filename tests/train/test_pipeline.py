@@ -27,13 +27,14 @@ def found(tmp_path_factory):
     return {case: torch.load(folder / f"{case}.pt", weights_only=False) for case in pipeline_run.KILLS}
 
 
-@pytest.mark.parametrize("case", ["plus", "redundant", "checkpoint"])
+@pytest.mark.parametrize("case", ["plus", "redundant", "checkpoint", "late"])
 def test_killed_processes_and_one_process_come_to_the_same_bits(case, found, tmp_path):
     """The lost stage is rebuilt, restored or rolled back, its optimizer and rate too, and the same batch goes on."""
     model, optimizer = pipeline_run.make(case == "plus"), pipeline_run.UPDATING.make_optimizer
     recovery = {
         "plus": lambda: CheckFreeRecovery(model, optimizer, plus=True, clip=0.5),
         "redundant": lambda: RedundantStage(model, optimizer, clip=0.5),
+        "late": lambda: CheckFreeRecovery(model, optimizer, clip=0.5),
         "checkpoint": lambda: CheckFreeRecovery(
             model, optimizer, clip=0.5, fallback=Checkpoints(tmp_path, pipeline_run.EVERY)
         ),

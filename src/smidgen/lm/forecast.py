@@ -15,7 +15,7 @@ from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
 LIBRARIES = 90 << 20  # bytes that the first products and updates take, whatever the model
-TOKENIZER = 40 << 20  # that making a tokenizer leaves held, whatever the text
+TOKENIZER, DOCUMENT = 40 << 20, 35  # bytes that making a tokenizer leaves held, and for each of the longest document
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
 SEARCHES, LOOKS, LOOK_WINDOWS = 0.1, 20, 64
@@ -53,7 +53,7 @@ def forecast(
     """
     size = sum(s.bytes for s in surveys)
     compressed = sum(s.compressed * s.bytes for s in surveys) / max(1, size)
-    memory = memory_bytes(plan, precision, resident_bytes() if held is None else held)
+    memory = memory_bytes(plan, precision, resident_bytes() if held is None else held, max(s.longest for s in surveys))
     free = free_bytes()
     if free is not None and memory - resident_bytes() > free:
         raise BadInput(
@@ -74,12 +74,14 @@ def forecast(
     return Forecast(seconds, memory, bits, matrix_speed)
 
 
-def memory_bytes(plan: Plan, precision: Precision, held: int) -> int:
+def memory_bytes(plan: Plan, precision: Precision, held: int, longest: int = 0) -> int:
     """Weights, gradients, Adam's two moments, the activations of one micro-batch, the checkpoints' buffer, and what the
-    program holds already."""
+    program holds already; and what tokenizing leaves, most of it for the longest document (bytes)."""
     each = {"fp32": 16, "mixed": 18, "bf16": 8}[precision]  # bytes a parameter
     activations = plan.rows * row_bytes(plan.config, plan.context) * (1.0 if precision == "fp32" else 0.6)
-    return round(held + LIBRARIES + TOKENIZER + each * plan.parameters + activations + pool_bytes(plan))
+    return round(
+        held + LIBRARIES + TOKENIZER + DOCUMENT * longest + each * plan.parameters + activations + pool_bytes(plan)
+    )
 
 
 def pool_bytes(plan: Plan) -> int:

@@ -27,12 +27,14 @@ LONG, END, END_SHARE = 2000, 200, 0.02  # characters of a document that is divid
 
 @dataclass(frozen=True)
 class Survey:
-    """One corpus: documents, bytes of text, a hash of all of it, and the bits a byte that bzip2 needs for its start."""
+    """One corpus: documents, bytes of text, a hash of all of it, the bits a byte that bzip2 needs for its start, and
+    the bytes of the longest document."""
 
     documents: int
     bytes: int
     digest: str
     compressed: float
+    longest: int
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,15 @@ class Prepared:
 
 def survey(corpus: Corpus) -> Survey:
     """Reads the corpus once. Raises BadInput: as reading does."""
-    documents, size, digest, start = 0, 0, hashlib.sha256(), bytearray()
+    documents, size, longest, digest, start = 0, 0, 0, hashlib.sha256(), bytearray()
     for document in corpus:
         data = document.text.encode()
-        documents, size = documents + 1, size + len(data)
+        documents, size, longest = documents + 1, size + len(data), max(longest, len(data))
         start += data[: SAMPLE - len(start)]
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     compressed = 8 * len(bz2.compress(bytes(start))) / max(1, len(start))
-    return Survey(documents, size, digest.hexdigest()[:32], compressed)
+    return Survey(documents, size, digest.hexdigest()[:32], compressed, longest)
 
 
 def prepare(

@@ -47,40 +47,55 @@ def work(place: str, seed: int, size: int, rank: int) -> None:
 
 
 def measured(ranks: Any, data: dict[str, Any], sizes: Sizes, place: Path, seed: int) -> dict[str, float]:
-    """All stages against plain data parallelism on both networks, and checkpoints of the transformer."""
-    values = dict.fromkeys(("weights that differ", "bytes off the formula", "messages off the formula"), 0.0)
-    values |= {"losses that differ": 0.0, "largest weight difference": 0.0, "largest share of bytes off": 0.0}
-    values |= {"largest share of messages off": 0.0, "largest loss difference": 0.0}
+    """All stages against plain data parallelism on both networks, and checkpoints of the transformer.
+
+    Returns:
+        How many comparisons fail, by kind, and the largest of what was compared.
+    """
+    counts = ("weights that differ", "bytes off the formula", "messages off the formula", "losses that differ")
+    values: dict[str, float] = dict.fromkeys(counts, 0.0)
+
+    def note(name: str, value: float) -> None:
+        values[f"largest {name}"] = max(values.get(f"largest {name}", 0.0), value)
 
     gc.freeze()  # what the libraries hold need not be looked through each time
-
-    def count(name: str, largest: str, off: float, limit: float, failed: bool | None = None) -> None:
-        values[name] += off > limit if failed is None else failed
-        values[largest] = max(values[largest], off)
-
     for kind in ("perceptron", "transformer"):
         make, batch = _task(kind, data, sizes, ranks, seed)
-        plain = Plain(make(), ranks)
-        for step in range(sizes.steps):
-            plain.step(batch(step), _rate(step, sizes.steps))
+        plain = plain_weights(make(), ranks, batch, sizes.steps, in_order=True)
+        glooed = plain_weights(make(), ranks, batch, sizes.steps)
+        if ranks.size > 1:
+            other = plain_weights(make(), ranks, batch, sizes.steps, bucket_mb=0.05)
+            note("difference of gloo's orders", _apart(glooed, other))
         for stage in STAGES:
             spread = Spread(make, ranks, stage, sizes.bucket)
             folder = place / f"saved-{stage}" if kind == "transformer" else None
             losses = spread.train(batch, 0, sizes.steps, folder if ranks.size == SAVED_BY else None)
-            count("weights that differ", "largest weight difference", spread.difference(plain.model), CLOSE)
-            off, too_far = spread.bytes_off(batch(0))
-            count("bytes off the formula", "largest share of bytes off", off, BYTES_OFF, too_far)
+            weights = spread.weights()
+            note("weight difference", _apart(weights, plain))
+            note("difference to gloo's order", _apart(weights, glooed))
+            values["weights that differ"] += _apart(weights, plain) > CLOSE
+            del weights  # they are no part of what is counted next
+            share, too_far = spread.bytes_off(batch(0))
+            note("share of bytes off", share)
+            values["bytes off the formula"] += too_far
             if ranks.size > 1:
-                off = spread.messages_off(batch(0))
-                count("messages off the formula", "largest share of messages off", off, SENT_OFF)
+                share = spread.messages_off(batch(0))
+                note("share of messages off", share)
+                values["messages off the formula"] += share > SENT_OFF
             if folder is not None and ranks.size == SAVED_BY:
                 _keep(losses, folder, ranks)
             elif folder is not None and ranks.size == TAKEN_UP_BY:
                 off = _gone_on(Spread(make, ranks, stage, sizes.bucket), batch, folder, sizes.steps)
-                count("losses that differ", "largest loss difference", off, SAME_LOSS)
+                note("loss difference", off)
+                values["losses that differ"] += off > SAME_LOSS
             del spread  # or its memory would be taken for what was there before the next
     gc.unfreeze()
     return values
+
+
+def _apart(a: dict[str, Any], b: dict[str, Any]) -> float:
+    """The largest difference of weights; 0 where there are none (all but rank 0)."""
+    return max((float((a[name] - b[name]).abs().max()) for name in a), default=0.0)
 
 
 def _task(
@@ -121,28 +136,48 @@ def _task(
     return Net, batch
 
 
-def _rate(step: int, steps: int) -> float:
-    return RATE * (step + 1) / steps
+def plain_weights(
+    model: Any,
+    ranks: Any,
+    batch: Callable[[int], Any],
+    steps: int,
+    in_order: bool = False,
+    bucket_mb: float = 25,
+) -> dict[str, Any]:
+    """Weights after training by torch's DistributedDataParallel (of one worker: the model itself).
+
+    Args:
+        in_order: gradients are added up in the order of workers; else as gloo does. bucket_mb: of DDP.
+    """
+    import torch
+
+    parallel, optimizer = model, torch.optim.AdamW(model.parameters(), lr=RATE)
+    if ranks.size > 1:
+        from torch.nn.parallel import DistributedDataParallel
+
+        parallel = DistributedDataParallel(model, bucket_cap_mb=bucket_mb)  # pyright: ignore
+        if in_order:
+            parallel.register_comm_hook(ranks.size, lambda size, bucket: _mean_in_order(bucket.buffer(), size))
+    for step in range(steps):
+        parallel(*batch(step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
-class Plain:
-    """torch's DistributedDataParallel; of one worker it is the model itself."""
+def _mean_in_order(own: Any, size: int) -> Any:
+    """The mean of a bucket over the workers, as a future; rank 0's is first."""
+    import torch
+    import torch.distributed as dist
 
-    def __init__(self, model: Any, ranks: Any) -> None:
-        import torch
-
-        self.model = self.parallel = model
-        if ranks.size > 1:
-            from torch.nn.parallel import DistributedDataParallel
-
-            self.parallel = DistributedDataParallel(model)
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
-
-    def step(self, batch: tuple[Any, Any], rate: float) -> None:
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.parallel(*batch).backward()
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+    parts = [torch.empty_like(own) for _ in range(size)]
+    dist.all_gather(parts, own)
+    total = parts[0]
+    for part in parts[1:]:
+        total.add_(part)
+    done = torch.futures.Future()
+    done.set_result(total.div_(size))
+    return done
 
 
 class Spread:
@@ -164,7 +199,6 @@ class Spread:
         for step in range(first, steps):
             if folder is not None and step == steps // 2:
                 self._save(folder, step)
-            self.zero.param_groups[0]["lr"] = _rate(step, steps)
             loss = self.model(*batch(step))
             self.zero.backward(loss, last=step % 2 == 0)  # reduced while, or after, gradients are made
             self.zero.step()
@@ -172,16 +206,15 @@ class Spread:
             losses.append(self.zero.totals(float(loss.detach()))[0] / self.ranks.size)
         return losses
 
-    def difference(self, plain: Any) -> float:
-        """The largest of all weights, on rank 0."""
+    def weights(self) -> dict[str, Any]:
+        """Of the whole model, on rank 0."""
         from smidgen.train.sharding.saved import model_state
 
-        found, expected = model_state(self.zero), plain.state_dict()
-        return max((float((found[k] - expected[k]).abs().max()) for k in found), default=0.0)
+        return model_state(self.zero)
 
     def bytes_off(self, batch: tuple[Any, Any]) -> tuple[float, bool]:
-        """How far the bytes after a backward pass are off the formula, as a share; and whether by more than 5 % and
-        one message."""
+        """How far the bytes after a backward pass are off the formula, as a share; and whether by more than 5 % and by
+        more than one message."""
         from smidgen.budget.memory import model_state_bytes
 
         self.zero.backward(self.model(*batch))
