@@ -74,7 +74,7 @@ def test_a_checkpoint_is_the_fallback_for_neighbours_lost_together(tmp_path):
 
 
 def test_schedules(tmp_path):
-    assert rate_per_iteration(0.16, 91.3) == pytest.approx(0.00441, abs=1e-5)  # 0.004 in the paper's table
+    assert rate_per_iteration(0.16, 91.3) == pytest.approx(0.00441, abs=1e-5)  # the paper: 0.004
     assert rate_per_iteration(0.5, 3600) == pytest.approx(0.5)
     drawn = FailureSchedule.bernoulli(0.9, 900, 6, 2000, seed=1, protected=(0, 5))
     lost = [k for _, stages in drawn.events for k in stages]

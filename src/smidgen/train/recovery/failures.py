@@ -13,7 +13,7 @@ from smidgen.train.recovery.stages import ENDS
 
 
 def rate_per_iteration(p_hour: float, iter_seconds: float) -> float:
-    """Chance of a failure in one iteration, from that in an hour (arXiv 2506.15461, section 5)."""
+    """Chance of a failure in one iteration, from that in an hour (arXiv 2506.15461)."""
     if not 0 <= p_hour < 1:
         raise bad("p_hour", "a chance from 0, below 1", p_hour)
     if not iter_seconds > 0:
