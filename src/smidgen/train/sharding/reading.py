@@ -60,11 +60,15 @@ def load_newest(folder: Path, ranks: Ranks | None = None) -> Loaded | None:
     Raises:
         CheckpointCorrupt: there are checkpoints, and all are damaged.
     """
-    skipped: list[str] = []
-    found = _newest(folder, skipped) if ranks is None or ranks.rank == 0 else None
-    name = None if found is None else found[0]
-    if ranks is not None:
-        name, skipped = ranks.first([name, skipped])
+    found: tuple[str, State] | None = None
+
+    def choose() -> tuple[str | None, list[str]]:
+        nonlocal found
+        skipped: list[str] = []
+        found = _newest(folder, skipped)
+        return found[0] if found else None, skipped
+
+    name, skipped = ranks.on_first(choose) if ranks else choose()
     if name is None and skipped:
         raise CheckpointCorrupt(f"{folder}: every checkpoint here is damaged. {skipped[0]}")
     if name is None:

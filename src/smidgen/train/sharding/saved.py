@@ -1,9 +1,7 @@
 """What ranks store of a model and its optimizer, and how any number of ranks, or one process, takes it up again.
 
 Each rank stores what it owns, as pieces (`train.checkpoint.Piece`): name of the whole, where it begins there as a
-vector, and its values. Nothing in them depends on how many ranks there were. The files are those of `train.checkpoint`,
-one a rank, and not torch.distributed.checkpoint's: they have checksums, a folder shows a checkpoint only when all of it
-is on the disk, and one reader serves one process and many.
+vector, and its values. Nothing in them depends on how many ranks there were. Files: see `reading`.
 
     pieces    {"weights": {name: [Piece]}, "state": {name: {key: [Piece] or a number}}, "groups": [{"names", ...}]}
     merged    the same with the pieces of all ranks, mapped from their files
@@ -55,7 +53,7 @@ def run_state(model: nn.Module, optimizer: Optimizer) -> State:
 
 
 def load_run_state(model: nn.Module, optimizer: Optimizer, state: State) -> None:
-    """Takes what `run_state` gave, merged (`read`) where it is of many ranks, into one process or any number.
+    """Takes what `run_state` gave, merged (`reading.read`) where it is of many ranks, into one process or any number.
 
     Raises:
         BadInput: it is of another model.

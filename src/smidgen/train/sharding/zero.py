@@ -188,7 +188,7 @@ class ZeroOptimizer(Optimizer):
         return saved.consolidated(self) if consolidate else saved.pieces(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes its part of a state of any number of ranks: what `saved.merged` reads, or whole states of one process
+        """Takes its part of a state of any number of ranks: what `reading.read` gives, or whole states of one process
         (without weights: those come by `saved.load_weights`). Raises BadInput: another model or other groups; parts
         are missing."""
         saved.load(self, state_dict)
