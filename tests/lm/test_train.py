@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.cli.lm import parse_mix, parse_size
+from smidgen.cli.lm_training import parse_mix, parse_size
 from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
+from smidgen.lm import setup as setups
 from smidgen.lm import train as trainer
 from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate, windows
@@ -163,10 +164,10 @@ def begun(text, out, **more):
     sizes = {"size": 60_000, "seconds": None, "tokens": 128_000, "context": 16, "words": 300, "batch": 8} | more
     plan = make_plan(corpus_bytes=surveys["animals"].bytes, flops_a_second=1e11, **sizes)
     prepared = prepare(corpora, surveys, plan.words, out / ".train")
-    plan = trainer.fitting(plan, prepared)
+    plan = setups.fitting(plan, prepared)
     texts = {n: s.digest for n, s in surveys.items()}
     said = Forecast(1.0, 10**9, (1.0, 2.0, 3.0), 1e11)
-    setup = trainer.Setup(plan=plan, forecast=said, texts=texts, weights=None, precision="fp32", seed=3, asked={})
+    setup = setups.Setup(plan=plan, forecast=said, texts=texts, weights=None, precision="fp32", seed=3, asked={})
     return setup, prepared
 
 
@@ -248,7 +249,7 @@ def test_nothing_is_lost_when_saving_fails(text, tmp_path, monkeypatch):
 def test_going_on_is_with_what_was_begun(text, tmp_path, capsys, monkeypatch):
     work = tmp_path / "m" / ".train"
     setup, _ = begun(text, tmp_path / "m", lr=1e-3, tokens=6000)
-    trainer.write_setup(replace(setup, asked={"size": "60k"}, precision="bf16"), work)
+    setups.write_setup(replace(setup, asked={"size": "60k"}, precision="bf16"), work)
     command = ["lm", "train", str(text), "--out", str(tmp_path / "m"), "--resume"]
     for more, said in ((["--seed", "4"], "--seed: expected as when"), (["--size", "90k"], "(60k), got 90k")):
         assert main([*command, *more]) == 2

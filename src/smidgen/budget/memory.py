@@ -39,10 +39,9 @@ def model_state_bytes(
         BadInput: a stage that is not 0 to 3, or a number that is below 1.
     """
     _check(stage, n_params=n_params, n_dp=n_dp, n_mp=n_mp)
-    own = n_params / n_mp
-    shares = {"weights": stage >= 3, "grads": stage >= 2, "optimizer": stage >= 1}
+    own, ranks = n_params / n_mp, _sharers(stage, n_dp)
     each = {"weights": weight_bytes, "grads": grad_bytes, "optimizer": optim_multiplier}
-    found = {name: math.ceil(each[name] * own / (n_dp if shares[name] else 1)) for name in each}
+    found = {name: math.ceil(each[name] * own / ranks[name]) for name in each}
     return {**found, "total": sum(found.values())}
 
 
@@ -57,9 +56,8 @@ def max_params(
 ) -> int:
     """The most parameters whose states fit in `device_bytes` of each rank; activations come on top."""
     _check(stage, device_bytes=device_bytes, n_dp=n_dp, n_mp=n_mp)
-    a_parameter = weight_bytes / (n_dp if stage >= 3 else 1)
-    a_parameter += grad_bytes / (n_dp if stage >= 2 else 1)
-    a_parameter += optim_multiplier / (n_dp if stage >= 1 else 1)
+    ranks = _sharers(stage, n_dp)
+    a_parameter = weight_bytes / ranks["weights"] + grad_bytes / ranks["grads"] + optim_multiplier / ranks["optimizer"]
     return int(device_bytes * n_mp / a_parameter)
 
 
@@ -121,6 +119,11 @@ def activation_bytes(
     kept = math.ceil(layers * inputs / (n_mp if partition else 1))
     gathered = round(layers * inputs * (n_mp - 1) / n_mp) if partition else 0
     return {"device": math.ceil(block) + (0 if offload else kept), "host": kept if offload else 0, "gathered": gathered}
+
+
+def _sharers(stage: int, n_dp: int) -> dict[str, int]:
+    """Among how many ranks each part is shared out."""
+    return {name: n_dp if stage >= first else 1 for name, first in (("weights", 3), ("grads", 2), ("optimizer", 1))}
 
 
 def _check(stage: int, **numbers: float) -> None:

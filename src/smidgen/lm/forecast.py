@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from smidgen.kit.errors import BadInput
 from smidgen.kit.machine import free_bytes, resident_bytes
 from smidgen.laws.text_loss import text_loss
-from smidgen.lm.plan import Plan, row_bytes
+from smidgen.lm.plan import LOOK_WINDOWS, RATES, Plan, row_bytes
 from smidgen.lm.prepare import Survey
 from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
@@ -18,7 +18,6 @@ LIBRARIES = 90 << 20  # bytes that the first products and updates take, whatever
 TOKENIZER, DOCUMENT = 40 << 20, 35  # bytes that making a tokenizer leaves held, and for each of the longest document
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
-SEARCHES, LOOKS, LOOK_WINDOWS = 0.1, 20, 64
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,10 @@ def forecast(
         )
     seconds = plan.seconds
     if seconds is None:
-        looks = (
-            min(LOOKS, plan.steps // 20)
-            * LOOK_WINDOWS
-            * plan.context
-            * flops_per_token(plan.config, plan.context, False)
-        )
-        search = 0.0 if plan.lr is not None else SEARCHES
-        seconds = (plan.flops * (1 + search) + looks) / training_speed + 2 * size / TOKENIZING
+        search = plan.search_steps * len(RATES[plan.optimizer]) / plan.steps
+        looks = (plan.steps // plan.look_every) * LOOK_WINDOWS * plan.context
+        looking = looks * flops_per_token(plan.config, plan.context, training=False)
+        seconds = (plan.flops * (1 + search) + looking) / training_speed + 2 * size / TOKENIZING
     bits = text_loss(plan.parameters, plan.tokens, size, compressed)
     return Forecast(seconds, memory, bits, matrix_speed)
 

@@ -22,6 +22,8 @@ ACTIVATIONS = 1 << 30  # bytes that the activations of one micro-batch may take,
 SMALLEST = 60_000  # parameters
 WORD_BYTES = 3.2  # of English text, a token of a few thousand words; only for a first guess
 RATES = {"muon": (5e-3, 1e-2, 2e-2), "adamw": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)}  # peak rates that the short search tries
+SEARCHED, FEWEST = 0.025, 20  # of the updates, for each rate of the search; with fewer updates it says nothing
+LOOKS, LOOK_WINDOWS = 20, 64  # at the held-out loss in a training, and windows of one look, at most
 USUAL = {"muon": 1e-2, "adamw": 2e-3}  # where nothing can be searched
 
 
@@ -57,6 +59,17 @@ class Plan:
     @property
     def steps(self) -> int:
         return max(1, math.ceil(self.tokens / (self.rows * self.accumulate * self.context)))
+
+    @property
+    def search_steps(self) -> int:
+        """Updates of each rate that a search tries; 0: there is none."""
+        steps = round(SEARCHED * self.steps)
+        return steps if self.lr is None and steps >= FEWEST else 0
+
+    @property
+    def look_every(self) -> int:
+        """Updates from one look at the held-out loss to the next."""
+        return max(20, self.steps // LOOKS)
 
     @property
     def parameters(self) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from smidgen.kit.files import read_json, write_json
-from smidgen.lm.plan import RATES, USUAL, Plan
+from smidgen.lm.plan import LOOK_WINDOWS, RATES, USUAL, Plan
 from smidgen.lm.shards import TokenShards
 from smidgen.nets.decoder import Decoder
 from smidgen.train.loop import LoopConfig, Run, train
@@ -17,17 +17,17 @@ from smidgen.train.precision import Precision, cast
 from smidgen.train.schedules import WSD
 from smidgen.train.width import width_groups
 
-SHARE = 0.025  # of the plan's updates, for each rate
-LEAST = 20  # updates; with fewer a search says nothing
+ROWS = 16  # windows that are read at once to look at the held-out loss
 KEPT = "rate.json"
 
 
 def optimizer_of(model: Decoder, lr: float, kind: str = "muon", decay: float = 0.1) -> torch.optim.Optimizer:
     """Muon or "adamw". Matrices inside layers decay; embedding, output, norms and biases do not, and AdamW moves them
-    in both. With the width-transferable parametrisation those matrices step by `width_base / hidden` of the rate
-    (`train.width`).
+    in both. With the width-transferable parametrisation AdamW moves those matrices by `width_base / hidden` of the rate
+    (`train.width`); Muon's steps follow the width by themselves.
     """
-    groups = width_groups(model.named_parameters(), lr, scale=model.config.logits_scale, weight_decay=decay)
+    scale = model.config.logits_scale if kind == "adamw" else 1.0
+    groups = width_groups(model.named_parameters(), lr, scale=scale, weight_decay=decay)
     if kind == "adamw":
         return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), eps=1e-8, fused=True)
     return Muon([{**groups[0], "orthogonal": True}, groups[1]], lr)
@@ -39,15 +39,15 @@ def loss_of(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
 
 
 @torch.no_grad()
-def held_loss(model: Decoder, held: TokenShards | None, length: int, most: int = 64) -> float | None:
+def held_loss(model: Decoder, held: TokenShards | None, length: int, most: int = LOOK_WINDOWS) -> float | None:
     """Nats a token on at most so many windows of what is held out; None where nothing is."""
     if held is None or len(held) < 2:
         return None
-    order = Order(held, min(length, len(held) - 1), 1, seed=0)
-    training, total, count = model.training, 0.0, 0
+    length, training, total, count = min(length, len(held) - 1), model.training, 0.0, 0
+    windows = min(most, Order(held, length, 1, seed=0).epoch_windows)
     model.eval()
-    for number in range(min(most, order.epoch_windows)):
-        loss, n = loss_of(model, order.at(number))
+    for first in range(0, windows, ROWS):  # the order is the same in batches of any size
+        loss, n = loss_of(model, Order(held, length, min(ROWS, windows - first), seed=0).at(first))
         total, count = total + float(loss), count + n
     model.train(training)
     return total / count
@@ -66,8 +66,8 @@ def find_rate(
     """The rate with the least held-out loss; the usual one where a search would say nothing. What was found is kept
     in `work`, and a search that was stopped goes on. None: stopped.
     """
-    steps = round(SHARE * plan.steps)
-    if steps < LEAST or held is None:
+    steps = plan.search_steps
+    if not steps or held is None:
         usual = USUAL[plan.optimizer]
         say(f"rate {usual:g}: too little {'text' if held is None else 'training'} to search for one")
         return usual

@@ -8,90 +8,36 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from smidgen.kit.errors import BadInput
 from smidgen.kit.files import read_json, write_bytes, write_json
 from smidgen.kit.machine import resident_bytes
 from smidgen.lm.course import Course
-from smidgen.lm.forecast import Forecast, pool_bytes
+from smidgen.lm.forecast import pool_bytes
 from smidgen.lm.mixture import Mixture
 from smidgen.lm.model import LanguageModel, save
-from smidgen.lm.plan import MOST_PASSES, Plan
+from smidgen.lm.plan import Plan
 from smidgen.lm.prepare import Prepared
 from smidgen.lm.search import find_rate, held_loss, loss_of, optimizer_of
-from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.lm.setup import Setup
+from smidgen.nets.decoder import Decoder
 from smidgen.train.checkpoint import Keep, LazyCheckpointer
 from smidgen.train.guard import SpikeGuard
 from smidgen.train.journal import Journal, Logs, open_log
 from smidgen.train.loop import LoopConfig, Run, Update, train
-from smidgen.train.order import Batch, Order, windows_of
-from smidgen.train.precision import Precision, cast
+from smidgen.train.order import Batch, Order
+from smidgen.train.precision import cast
 from smidgen.train.schedules import WSD
 from smidgen.train.sharding import Sharding
 from smidgen.train.sharding.reading import load_newest
 from smidgen.train.sharding.saved import as_zero, model_state
 
 CHECKPOINT_SECONDS = 60.0
-LOOKS = 20  # at the held-out loss in a training
-SETUP, LOG = "setup.json", "log.jsonl"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What a training was begun with, and goes on with.
-
-    Attributes:
-        texts: hash of each corpus, by name, in their order. weights: shares of the corpora; None: by their length.
-        asked: the person's own words, to tell when they change. forecast: what was said before it began.
-    """
-
-    plan: Plan
-    forecast: Forecast
-    texts: dict[str, str]
-    weights: list[float] | None
-    precision: Precision
-    seed: int
-    asked: dict[str, Any]
-
-
-def write_setup(setup: Setup, work: Path) -> None:
-    write_json(work / SETUP, asdict(setup))
-
-
-def read_setup(work: Path) -> Setup:
-    """Raises BadInput: there is none, or it is damaged."""
-    if not (work / SETUP).is_file():
-        raise BadInput(f"There is nothing to go on with in {work.parent}: no training was begun there.")
-    values = read_json(work / SETUP)
-    try:
-        plan = Plan(**{**values["plan"], "config": DecoderConfig(**values["plan"]["config"])})
-        said = Forecast(**{**values["forecast"], "bits_per_byte": tuple(values["forecast"]["bits_per_byte"])})
-        return Setup(**{**values, "plan": plan, "forecast": said})
-    except (KeyError, TypeError) as error:
-        raise BadInput(f"{work / SETUP} is damaged or of another version ({error}): start anew elsewhere.") from None
-
-
-def fitting(plan: Plan, prepared: Prepared) -> Plan:
-    """The plan for the text as it turned out: the words that the tokenizer found, passes by exact count; no more passes
-    than help where nothing is held out that could tell when to end.
-
-    Raises:
-        BadInput: a part is shorter than one window.
-    """
-    for part in prepared.parts:
-        try:
-            windows_of(len(part), plan.context)
-        except BadInput as error:
-            raise BadInput(f"{part.folder.name}: {error}") from None
-    length = sum(len(p) for p in prepared.parts)
-    tokens = plan.tokens if prepared.held is not None else min(plan.tokens, round(MOST_PASSES * length))
-    config = replace(plan.config, vocab=prepared.tokenizer.words)
-    return replace(plan, config=config, words=config.vocab, tokens=tokens, passes=tokens / length)
+LOG, SPENT = "log.jsonl", "spent.json"
 
 
 def batches_of(prepared: Prepared, weights: list[float] | None, plan: Plan, seed: int) -> Order | Mixture:
@@ -139,7 +85,7 @@ def train_model(
     """
     plan, work, begun = setup.plan, out / ".train", time.monotonic() if begun is None else begun
     trouble = _once(say)
-    spent = _Spent(work / "spent.json", begun, trouble)
+    spent = _Spent(work, begun, trouble)
     until = math.inf if plan.seconds is None else begun + plan.seconds - spent.before
     order = batches_of(prepared, setup.weights, plan, setup.seed)
     batches = numbered(order, sharding.rows(plan.rows) if sharding else slice(None))
@@ -180,7 +126,7 @@ def train_model(
     more = [open_log(kind, out, work, after=run.step + 1) for kind in logs] if leads else []
     own = [Journal(work / LOG, after=run.step + 1, on_failure=trouble)] if leads else []
     journal = Logs([*own, *more], trouble)
-    every, saved = max(20, plan.steps // LOOKS), time.monotonic()
+    every, saved = plan.look_every, time.monotonic()
     checkpointer = LazyCheckpointer(
         work / "checkpoints",
         keep=Keep(last=2),
@@ -280,12 +226,18 @@ def _once(say: Callable[[str], None]) -> Callable[[Exception], None]:
     return tell
 
 
+def seconds_before(work: Path) -> float:
+    """Of all earlier sittings of the training in `work`."""
+    path = work / SPENT
+    return float(read_json(path)) if path.is_file() else 0.0
+
+
 class _Spent:
     """Seconds of all sittings of a training; those of earlier ones lie in a file."""
 
-    def __init__(self, path: Path, begun: float, trouble: Callable[[Exception], None]) -> None:
-        self.path, self.begun, self.trouble = path, begun, trouble
-        self.before = float(read_json(path)) if path.is_file() else 0.0
+    def __init__(self, work: Path, begun: float, trouble: Callable[[Exception], None]) -> None:
+        self.path, self.begun, self.trouble = work / SPENT, begun, trouble
+        self.before = seconds_before(work)
 
     def now(self) -> float:
         return self.before + time.monotonic() - self.begun

@@ -7,25 +7,22 @@ A command: it stands above the rooms that it puts together, wherever its file li
 
 import inspect
 import os
-import signal
 import sys
 import time as clock
 import traceback
-from dataclasses import asdict, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
 
 from smidgen.budget.memory import model_state_bytes
-from smidgen.cli import lm as verbs
+from smidgen.cli import lm_training as training
 from smidgen.cli.lm_app import lm_train
 from smidgen.cli.options import OPTIONS
-from smidgen.cli.output import say_json, tell
-from smidgen.kit.errors import BadInput, SmidgenError, bad
-from smidgen.lm.corpus import Corpus, open_corpus
-from smidgen.lm.prepare import Prepared, Survey, prepare, survey
-from smidgen.lm.train import SETUP, Setup, read_setup, train_model, write_setup
+from smidgen.cli.output import tell
+from smidgen.kit.errors import SmidgenError, bad
+from smidgen.lm.prepare import Survey, prepare, survey
+from smidgen.lm.setup import Setup
 from smidgen.train import journal
 from smidgen.train.sharding import Sharding, start, stop
 from smidgen.train.sharding.errors import FailedElsewhere
@@ -48,44 +45,43 @@ def launch(
     if backend not in ("native", "fsdp"):
         raise bad("--backend", "native or fsdp", backend)
     journal.check(log or [])
-    begun, folder = clock.monotonic(), Path(asked.pop("out") or f"{verbs._name(corpus[0])}-lm").resolve()
-    resume, corrupt = asked.pop("resume"), "skip" if asked.pop("skip_corrupt") else "refuse"
-    asked = {k: v for k, v in asked.items() if v not in (None, [])}
+    begun, folder = clock.monotonic(), training.folder_of(corpus, asked.pop("out"))
+    resume, skip_corrupt = asked.pop("resume"), asked.pop("skip_corrupt")
+    asked = training.said_by_person(asked)
     ranks = start()
     sharding = Sharding(stage, backend, offload, ranks=ranks)  # pyright: ignore
-    corpora = {verbs._name(s): open_corpus([s]) for s in corpus}
-    if len(corpora) < len(corpus):
-        raise BadInput("Two corpora have the same name: rename one, --mix and the folder of tokens need to tell them.")
-    setup, surveys = ranks.on_first(lambda: _set_up(corpora, folder, resume, dry_run, sharding, asked))
+    corpora = training.corpora_of(corpus)
+
+    def planned() -> tuple[Setup, dict[str, Survey]]:
+        surveys = {name: survey(corpus) for name, corpus in corpora.items()}
+        setup = training.begun_with(folder, surveys, asked, resume)
+        setup = setup if resume else _suited(setup, sharding)
+        sharding.rows(setup.plan.rows)
+        if not resume and not dry_run:
+            training.fresh(folder)
+        for line in [*training.plan_lines(setup), _spread_line(setup, sharding)]:
+            tell(line)
+        return setup, surveys
+
+    setup, surveys = ranks.on_first(planned)
     if dry_run:
         if as_json and ranks.rank == 0:
-            say_json({**setup.plan.to_json(), "forecast": asdict(setup.forecast)})
+            training.say_plan(setup)
         return
-    made = ranks.on_first(lambda: _prepare(setup, corpora, surveys, folder, resume, corrupt))
-    prepared = prepare(corpora, surveys, made.plan.words, folder / ".train", corrupt)
-    result = _train(made, prepared, folder, begun, sharding, log or [])
+
+    def tokens() -> Setup:
+        return training.tokens_of(setup, corpora, surveys, folder, resume, skip_corrupt)[0]
+
+    made = ranks.on_first(tokens)
+    prepared = prepare(corpora, surveys, made.plan.words, folder / ".train", "skip" if skip_corrupt else "refuse")
+    result = training.trained(made, prepared, folder, begun, log or [], sharding)
     if ranks.rank == 0:
-        _say(result, made, folder, as_json, corpus)
+        again = f"torchrun --nproc-per-node N -m smidgen.train.launch {' '.join(corpus)}"
+        training.say_result(
+            result, made, folder, as_json, f"with any number of processes that divides a batch: {again}"
+        )
     if not result["finished"]:
         raise typer.Exit(130)
-
-
-def _set_up(
-    corpora: dict[str, Corpus], folder: Path, resume: bool, dry_run: bool, sharding: Sharding, asked: dict[str, Any]
-) -> tuple[Setup, dict[str, Survey]]:
-    """What is to be trained, said before anything is begun (rank 0)."""
-    setup = read_setup(folder / ".train") if resume else None
-    surveys = {name: survey(corpus) for name, corpus in corpora.items()}
-    if setup is None:
-        setup = _suited(verbs._set_up(surveys, asked), sharding)
-    else:
-        verbs._same(setup, surveys, asked)
-    sharding.rows(setup.plan.rows)
-    if not resume and not dry_run:
-        verbs._fresh(folder, folder / ".train", SETUP)
-    for line in [*verbs._plan_lines(setup), _spread_line(setup, sharding)]:
-        tell(line)
-    return setup, surveys
 
 
 def _suited(setup: Setup, sharding: Sharding) -> Setup:
@@ -99,69 +95,6 @@ def _suited(setup: Setup, sharding: Sharding) -> Setup:
     if sharding.backend == "fsdp":
         plan = replace(plan, optimizer="adamw")
     return replace(setup, plan=plan)
-
-
-def _prepare(
-    setup: Setup, corpora: dict[str, Corpus], surveys: dict[str, Survey], folder: Path, resume: bool, corrupt: str
-) -> Setup:
-    """Tokens on the disk, and the set-up that fits them (rank 0)."""
-    prepared = prepare(corpora, surveys, setup.plan.words, folder / ".train", corrupt)
-    for why in prepared.skipped:
-        tell(f"Left out: {why}")
-    tell(f"{sum(len(p) for p in prepared.parts):,} tokens of {prepared.tokenizer.words:,} words")
-    if not resume:
-        setup = verbs._fitted(setup, prepared)
-        write_setup(setup, folder / ".train")
-    return setup
-
-
-def _train(
-    setup: Setup, prepared: Prepared, folder: Path, begun: float, sharding: Sharding, logs: list[str]
-) -> dict[str, Any]:
-    """The training, on all ranks; Ctrl-C ends it after the update that rank 0 is at."""
-    leads, asked_to_stop, said = sharding.ranks.rank == 0, False, begun
-
-    def on_signal(*_: object) -> None:
-        nonlocal asked_to_stop
-        if leads and not asked_to_stop:
-            tell("Stopping after this update.")
-        asked_to_stop = True
-
-    def on_update(update: Any) -> None:
-        nonlocal said
-        if leads and clock.monotonic() - said >= verbs.SAY_EVERY:
-            said = clock.monotonic()
-            speed = words.whole(update.targets / update.seconds)
-            tell(f"update {update.step:,} of {setup.plan.steps:,}: {update.loss:.3f} nats a token, {speed} tokens/s")
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        return train_model(
-            setup,
-            prepared,
-            folder,
-            begun=begun,
-            say=tell if leads else lambda text: None,
-            on_update=on_update,
-            stopped=lambda: asked_to_stop,
-            logs=logs,
-            sharding=sharding,
-        )
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _say(result: dict[str, Any], setup: Setup, folder: Path, as_json: bool, corpus: list[str]) -> None:
-    if as_json:
-        said = {"plan": setup.plan.to_json(), "forecast": asdict(setup.forecast)}
-        say_json({**result, "model": str(folder), **said})
-    elif result["finished"]:
-        verbs._say_result(result, folder)
-    else:
-        tell(
-            "Stopped. Go on, with any number of processes that divides a batch, with: torchrun --nproc-per-node N -m "
-            f"smidgen.train.launch {' '.join(corpus)} --out {folder} --resume"
-        )
 
 
 def _spread_line(setup: Setup, sharding: Sharding) -> str:

@@ -139,7 +139,7 @@ def train(
             loss, count = _gradients(run, batches, loss_of, config)
             zero = as_zero(run.optimizer)
             norm = zero.clip_grad_norm_(config.clip) if zero else clip(parameters, config.clip)
-            action = _verdict(run, loss, norm)
+            action = _verdict(run, loss, norm, config.accumulate)
             if action is None:
                 if before_update:
                     before_update()
@@ -159,12 +159,16 @@ def train(
     return run
 
 
-def _verdict(run: Run, loss: float, norm: float) -> Action | None:
+def _verdict(run: Run, loss: float, norm: float, accumulate: int) -> Action | None:
     """What the guard says; without one, nothing may be infinite."""
+    batches = range(run.batch - accumulate, run.batch)
     if run.guard:
-        return run.guard.check(run.step, loss if math.isfinite(norm) else math.nan)
+        return run.guard.check(run.step, loss if math.isfinite(norm) else math.nan, batches)
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise NonFinite(f"The loss of update {run.step} is not a number: lower the rate, or train with a guard.")
+        raise NonFinite(
+            f"The loss of update {run.step} (micro-batches {batches.start} to {batches.stop - 1}) is not a number: "
+            "lower the rate, or train with a guard."
+        )
     return None
 
 
