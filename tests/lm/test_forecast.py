@@ -10,9 +10,11 @@ from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
 from smidgen.laws.text_loss import text_loss
 from smidgen.lm import forecast as forecasts
+from smidgen.lm import pace
+from smidgen.lm.corpus import open_corpus
 from smidgen.lm.forecast import forecast, memory_bytes
 from smidgen.lm.plan import make_plan
-from smidgen.lm.prepare import Survey
+from smidgen.lm.prepare import Survey, survey
 
 WORDS = "".join(f"The {a} {b} the {c}. " for a in ("cat", "dog", "owl") for b in ("sees", "hears") for c in "abcdefgh")
 
@@ -47,9 +49,23 @@ def test_counts_grow_with_what_is_trained():
     small, large, long = planned(), planned(size=3_000_000), planned(context=512)
     assert memory_bytes(large, "fp32", 0) > memory_bytes(small, "fp32", 0) > memory_bytes(small, "bf16", 0)
     assert memory_bytes(long, "fp32", 0) > memory_bytes(small, "fp32", 0)
+    apart = memory_bytes(large, "mixed", 0) - memory_bytes(large, "bf16", 0)  # 18 and 8 bytes a parameter
+    assert apart == pytest.approx(10 * large.parameters, abs=1)
+    assert memory_bytes(small, "fp32", 0, longest=10**7) - memory_bytes(small, "fp32", 0) > 10**8
     surveys = [Survey(1, 10**6, "x", 2.0, 10**5)]
     slow, fast = (forecast(small, surveys, "fp32", speed, 1e11).seconds for speed in (1e9, 1e10))
     assert slow == pytest.approx(10 * fast, rel=0.1)
+
+
+def test_a_survey_knows_the_longest_document(tmp_path):
+    (tmp_path / "notes.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in ("one", "much longer", "two")))
+    found = survey(open_corpus([str(tmp_path / "notes.jsonl")]))
+    assert (found.documents, found.bytes, found.longest) == (3, 17, 11)
+
+
+def test_matrix_speed_counts_a_multiplication_and_an_addition_as_two(monkeypatch):
+    monkeypatch.setattr(pace, "_least", lambda work, rounds: 2.0)
+    assert pace.matrix_speed("fp32") == pace.SIDE**3
 
 
 def test_more_memory_than_is_free_is_refused(monkeypatch):

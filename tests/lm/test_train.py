@@ -11,6 +11,7 @@ import torch
 from smidgen.cli.lm_training import parse_mix, parse_size
 from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
+from smidgen.lm import search
 from smidgen.lm import setup as setups
 from smidgen.lm import train as trainer
 from smidgen.lm.corpus import open_corpus
@@ -20,6 +21,7 @@ from smidgen.lm.mixture import Mixture
 from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
 from smidgen.lm.prepare import prepare, survey
+from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.train.order import Order
 
 TEXT = "".join(f"The {a} {b} the {c}. " for a in ("cat", "dog", "owl") for b in ("sees", "hears") for c in "abcdefgh")
@@ -260,3 +262,17 @@ def test_going_on_is_with_what_was_begun(text, tmp_path, capsys, monkeypatch):
     assert "not those that this training began with" in capsys.readouterr().err
     assert main([*command, "--size", "60k"]) == 0
     assert "bf16" in capsys.readouterr().err
+
+
+def test_a_look_at_the_held_out_loss_counts_every_window_once(monkeypatch):
+    held, length = Numbers(1, 16 * 21 + 3), 16
+    config = DecoderConfig(5000, 32, 1, 2, 2, 32, length)
+    model = Decoder(config)
+    windows = Order(held, length, 1, seed=0).epoch_windows
+    with torch.no_grad():
+        each = [search.loss_of(model, Order(held, length, 1, seed=0).at(n)) for n in range(windows)]
+    plain = sum(float(loss) for loss, _ in each) / sum(n for _, n in each)
+    for rows in (1, 8, 16):
+        monkeypatch.setattr(search, "ROWS", rows)
+        assert search.held_loss(model, held, length) == pytest.approx(plain, rel=1e-6)
+    assert search.held_loss(model, held, length, most=3) != pytest.approx(plain, rel=1e-6)

@@ -74,7 +74,8 @@ def test_a_bad_batch_is_left_out():
     train(run, broken, loss_of, lambda s: 1.0, LoopConfig(), steps=20, on_update=seen.append)
     assert run.step == 20 and run.batch == 21 and torch.isfinite(weights(run)).all()
     assert [u.action for u in seen if u.action] == ["replace_batch"]
-    with pytest.raises(NonFinite, match="not a number"):
+    assert run.guard is not None and [s.batches for s in run.guard.seen] == [range(12, 13)]
+    with pytest.raises(NonFinite, match="micro-batches 12 to 12.* not a number"):
         train(new(), broken, loss_of, lambda s: 1.0, LoopConfig(), steps=20)
     with pytest.raises(NonFinite, match="in a row"):
         train(

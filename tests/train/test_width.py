@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from smidgen.kit.errors import BadInput
+from smidgen.lm.search import optimizer_of
 from smidgen.nets.decoder import Decoder, DecoderConfig, mean_loss
 from smidgen.train.width import at_width, transferable, width_groups
 
@@ -56,3 +57,9 @@ def test_shapes_and_warnings():
         config = transferable(SHAPE)
     assert (config.scale_emb, config.scale_depth, config.init_std, config.logits_scale) == (12, 1.4, 0.1, 8)
     assert transferable(SHAPE, width_base=16).logits_scale == 0.5
+
+
+def test_muon_follows_the_width_by_itself():
+    model = Decoder(transferable(at_width(SHAPE, 128), width_base=32))
+    rates = {kind: [g["lr"] for g in optimizer_of(model, 0.01, kind).param_groups] for kind in ("adamw", "muon")}
+    assert rates == {"adamw": [0.01 / 4, 0.01], "muon": [0.01, 0.01]}

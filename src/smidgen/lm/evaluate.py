@@ -12,6 +12,8 @@ from smidgen.kit.machine import resident_bytes
 from smidgen.lm.model import LanguageModel
 from smidgen.nets.products import full_speed
 
+LENGTHS = 32  # rows are padded to a multiple of it: products of few shapes are made ready only once
+
 
 @torch.no_grad()
 def evaluate(model: LanguageModel, documents: Iterable[str], batch_tokens: int = 4096) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def evaluate(model: LanguageModel, documents: Iterable[str], batch_tokens: int =
     size = max(1, batch_tokens // context)
     for i in range(0, len(rows), size):
         part = rows[i : i + size]
-        T = len(part[0][0]) - 1
+        T = min(context, -(-(len(part[0][0]) - 1) // LENGTHS) * LENGTHS)
         ids_BT = torch.full((len(part), T), model.tokenizer.end)
         targets_BT = torch.full((len(part), T), -100)
         for r, (ids, skip) in enumerate(part):  # what is padded comes last, where no token sees it

@@ -50,14 +50,7 @@ def batches_of(prepared: Prepared, weights: list[float] | None, plan: Plan, seed
 
 def numbered(order: Order | Mixture, rows: slice = slice(None)) -> Callable[[int], tuple[Batch]]:
     """Micro-batches by number, one after another; `rows`: a rank's part of each."""
-
-    def at(number: int) -> tuple[Batch]:
-        batch = order.at(number * order.batch)
-        documents_BT = None if batch.documents_BT is None else batch.documents_BT[rows]
-        own = {"ids_BT": batch.ids_BT[rows], "targets_BT": batch.targets_BT[rows], "windows": batch.windows[rows]}
-        return (batch._replace(**own, documents_BT=documents_BT),)
-
-    return at
+    return lambda number: (order.at(number * order.batch).part(rows),)
 
 
 def train_model(

@@ -212,9 +212,14 @@ class _BlockAttention(torch.autograd.Function):
 
 
 def _blocks(T: int, starts_BT: Tensor | None) -> list[tuple[int, int, int]]:
-    """(first query, end, lowest key that any of them sees) of each block."""
+    """(first query, end, lowest key that is multiplied) of each block.
+
+    Keys begin at a whole block too, though fewer may be seen: oneDNN keeps code and memory for each shape of a product
+    that it meets, a thousand of them, and documents would bring a new one in most batches.
+    """
     firsts = range(0, T, ATTENTION_BLOCK)
-    lowest = [0] * len(firsts) if starts_BT is None else starts_BT[:, ::ATTENTION_BLOCK].amin(0).tolist()
+    seen = [0] * len(firsts) if starts_BT is None else starts_BT[:, ::ATTENTION_BLOCK].amin(0).tolist()
+    lowest = [place - place % ATTENTION_BLOCK for place in seen]
     return [(first, min(first + ATTENTION_BLOCK, T), low) for first, low in zip(firsts, lowest, strict=True)]
 
 

@@ -48,6 +48,11 @@ class Batch(NamedTuple):
     number: int  # of the first window among all used since the start
     windows: tuple[tuple[int, int], ...]  # (epoch, window) of each row, for a log that can be replayed
 
+    def part(self, rows: slice) -> "Batch":
+        """Some of the rows: those of one rank, of a batch that all share."""
+        marks_BT = None if self.documents_BT is None else self.documents_BT[rows]
+        return Batch(self.ids_BT[rows], self.targets_BT[rows], marks_BT, self.number, self.windows[rows])
+
 
 def permuted(places: np.ndarray, count: int, key: int) -> np.ndarray:
     """Where a keyed permutation of 0..count-1 sends these places.
@@ -117,14 +122,13 @@ def window(tokens: Tokens, start: int, context: int) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Order:
-    """Batches of one stream for one rank, from any point on.
+    """Batches of one stream, from any point on.
 
     Attributes:
         tokens: what is read.
-        batch: windows of a batch, over all ranks.
+        batch: windows of a batch.
         seed: of the order.
         documents: mark documents, so that none sees another; False: attention runs over their borders.
-        rank, ranks: rank r of n has rows r B / n to (r + 1) B / n of each batch.
         ahead: batches that threads prepare while one is used; for slow disks. It changes nothing else.
     """
 
@@ -133,18 +137,12 @@ class Order:
     batch: int
     seed: int = 0
     documents: bool = True
-    rank: int = 0
-    ranks: int = 1
     ahead: int = 0
 
     def __post_init__(self) -> None:
         windows_of(len(self.tokens), self.context)
         if self.batch < 1:
             raise bad("batch", "at least 1 window", self.batch)
-        if not 0 <= self.rank < self.ranks:
-            raise bad("rank", f"0 to {self.ranks - 1}", self.rank)
-        if self.batch % self.ranks:
-            raise bad("batch", f"a multiple of the {self.ranks} ranks", self.batch)
 
     @property
     def epoch_windows(self) -> int:
@@ -161,12 +159,10 @@ class Order:
         return out
 
     def at(self, number: int) -> Batch:
-        """This rank's rows of the batch that begins with the `number`-th window."""
+        """The batch that begins with the `number`-th window."""
         import torch
 
-        rows = self.batch // self.ranks
-        first = number + self.rank * rows
-        places = self.places(first, rows)
+        places = self.places(number, self.batch)
         read = [window(self.tokens, start, self.context) for _, _, start in places]
         ids = torch.from_numpy(np.stack([ids for ids, _ in read]))
         documents = np.stack([d for _, d in read])
