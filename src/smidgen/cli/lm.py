@@ -68,9 +68,9 @@ def generate(model: str, prompt: str, **asked: Any) -> None:
     from smidgen.lm.generate import Sampling, stream
     from smidgen.lm.model import load
 
-    sampling = Sampling(**asked)
+    pieces = stream(load(model), prompt, Sampling(**asked))
     sys.stdout.write(prompt)
-    for piece in stream(load(model), prompt, sampling):
+    for piece in pieces:
         sys.stdout.write(piece)
         sys.stdout.flush()
     say()

@@ -24,7 +24,7 @@ TOKENIZING = 1.5e6  # bytes a second
 class Forecast:
     """Attributes:
     seconds: of all of it, on a machine that does nothing else. memory_bytes: the most that the program will hold.
-    bits_per_byte: on text held out: low, likely, high; nine in ten of other texts came to lie within.
+    bits_per_byte: on text held out: low, likely, high; the band is meant to hold nine in ten texts (`laws.text_loss`).
     matrix_speed: floating-point operations a second of the machine's matrix products, for the share in progress.
     """
 
