@@ -14,7 +14,7 @@ from smidgen.lm.prepare import Survey
 from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
-LIBRARIES = 90 << 20  # bytes that the first products and updates take, whatever the model
+LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
 TOKENIZER, DOCUMENT = 40 << 20, 35  # bytes that making a tokenizer leaves held, and for each of the longest document
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
