@@ -159,13 +159,12 @@ def _failed(text: str, code: int, speaks: bool) -> int:
 
 
 def run() -> None:
-    """The process's end: one that failed does not wait for others, which may wait for it."""
+    """The process's end. One that failed does not wait for others, which may wait for it; none takes the interpreter
+    down, since a thread of torch or gloo that asks for it just then ends the process by an abort."""
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    if code not in (0, 130):
-        os._exit(code)
-    sys.exit(code)
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -84,4 +84,5 @@ def start() -> Ranks:
 def stop() -> None:
     """Leaves the group, after all have come here."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
