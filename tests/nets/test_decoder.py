@@ -119,6 +119,7 @@ def test_parameters_are_counted_without_making_them():
         assert parameters(presets.sized(size, vocab, 256)) == pytest.approx(size, rel=0.1)
     with pytest.raises(BadInput, match="at least"):
         presets.sized(100_000, 8192, 256)
+    assert parameters(presets.sized(146_566, 320, 16)) < 1.2 * 146_566  # the likeliest shape is too large here
 
 
 def test_flops_are_what_torch_counts():

@@ -218,8 +218,9 @@ while True:
 """
 
 GUARDLESS = """
-import os, sys, time
+import os, signal, sys, time
 from smidgen.studies.pool import Pool
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 print("once", flush=True)
 pool = Pool(1)
 slow = pool.submit("time:sleep", (0.5,))

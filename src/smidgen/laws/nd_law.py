@@ -6,10 +6,9 @@ than the longest run of each size (`train.branching`). Published fits disagree o
 tokens a parameter (Hoffmann), 192 (MiniCPM). It depends on the range that was fitted: ask a fit only within a few
 times its own range.
 
-Dims: R runs, S starts.
+Dims: R runs.
 """
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from smidgen.kit.errors import bad
+from smidgen.laws.form import Parameter, PowerSum, Term
+from smidgen.laws.law import fit
+from smidgen.laws.points import Points
 
 DELTA = 1e-3  # of the Huber loss, on the logarithm of the loss: residuals beyond a thousandth count linearly
 Numbers = Sequence[float] | np.ndarray
@@ -71,53 +73,37 @@ def fit_nd_law(n: Numbers, d: Numbers, loss: Numbers, *, delta: float = DELTA) -
     """
     n_R, d_R, loss_R = (np.asarray(x, float) for x in (n, d, loss))
     _check(n_R, d_R, loss_R, delta)
-    from scipy.optimize import minimize
-
-    # Logarithms relative to their middle: then all five unknowns are of one size.
-    middle_n, middle_d = np.log(n_R).mean(), np.log(d_R).mean()
-    u_R, v_R, y_R = np.log(n_R) - middle_n, np.log(d_R) - middle_d, np.log(loss_R)
-    low = float(y_R.min())
-    grid = itertools.product((-3.0, -1.0, 0.0), (0.2, 0.5), (-3.0, -1.0, 0.0), (0.2, 0.5), (0.5, 0.9))
-    starts_S5 = [(low + a, alpha, low + b, beta, low + math.log(e)) for a, alpha, b, beta, e in grid]
-    bounds = [(None, None), (0.0, 5.0), (None, None), (0.0, 5.0), (None, None)]
-    fits = [
-        minimize(_huber, start, (u_R, v_R, y_R, delta), jac=True, method="L-BFGS-B", bounds=bounds)
-        for start in starts_S5
-    ]
-    best = min(fits, key=lambda f: f.fun)
-    polished = minimize(
-        _huber, best.x, (u_R, v_R, y_R, delta), jac=True, method="L-BFGS-B", bounds=bounds,
-        options={"ftol": 1e-15, "gtol": 1e-12, "maxiter": 10_000},
-    )  # fmt: skip
-    a, alpha, b, beta, e = (polished if polished.fun <= best.fun else best).x.tolist()
+    points = Points(("n", "d"), np.stack([n_R, d_R], 1), loss_R, np.full(len(loss_R), delta))
+    middle = {"n": math.exp(np.log(n_R).mean()), "d": math.exp(np.log(d_R).mean())}
+    law = fit(nd_form(middle), points, huber=1.0)
+    a, alpha, b, beta, e = law.theta_P.tolist()
     return NDLaw(
-        cn=math.exp(a + alpha * middle_n),
+        cn=math.exp(a) * middle["n"] ** alpha,
         alpha=alpha,
-        cd=math.exp(b + beta * middle_d),
+        cd=math.exp(b) * middle["d"] ** beta,
         beta=beta,
         l0=math.exp(e),
-        huber=float(min(polished.fun, best.fun)) * delta**2,
+        huber=law.cost / len(loss_R) * delta**2,
         range_n=(float(n_R.min()), float(n_R.max())),
         range_d=(float(d_R.min()), float(d_R.max())),
     )
 
 
-def _huber(
-    x_5: np.ndarray, u_R: np.ndarray, v_R: np.ndarray, y_R: np.ndarray, delta: float
-) -> tuple[float, np.ndarray]:
-    """Mean Huber loss in units of delta^2, and its gradient by the five unknowns."""
-    a, alpha, b, beta, e = x_5
-    terms_3R = np.stack([a - alpha * u_R, b - beta * v_R, np.full_like(y_R, e)])
-    top_R = terms_3R.max(0)
-    shares_3R = np.exp(terms_3R - top_R)
-    total_R = shares_3R.sum(0)
-    z_R = (top_R + np.log(total_R) - y_R) / delta
-    size_R = np.abs(z_R)
-    value = np.where(size_R <= 1, 0.5 * z_R**2, size_R - 0.5).mean()
-    pull_3R = np.clip(z_R, -1, 1) / delta / len(y_R) * shares_3R / total_R
-    to_n_R, to_d_R, to_l0_R = pull_3R
-    slopes = [to_n_R.sum(), -(to_n_R * u_R).sum(), to_d_R.sum(), -(to_d_R * v_R).sum(), to_l0_R.sum()]
-    return float(value), np.array(slopes)
+def nd_form(middle: dict[str, float] | None = None) -> PowerSum:
+    """L = cn (n / middle)^-alpha + cd (d / middle)^-beta + l0; fitted are the logarithms of cn, cd and l0."""
+    return PowerSum(
+        "size and data",
+        ("n", "d"),
+        (
+            Parameter(name="cn", log=True),
+            Parameter(name="alpha", low=0.0, high=5.0),
+            Parameter(name="cd", log=True),
+            Parameter(name="beta", low=0.0, high=5.0),
+            Parameter(name="l0", log=True),
+        ),
+        (Term("cn", {"n": ("alpha", 1.0)}), Term("cd", {"d": ("beta", 1.0)}), Term("l0")),
+        middle,
+    )
 
 
 def _check(n_R: np.ndarray, d_R: np.ndarray, loss_R: np.ndarray, delta: float) -> None:

@@ -5,6 +5,8 @@ import math
 from smidgen.kit.errors import bad
 from smidgen.nets.decoder import DecoderConfig, parameters
 
+LARGER = 1.2  # `sized` may take so many times the parameters that were asked for
+
 
 def geb_1_3b(norm_position: str = "pre") -> DecoderConfig:
     """GEB-1.3B (arXiv 2406.09900): 1.35e9 parameters. Its "PostRMSNorm" is ambiguous; see `norm_position`."""
@@ -57,12 +59,14 @@ def sized(size: int, vocab: int, max_len: int) -> DecoderConfig:
         heads = hidden // (64 if hidden >= 256 else 32)
         for layers in range(2, 65):
             config = DecoderConfig(vocab, hidden, layers, heads, heads, _up(8 * hidden / 3, 32), max_len)
+            if parameters(config) > LARGER * size:
+                continue
             off = abs(math.log(parameters(config) / size))
             shape = abs(math.log(layers / max(3.0, hidden / 43)))
             rank = shape + 5 * max(0.0, off - 0.05)
             if best is None or rank < best[0]:
                 best = rank, config
-    if best is None or parameters(best[1]) > 1.2 * size:
+    if best is None:
         raise bad("size", f"at least {vocab * 32 + 30_000:,} parameters with {vocab:,} words", f"{size:,}")
     return best[1]
 
