@@ -3,10 +3,11 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Fitted", "Model", "fit", "load", "resume"]
+__all__ = ["Fitted", "Model", "fit", "load", "plan", "resume"]
 
 _WHERE = {
     "fit": ("smidgen.api", "fit"),
+    "plan": ("smidgen.api", "plan"),
     "resume": ("smidgen.api", "resume"),
     "Fitted": ("smidgen.studies.fitted", "Fitted"),
     "Model": ("smidgen.learn.model", "Model"),

@@ -3,6 +3,7 @@
 import functools
 from typing import Any
 
+from smidgen.studies import buying
 from smidgen.studies import fit as studies
 from smidgen.studies.fitted import Fitted
 from smidgen.web.report import report
@@ -16,3 +17,8 @@ def fit(*args: Any, **options: Any) -> Fitted:
 @functools.wraps(studies.resume)
 def resume(*args: Any, **options: Any) -> Fitted:
     return studies.resume(*args, **{"render": report, **options})
+
+
+@functools.wraps(buying.plan)
+def plan(*args: Any, **options: Any) -> dict[str, Any]:
+    return buying.plan(*args, **{"render": report, **options})

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from smidgen.cli.laws_app import laws
 from smidgen.cli.lm_app import lm
 from smidgen.cli.options import OPTIONS, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
 from smidgen.cli.papers_app import papers
@@ -21,6 +22,7 @@ app.add_typer(studies, name="studies")
 app.add_typer(methods, name="methods")
 app.add_typer(papers, name="papers")
 app.add_typer(lm, name="lm")
+app.add_typer(laws, name="laws")
 
 
 @app.command()
@@ -113,6 +115,31 @@ def predict(
     from smidgen.cli import predicting
 
     predicting.predict(model, file, out)
+
+
+@app.command()
+def plan(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study (smidgen studies ls), or its model's folder.")],
+    price: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=PRICE",
+            help="label=0.40, label@0.2=0.05 (a fifth of them wrong), unlabelled, query, hour, mb; may be repeated.",
+        ),
+    ],
+    spend: Annotated[float, typer.Option(metavar="100", help="Money in all, in the unit of the prices.")],
+    target: Annotated[float | None, typer.Option(metavar="0.92", help="A score that is wanted.")] = None,
+    time: Annotated[str | None, typer.Option(metavar="60s", help="Wall time for measuring. Default: 60s.")] = None,
+    store: Store = None,
+    workers: Workers = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What to buy next: forecast what more labels or other rows bring, and split the money."""
+    from smidgen.cli import planning
+
+    options = {"target": target, "time": time, "store": store, "workers": workers, "dry_run": dry_run}
+    raise typer.Exit(planning.plan(study, prices=price, spend=spend, as_json=as_json, **options))
 
 
 @app.command()

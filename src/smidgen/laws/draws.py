@@ -6,24 +6,25 @@ Dims: K draws, R rows, P parameters, W walkers.
 import numpy as np
 
 from smidgen.laws.form import bounds, priors
-from smidgen.laws.law import Law
+from smidgen.laws.law import HUBER, Law
 from smidgen.laws.solver import solve
 
 DRAWS = 1000
 
 
-def bootstrap(law: Law, draws: int = DRAWS, *, seed: int = 0, huber: float = np.inf) -> Law:
-    """Refits to rows drawn with replacement (Efron, 1979): Bayesian weights (Rubin, 1981), so that no draw loses the
-    few rows that tell parameters apart."""
+def bootstrap(law: Law, draws: int = DRAWS, *, seed: int = 0) -> Law:
+    """Refits to the law's values with its own residuals drawn with replacement (Efron, 1979): the inputs stay, so that
+    no draw loses the few points that tell parameters apart. Residuals are widened by the degrees of freedom spent."""
     rng = np.random.default_rng(seed)
     rows = len(law.points)
-    weights_KR = rng.dirichlet(np.ones(rows), draws) * rows
+    fitted_R = law.form.log_value(law.theta_P[None], law.points.x_RI)[0][0]
+    free = sum(p.prior is None for p in law.form.parameters)
     sd_R = _sd(law)
+    scaled_R = (np.log(law.points.y_R) - fitted_R) / sd_R
+    scaled_R = (scaled_R - scaled_R.mean()) * np.sqrt(rows / max(rows - free, 1))
+    log_y_KR = fitted_R + scaled_R[rng.integers(0, rows, (draws, rows))] * sd_R
     starts_KP = np.repeat(law.theta_P[None], draws, 0)
-    solved = solve(
-        law.form, law.points.x_RI, np.log(law.points.y_R), sd_R, starts_KP, weights_KR, huber=huber, steps=60
-    )
-    return law.with_draws(solved.theta_KP)
+    return law.with_draws(solve(law.form, law.points.x_RI, log_y_KR, sd_R, starts_KP, huber=HUBER, steps=60).theta_KP)
 
 
 def laplace(law: Law, draws: int = DRAWS, *, seed: int = 0) -> Law:

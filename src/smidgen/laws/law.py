@@ -195,4 +195,4 @@ def spread(residual_R: np.ndarray, free: int) -> float:
     rows = len(residual_R)
     pay = math.sqrt(rows / max(rows - free, 1))
     usual, robust = math.sqrt(np.mean(residual_R**2)), 1.4826 * float(np.median(np.abs(residual_R)))
-    return max(pay * (min(usual, robust) if robust > 0.2 * usual else usual), 1e-9)
+    return max(pay * (min(usual, robust) if robust > 1e-3 * usual else usual), 1e-9)

@@ -127,7 +127,7 @@ class OptimalStep:
         """The bowl of each cell (N, D) with runs enough."""
         cells = cells_of(self.runs)
         return {
-            cell: bowl(*(self.runs.take(rows).column(c) for c in ("lr", "batch_tokens")), self.runs.y_R[rows])
+            cell: bowl(self.runs.column("lr")[rows], self.runs.column("batch_tokens")[rows], self.runs.y_R[rows])
             for cell, rows in cells.items()
             if len(rows) >= 8
         }

@@ -80,7 +80,9 @@ def fit_overtraining(n: Numbers, d: Numbers, loss: Numbers) -> OvertrainingLaw:
     if m.max() < 1.5 * m.min():
         raise bad("token multipliers", "at least two", f"{m.min():.3g} in all", "Train the smallest model longer.")
     middle = float(np.exp(np.log(inputs["c"]).mean()))
-    return OvertrainingLaw(_fit_unweighted(loss_form(middle), ("c", "m"), np.stack([inputs["c"], m], 1), points.y_R), middle)
+    return OvertrainingLaw(
+        _fit_unweighted(loss_form(middle), ("c", "m"), np.stack([inputs["c"], m], 1), points.y_R), middle
+    )
 
 
 class Downstream:

@@ -65,8 +65,9 @@ def matrix(inputs: Sequence[str], x: Mapping[str, Numbers | float]) -> np.ndarra
     missing, unknown = [n for n in inputs if n not in x], [n for n in x if n not in inputs]
     if missing or unknown:
         raise bad("inputs of the law", ", ".join(inputs), ", ".join(x) or "none")
-    rows = max((len(v) for v in x.values() if not np.isscalar(v)), default=1)
-    return np.stack([_column(n, np.full(rows, x[n]) if np.isscalar(x[n]) else x[n]) for n in inputs], 1)
+    columns = {name: np.atleast_1d(np.asarray(x[name], float)) for name in inputs}
+    rows = max((len(column) for column in columns.values()), default=1)
+    return np.stack([_column(n, np.full(rows, c[0]) if len(c) == 1 else c) for n, c in columns.items()], 1)
 
 
 def _column(name: str, values: Numbers) -> np.ndarray:

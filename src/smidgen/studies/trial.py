@@ -2,7 +2,11 @@
 
 A draw is a short text, so that it can stand in a key and be read by a person:
 `cv:k=5:r=0` is the first repeat of five-fold cross-validation, every row predicted by a fit that did not see it;
-`sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted.
+`sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted;
+`part:k=5:r=0:n=20` is that cross-validation with each fit on the first 20 rows of such a sub-draw of its training part,
+so that every size is scored on all rows; `part:k=5:r=0:n=20:m=10:e=30` adds 10 rows to the 20, of which each label is
+wrong with a probability of 30 %; `part:k=5:r=0:n=20:u=10` adds 10 rows without labels, which a first fit on the 20
+labels (where it is sure of them) for a second one: self-training (Yarowsky, 1995).
 """
 
 import json
@@ -20,6 +24,8 @@ from smidgen.learn.member import Member
 from smidgen.studies.worker import peak_bytes
 from smidgen.tasks.splits import fold_of, sub_draw
 from smidgen.tasks.task import Task
+
+SURE = 0.8  # probability from which self-training takes its own guess for a label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +77,43 @@ def parts(task: Task, draw: str, seed: int) -> list[tuple[np.ndarray, np.ndarray
     """(training rows, predicted rows) of a draw. The same for every method, so that trials are paired."""
     kind, *pairs = draw.split(":")
     values = {k: int(v) for k, v in (pair.split("=") for pair in pairs)}
-    own = derive_seed(seed, kind, values["r"])
-    if kind == "cv":
+    own = derive_seed(seed, "cv" if kind == "part" else kind, values["r"])
+    if kind in ("cv", "part"):
         folds = fold_of(task, values["k"], own)
-        return [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in np.unique(folds)]
+        whole = [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in np.unique(folds)]
+        if kind == "cv":
+            return whole
+        wanted = values["n"] + values.get("m", 0) + values.get("u", 0)
+        return [(train[sub_draw(task.take(train), wanted, own)], test) for train, test in whole]
     chosen = sub_draw(task, values["n"], own)
     held = np.ones(len(task), bool)
     held[chosen] = False
     return [(np.sort(chosen), np.flatnonzero(held))]
+
+
+def labels_of(task: Task, draw: str, train: np.ndarray, seed: int) -> np.ndarray:
+    """The labels that a fit on `train` is told: the task's, but where the draw asks for wrong ones."""
+    kind, *pairs = draw.split(":")
+    values = {k: int(v) for k, v in (pair.split("=") for pair in pairs)}
+    labels = task.target[train]
+    if kind != "part" or not values.get("m"):
+        return labels
+    rng = np.random.default_rng(derive_seed(seed, "wrong labels", draw))
+    wrong = (np.arange(len(train)) >= values["n"]) & (rng.random(len(train)) < values["e"] / 100)
+    other = (labels + rng.integers(1, len(task.classes), len(train))) % len(task.classes)
+    return np.where(wrong, other, labels)
+
+
+def unlabelled_in(draw: str) -> int:
+    """Rows of each training part of a draw that come without labels, its last ones."""
+    return next((int(pair[2:]) for pair in draw.split(":") if pair.startswith("u=")), 0)
+
+
+def _guessed(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(which predictions are sure enough to be taken for labels, those labels)."""
+    if predicted.ndim == 1:  # a number is never sure: all are taken
+        return np.ones(len(predicted), bool), predicted
+    return predicted.max(1) >= SURE, predicted.argmax(1)
 
 
 def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
@@ -90,12 +125,16 @@ def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
     try:
         for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
             member = Member(trial.method, trial.view, task.kind, classes, trial.params)
-            member.fit(
-                rows.take(train),
-                task.target[train],
-                task.columns,
-                derive_seed(trial.seed, trial.method, trial.view, trial.draw, i),
-            )
+            seed = derive_seed(trial.seed, trial.method, trial.view, trial.draw, i)
+            told = labels_of(task, trial.draw, train, trial.seed)
+            known = len(train) - unlabelled_in(trial.draw)
+            member.fit(rows.take(train[:known]), told[:known], task.columns, seed)
+            if known < len(train):
+                sure, guessed = _guessed(member.predict(rows.take(train[known:])))
+                told = np.concatenate([told[:known], guessed[sure]])
+                taken = np.concatenate([train[:known], train[known:][sure]])
+                member = Member(trial.method, trial.view, task.kind, classes, trial.params)
+                member.fit(rows.take(taken), told, task.columns, seed)
             predictions[test] = member.predict(rows.take(test))
             if not np.isfinite(predictions[test]).all():
                 raise ValueError("it predicted values that are not finite")

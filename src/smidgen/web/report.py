@@ -11,10 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smidgen.web import assets, sections, words
+from smidgen.web import assets, plans, sections, words
 from smidgen.web.differences import differences
 from smidgen.web.words import clean
 
+HERE = Path(__file__).parent
 MAX_BYTES = 200_000
 _MOST = {
     "board": 40,
@@ -52,6 +53,7 @@ def _page(summary: dict[str, Any], most: dict[str, int]) -> str:
         differ=differences(s.get("comparisons")),
         pictures=sections.drawn(s, baseline),
         doubts=sections.doubts(s),
+        plan=plans.section(s),
         judged=sections.JUDGED,
         spent=sections.spent(s.get("spent") or {}),
         understood=sections.understood(s, most),
@@ -70,7 +72,7 @@ def _template() -> Any:
     from markupsafe import Markup
 
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([HERE, HERE / "pages"]), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     made.filters.update(
         number=words.number,

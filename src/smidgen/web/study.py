@@ -4,7 +4,7 @@ from typing import Any
 
 from smidgen.kit.files import digest
 from smidgen.studies import listing
-from smidgen.web import assets, curves, differences, sections, small, words
+from smidgen.web import assets, curves, differences, plans, sections, small, words
 from smidgen.web import contents as stored
 from smidgen.web import report as reports
 from smidgen.web.place import place_of_model
@@ -38,6 +38,7 @@ def study(request: Any) -> Any:
         metric=words.metric_name(s.get("metric")),
         board=leaderboard(s),
         curve=curve(s),
+        plan=plans.section(s),
         compare=comparison(s, request.query_params),
         doubts=sections.doubts(s),
         judged=sections.JUDGED,

@@ -1,0 +1,62 @@
+"""`smidgen plan`: calls the library, shows what would be bought for what."""
+
+from typing import Any
+
+from smidgen.cli.output import say, say_json, stdout_kept, table, tell
+from smidgen.cli.progress import progress
+from smidgen.web import words
+
+BIG = ("curve", "band", "best", "worth", "asked")  # parts that `--json` leaves to the report
+
+
+def plan(study: str, *, prices: list[str], spend: float, as_json: bool, **options: Any) -> int:
+    """See `smidgen.plan`."""
+    import smidgen
+
+    with stdout_kept(), progress() as told:
+        found = smidgen.plan(study, prices, spend, progress=told, **options)
+    if as_json:
+        say_json({k: v for k, v in found.items() if k not in BIG})
+    elif found.get("dry_run"):
+        say("\n".join(planned(found)))
+    else:
+        say("\n".join(shown(found)))
+    return 0
+
+
+def planned(found: dict[str, Any]) -> list[str]:
+    """Lines of a dry run."""
+    lines = [f"{found['measured_method']}, on parts of the {found['n']:,} labels: {words.plural(found['fits'], 'fit')}"]
+    lines += [f"   {draw}" for draw in found["would_measure"]]
+    lines.append(
+        f"About {words.duration(found['seconds'])} of one core, less what the study has; nothing was measured."
+    )
+    return lines + [f"   {u['purchase']}: {u['why']}" for u in found["unknown"]]
+
+
+def shown(found: dict[str, Any]) -> list[str]:
+    """Lines: forecasts as a table, the split, the sentences."""
+    name = words.metric_name(found["metric"])
+    now = found["now"]
+    rows = [["now", "", f"{found['n']:,}", "", words.number(now["estimate"]), _ends(now["interval"])]]
+    for f in found["forecasts"]:
+        cells = [f["purchase"], f"+{f['amount']:,.0f}", f"{f['total']:,.0f}", f"{f['cost']:,.2f}"]
+        rows.append([*cells, words.number(f["estimate"]), _ends(f["interval"])])
+    heads = ["purchase", "more", "rows", "cost", name, f"{words.percent(found['level'])} interval"]
+    lines = [*table(rows, heads, right=(1, 2, 3, 4)), ""]
+    lines += found["sentences"]
+    lines += [f"Warning: {text}" for text in found["warnings"]]
+    told = found["measured"]
+    lines += [
+        "",
+        f"measured {told['trainings']} trainings of {found['measured_method']} in {words.duration(found['seconds'])}",
+    ]
+    if found.get("report"):
+        lines.append(f"report   {words.clean(found['report'], 1000)}")
+    if told["trainings"] < told["of"]:
+        tell(f"The time ended after {told['trainings']} of {told['of']} trainings; the same command goes on from them.")
+    return lines
+
+
+def _ends(interval: list[float]) -> str:
+    return f"{words.number(interval[0])} to {words.number(interval[1])}"

@@ -1,0 +1,263 @@
+"""Learning curves: what a score measured on few labels will be with more of them, and how sure that is.
+
+    curve = fit_curve("error", points, baseline=0.5, labels=60)
+    curve.forecast(240)        # (likely, low, high)
+    curve.amount(0.12)         # labels that reach it: (likely, low, high), or None
+
+The law is loss(n) = level (floor + (1 - floor) (n / 50)^-power), loss as a share of the baseline's: three unknowns and
+few noisy points, so each has a prior, made from learning curves of other tasks (`curve_prior.json`, by kind of loss).
+All points of one study are scored on the same few rows, so that they err together: an unknown offset, as large as so
+few rows allow, is part of the fit and not of the forecast. Intervals are those of one more training: they hold the
+doubt about the curve and the luck of the draw.
+
+Dims: K draws, R points, P parameters.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.kit.errors import BadInput, bad
+from smidgen.laws.draws import posterior
+from smidgen.laws.form import Parameter
+from smidgen.laws.law import Law, fit
+from smidgen.laws.points import Points
+
+HOME = 50.0  # labels at which the level is told
+LEVEL = 0.9
+FAMILIES = ("error", "log_loss", "rmse")
+CARRY = 16.0  # a forecast goes no further than so many times the labels that there are
+ROUNDS = 5  # in which the noise of an error and the curve are brought together
+LEAST_SD = 0.03  # of one point's log loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurvePrior:
+    """What is known of curves before one is measured.
+
+    Attributes:
+        mean, covariance: of (level, floor, power): log(loss / baseline) at 50 labels, log odds of the share that no
+            label removes, log of the exponent. They go together: hard tasks have high levels and small exponents.
+        rows: relative sd of a loss over one row (error: in units of its binomial noise).
+        luck: sd of the log loss of one training around its curve, at 50 labels; it falls with the root of their number.
+        widen: intervals of log loss are so much wider than the posterior says, as calibration asks.
+    """
+
+    mean: tuple[float, float, float]
+    covariance: tuple[tuple[float, float, float], ...]
+    rows: float
+    luck: float
+    widen: float = 1.0
+
+
+@functools.cache
+def known_priors() -> dict[str, CurvePrior]:
+    """By family, from `curve_prior.json`."""
+    found = json.loads((Path(__file__).parent / "curve_prior.json").read_text())
+    return {
+        name: CurvePrior(
+            **{**prior, "mean": tuple(prior["mean"]), "covariance": tuple(map(tuple, prior["covariance"]))}
+        )
+        for name, prior in found["priors"].items()
+    }
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of a learning curve: mean loss of trainings on `n` labels, scored on `rows` different rows; `spread`:
+    standard deviation of the log loss between its `repeats` trainings (0: one training)."""
+
+    n: float
+    loss: float
+    rows: int
+    spread: float = 0.0
+    repeats: int = 1
+
+
+class CurveForm:
+    """log(loss / baseline) = offset + level + log(floor + (1 - floor) (n / 50)^-power).
+
+    Fitted are the offset and three numbers that are standard normal before any point is seen; `shape` turns these into
+    level, floor and power.
+    """
+
+    name, inputs = "learning curve", ("n",)
+
+    def __init__(self, prior: CurvePrior, offset_sd: float) -> None:
+        self.mean_3, self.root_33 = np.array(prior.mean), np.linalg.cholesky(np.array(prior.covariance))
+        self.parameters = (
+            *(Parameter(name=f"z{i}", prior=(0.0, 1.0), low=-5.0, high=5.0) for i in range(3)),
+            Parameter(name="offset", prior=(0.0, max(offset_sd, 1e-3))),
+        )
+
+    def shape(self, theta_KP: np.ndarray) -> np.ndarray:
+        """(level, log odds of the floor, log power) `[K, 3]`."""
+        return self.mean_3 + theta_KP[:, :3] @ self.root_33.T
+
+    def log_value(self, theta_KP: np.ndarray, x_RI: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        level, odds, log_power = self.shape(theta_KP).T[..., None]
+        share, power = 1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.exp(np.clip(log_power, -8, 1.5))
+        log_n_R = np.log(x_RI[:, 0] / HOME)
+        falls_KR = np.exp(-power * log_n_R)
+        inner_KR = share + (1 - share) * falls_KR
+        slopes_KR3 = np.stack(
+            [
+                np.ones_like(inner_KR),
+                share * (1 - share) * (1 - falls_KR) / inner_KR,
+                -(1 - share) * falls_KR * log_n_R * power / inner_KR,
+            ],
+            -1,
+        )
+        ones = np.ones((*inner_KR.shape, 1))
+        return theta_KP[:, 3:] + level + np.log(inner_KR), np.concatenate([slopes_KR3 @ self.root_33, ones], -1)
+
+    def each(self, theta_KP: np.ndarray, n_K: np.ndarray) -> np.ndarray:
+        """The logarithm under each set of parameters at its own number of labels `[K]`."""
+        level, odds, log_power = self.shape(theta_KP).T
+        share, power = 1 / (1 + np.exp(-np.clip(odds, -30, 30))), np.exp(np.clip(log_power, -8, 1.5))
+        return theta_KP[:, 3] + level + np.log(share + (1 - share) * (n_K / HOME) ** -power)
+
+    def starts(self, x_RI: np.ndarray, log_y_R: np.ndarray) -> np.ndarray:
+        del x_RI, log_y_R
+        return np.array([(a, b, c, 0.0) for a in (-1.0, 0.0, 1.0) for b in (-1.0, 1.0) for c in (-1.0, 1.0)])
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A fitted learning curve of a loss.
+
+    Attributes:
+        law: of loss / baseline, with draws; baseline: loss of the constant prediction. labels: that there are.
+    """
+
+    law: Law
+    prior: CurvePrior
+    baseline: float
+    labels: int
+
+    def log_losses(self, n: float | np.ndarray, luck: bool = True, seed: int = 0) -> np.ndarray:
+        """Plausible log losses of one training on `n` labels (one number, or one for each draw) `[K]`; without `luck`,
+        of the mean of many."""
+        draws_KP = self.law.draws_KP
+        assert draws_KP is not None
+        own_KP = draws_KP.copy()
+        own_KP[:, 3] = 0.0  # the offset is of the rows that were scored, not of the curve
+        n_K = np.broadcast_to(np.asarray(n, float), len(own_KP))
+        assert isinstance(self.law.form, CurveForm)
+        log_K = self.law.form.each(own_KP, n_K) + math.log(self.baseline)
+        middle_K = log_K
+        if luck:
+            sd = self.prior.luck * np.sqrt(HOME / n_K)
+            log_K = log_K + np.random.default_rng(seed).normal(0.0, sd, len(log_K))
+        middle = np.median(middle_K)
+        return middle + self.prior.widen * (log_K - middle)
+
+    def forecast(self, n: float, level: float = LEVEL) -> tuple[float, float, float]:
+        """(likely, low, high) loss of one training on `n` labels. Raises BadInput: beyond what the points carry."""
+        self.check(n)
+        log_K = self.log_losses(n)
+        low, high = np.exp(np.quantile(log_K, [(1 - level) / 2, (1 + level) / 2])).tolist()
+        return float(np.exp(np.median(self.log_losses(n, luck=False)))), low, high
+
+    @property
+    def carries(self) -> float:
+        """Labels up to which a forecast is made."""
+        return CARRY * self.labels
+
+    def check(self, n: float) -> None:
+        if not n > 0:
+            raise bad("labels", "above 0", n)
+        if n > self.carries * (1 + 1e-9):
+            raise BadInput(
+                f"The learning curve was measured up to {self.labels:,} labels, which carries it to "
+                f"{self.carries:,.0f}: {n:,.0f} are too far. Ask for fewer, or measure again when there are more."
+            )
+
+    def amounts(self, loss: float, luck: bool = False) -> np.ndarray:
+        """Labels in all at which the curve falls to `loss`, under each draw `[K]`; infinite where none within reach
+        does."""
+        grid = np.geomspace(self.labels / 4, self.carries, 200)
+        log_KG = np.stack([self.log_losses(n, luck) for n in grid], 1)
+        under_KG = log_KG <= math.log(loss)
+        return np.where(under_KG.any(1), grid[under_KG.argmax(1)], np.inf)
+
+    def amount(self, loss: float, level: float = LEVEL) -> tuple[float, float, float] | None:
+        """(likely, low, high) labels in all that reach `loss`; None where most draws reach it nowhere within reach. An
+        end may be infinite."""
+        found_K = np.sort(self.amounts(loss))
+        middle, low, high = (
+            found_K[min(int(q * len(found_K)), len(found_K) - 1)] for q in (0.5, (1 - level) / 2, (1 + level) / 2)
+        )
+        return (float(middle), float(low), float(high)) if math.isfinite(middle) else None
+
+
+def fit_curve(
+    family: str,
+    points: Sequence[Point],
+    *,
+    baseline: float,
+    labels: int,
+    prior: CurvePrior | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Curve:
+    """The curve of a loss.
+
+    Args:
+        family: "error" (1 - accuracy, 1 - auc, ...), "log_loss" or "rmse". points: at least two sizes.
+        baseline: the loss of a prediction that knows the labels' shares or mean alone. labels: that there are.
+    Raises:
+        BadInput: an unknown family, a baseline not above 0, or too few points: says how many more, and where.
+    """
+    if family not in FAMILIES:
+        raise bad("family", " or ".join(FAMILIES), family)
+    if not baseline > 0:
+        raise bad("baseline", "a loss above 0", baseline, "With one class there is nothing to learn.")
+    sizes = sorted({p.n for p in points})
+    if len(sizes) < 2:
+        where = f"{max(2, labels // 2)} and {labels}" if not sizes else f"about {max(2, round(sizes[0] / 2))}"
+        raise bad(
+            "points of the learning curve", "at least 2 sizes", len(sizes),
+            f"Measure {2 - len(sizes)} more, at {where} labels.",
+        )  # fmt: skip
+    prior = prior or known_priors()[family]
+    n, y, sd = (np.array(v) for v in zip(*(_settled(p, family, baseline) for p in points), strict=True))
+    told = Points.of({"n": n}, y, sd)
+    law = fit(CurveForm(prior, _offset(points, family, prior, float(y[-1]) * baseline)), told)
+    expected = float(y[-1])
+    for _ in range(ROUNDS if family == "error" else 0):  # the noise of a share depends on the true share
+        own_P = law.theta_P.copy()
+        own_P[3] = 0.0
+        likely = float(np.exp(law.form.log_value(own_P[None], n[-1:, None])[0][0, 0]))
+        expected = math.sqrt(expected * likely)
+        law = fit(CurveForm(prior, _offset(points, family, prior, expected * baseline)), told)
+    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels)
+
+
+def plain(prior: CurvePrior, **changes: Any) -> CurvePrior:
+    """A prior with some numbers changed."""
+    return replace(prior, **changes)
+
+
+def _settled(point: Point, family: str, baseline: float) -> tuple[float, float, float]:
+    """(n, loss / baseline, sd of its logarithm that is its own). An error of 0 on few rows is no error of 0: one row's
+    worth of the baseline is mixed in."""
+    loss = point.loss
+    if family == "error":
+        loss = (loss * point.rows + baseline) / (point.rows + 1)
+    sd = max(point.spread / math.sqrt(point.repeats), LEAST_SD)
+    return point.n, max(loss / baseline, 1e-6), sd
+
+
+def _offset(points: Sequence[Point], family: str, prior: CurvePrior, loss: float) -> float:
+    """The sd of log loss that the rows scored give, which all points share; of an error, at a true one of `loss`."""
+    rows = max(p.rows for p in points)
+    if family != "error":
+        return prior.rows / math.sqrt(rows)
+    return prior.rows * math.sqrt(max(1 - loss, 0.02) / (max(loss, 0.25 / rows) * rows))

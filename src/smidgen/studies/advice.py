@@ -1,0 +1,107 @@
+"""A plan's findings as sentences that a person can act on."""
+
+from typing import Any
+
+_NAMES = {"auc": "AUC", "macro_f1": "macro F1", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "mse": "MSE"}
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """From a plan's result, most useful first."""
+    return [s for s in (_target(found), _split(found), _doubt(found), *_worths(found), *_unknown(found)) if s]
+
+
+def _target(found: dict[str, Any]) -> str:
+    wanted, reach = found["asked"].get("target"), found["target"]
+    if wanted is None:
+        return ""
+    name, level = metric_name(found["metric"]), f"{100 * found['level']:g} %"
+    if found["reached"]:
+        now = number(found["now"]["estimate"])
+        return f"The target is reached already: {name} {now} with the {found['n']:,} labels there are."
+    if reach is None:
+        best = max if found["greater_is_better"] else min
+        top = best(found["forecasts"], key=lambda f: f["estimate"])
+        return (
+            f"No purchase here reaches {name} {number(wanted)}: the best of those looked at, {amount(top)}, is "
+            f"expected to come to {number(top['estimate'])} ({level} interval {between(top['interval'])})."
+        )
+    low, high = reach["interval"]
+    ends = f"{low:,} to {high:,}" if high is not None else f"{low:,} or more, if it is to be had at all"
+    what = things(reach["purchase"], reach["amount"], "more ")
+    return f"About {what} reach {name} {number(wanted)} ({level} sure it takes {ends}), for {money(reach['cost'])}."
+
+
+def _split(found: dict[str, Any]) -> str:
+    after, now = found["after"], found["now"]
+    name = metric_name(found["metric"])
+    parts = [
+        f"{money(spent)} on {things(what, found['split_amounts'][what])}"
+        for what, spent in found["split"].items()
+        if spent > 0
+    ]
+    said = (
+        f"Spend {' and '.join(parts)}: {name} goes from {number(now['estimate'])} to about {number(after['estimate'])}"
+    )
+    said += f" ({100 * found['level']:g} % interval {between(after['interval'])})."
+    if found["gain_is_small"]:
+        said += " That is no more than the luck of one training: it is hardly worth the money."
+    return said
+
+
+def _doubt(found: dict[str, Any]) -> str:
+    doubts = {k: v for k, v in found["best"].items() if v >= 0.2}
+    if len(doubts) < 2:
+        return ""
+    told = ", ".join(f"{things(k)} in {round(100 * v)} of 100" for k, v in sorted(doubts.items(), key=lambda d: -d[1]))
+    return f"It is a close call: of all that fits the measurements, the best single buy is {told}."
+
+
+def _worths(found: dict[str, Any]) -> list[str]:
+    out = []
+    for name, known in found["worth"].items():
+        if name == "label":
+            continue
+        low, high = known["interval"]
+        out.append(
+            f"One of {things(name)} is worth about {number(known['estimate'])} of a clean label "
+            f"({number(low)} to {number(high)})."
+        )
+    return out
+
+
+def _unknown(found: dict[str, Any]) -> list[str]:
+    return [f"What {things(u['purchase'])} would bring cannot be told: {u['why']}." for u in found["unknown"]]
+
+
+def things(purchase: str, count: float | None = None, more: str = "") -> str:
+    """ "240 labels", "120 more labels of which 20 % are wrong"."""
+    kind, _, rate = purchase.partition("@")
+    one, many = {
+        "label": ("label", "labels"),
+        "query": ("teacher's answer", "teacher's answers"),
+        "unlabelled": ("row without a label", "rows without a label"),
+        "hour": ("hour of computing", "hours of computing"),
+        "mb": ("megabyte", "megabytes"),
+    }[kind]
+    text = many if count is None else f"{count:,.0f} {more}{one if round(count) == 1 else many}"
+    return f"{text} of which {100 * float(rate):g} % are wrong" if rate else text
+
+
+def amount(forecast: dict[str, Any]) -> str:
+    return things(forecast["purchase"], forecast["amount"], "more ")
+
+
+def metric_name(name: str) -> str:
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def number(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def between(interval: list[float]) -> str:
+    return f"{number(interval[0])} to {number(interval[1])}"
+
+
+def money(value: float) -> str:
+    return f"{value:,.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,153 @@
+"""`smidgen plan`: what more of each thing would bring to a study, and how to split the money.
+
+The model's heaviest member is trained on parts of the labels that exist (trials that the study has are used again), and
+on mixtures with wrong labels or with rows whose label is hidden; a learning curve is fitted to that (`laws.curve`) and
+moved to where the study's own estimate lies; each purchase is a number of labels that it is worth (`laws.worth`).
+"""
+
+import contextlib
+import json
+import os
+import time as clock
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.budget.budget import parse_duration
+from smidgen.budget.meter import Meter
+from smidgen.data.views.cache import fill
+from smidgen.data.views.rows import Rows
+from smidgen.data.views.view import encoders_of
+from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.files import write_bytes
+from smidgen.studies import findings
+from smidgen.studies.encoding import CACHE
+from smidgen.studies.fit import DEFAULT_STORE
+from smidgen.studies.fitted import Fitted
+from smidgen.studies.plan import Progress
+from smidgen.studies.pool import Pool
+from smidgen.studies.prices import offers_of
+from smidgen.studies.purchases import all_draws
+from smidgen.studies.ready import able, check_target, ready
+from smidgen.studies.runner import Runner
+from smidgen.studies.store import RunStore, Study
+from smidgen.studies.trial import Result, Trial
+
+DEFAULT_SECONDS = 60.0
+
+
+def plan(
+    study: str | Path | Fitted,
+    prices: Mapping[str, float] | Sequence[str],
+    spend: float,
+    *,
+    target: float | None = None,
+    time: str | float | None = None,
+    data: Any = None,
+    store: str | None = None,
+    workers: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    render: Callable[[dict[str, Any]], str] | None = None,
+) -> dict[str, Any]:
+    """What to buy next for a study.
+
+    Args:
+        study: its id, the folder of its model, or what `fit` returned.
+        prices: `{"label": 0.40, "label@0.2": 0.05, "unlabelled": 0.001}` or `["label=0.40", ...]`; `label@0.2`: a label
+            of which a fifth are wrong. spend: money in all, in the unit of the prices.
+        target: a score that is wanted. time: wall time for measuring, 60 s by default.
+        data: the rows again, where the study was of a dataframe and not of a file.
+        render: makes the model's report anew, with the plan in it.
+    Returns:
+        `forecasts` (a list of purchase, amount, total, cost, metric, estimate, interval, level), `split` (purchase to
+        money), `target` (amount, interval; or None), `sentence` and more, plain data.
+    Raises:
+        BadInput: no such study, its data changed or is gone, a price or spend not above 0, or labels too few for a
+            curve. BudgetSpent: the time ended before two sizes were measured.
+    """
+    begun = clock.monotonic()
+    offers = offers_of(prices)
+    if not (isinstance(spend, int | float) and spend > 0):
+        raise bad("spend", "above 0", spend)
+    seconds = parse_duration(time, "time") if time is not None else DEFAULT_SECONDS
+    tell = progress or (lambda event: None)
+    with contextlib.ExitStack() as stack:
+        runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
+        found = runs.study(_id(study))
+        own = ready(found, data)
+        known, unknown = able(offers, own.task, found)
+        check_target(target, own.scale)
+        if not known:
+            return findings.nothing(found, own, offers, unknown, spend, target)
+        draws = all_draws(own.task, known, own.folds)
+        if dry_run:
+            return findings.dry(found, own, draws, known, unknown)
+        count = workers or min(os.cpu_count() or 1, 8)
+        pool = stack.enter_context(Pool(count, None))
+        rows = Rows(own.task.frame)
+        encoders = tuple(encoders_of(own.view))
+        if encoders:
+            tell(_event(f"Encoding ({', '.join(encoders)})", 0, len(draws), seconds))
+            fill(rows, encoders, CACHE, columns=own.task.columns)
+        pool.load(own.task, rows)
+        runner = Runner(runs, pool, Meter(clock.monotonic), found.id, clock.monotonic, stop_at=begun + seconds)
+        ended: list[str] = []
+
+        def live(trial: Trial, result: Result) -> None:
+            ended.append(trial.key)
+            left = round(max(0.0, begun + seconds - clock.monotonic()), 1)
+            tell(_event(f"{trial.method}: {trial.draw}", len(ended), len(draws), left))
+
+        runner.live = live
+        results: dict[str, np.ndarray] = {}
+
+        def keep(trial: Trial, result: Result) -> None:
+            if result.predictions is not None:
+                results[trial.draw] = result.predictions
+
+        with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is enough, or is refused below
+            runner.run([own.trial(draw) for draw in draws], keep)
+        out = findings.result(own, found, known, unknown, results, spend, target)
+        out["seconds"] = round(clock.monotonic() - begun, 2)
+        out["measured"] = {"trainings": len(results), "of": len(draws)}
+        _remember(runs, found, out, render)
+        return out
+
+
+def _id(study: str | Path | Fitted) -> str:
+    if isinstance(study, Fitted):
+        return study.study
+    path = Path(study)
+    if not (path / "model.json").is_file():
+        return str(study)
+    if (known := study_of(path)) is None:
+        raise BadInput(f"{path}: this model does not say of which study it is: name the study (smidgen studies ls).")
+    return known
+
+
+def study_of(folder: Path) -> str | None:
+    """The study that a model folder is of."""
+    try:
+        return str(json.loads((folder / "model.json").read_text())["about"]["study"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(
+    runs: RunStore, found: Study, out: dict[str, Any], render: Callable[[dict[str, Any]], str] | None
+) -> None:
+    """Puts the plan beside the study's result, for the page, and into the report of its model."""
+    summary = {**(found.summary or {}), "plan": out}
+    runs.finish_study(found.id, found.state, summary, found.trials)
+    folder = Path(summary.get("model") or "")
+    report = folder / "report.html"
+    if render and summary.get("model") and report.is_file() and study_of(folder) == found.id:
+        write_bytes(report, render(summary).encode())
+        out["report"] = str(report)
+
+
+def _event(text: str, done: int, total: int, left: float) -> dict[str, Any]:
+    return {"kind": "plan", "text": text, "done": done, "total": total, "seconds_left": left}

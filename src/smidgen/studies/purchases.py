@@ -1,0 +1,47 @@
+"""What `smidgen plan` measures on the labels that exist: what fewer of them gave, and what wrong ones are worth."""
+
+from collections.abc import Sequence
+
+from smidgen.studies.prices import Offer
+from smidgen.tasks.task import Task
+
+CURVE_REPEATS, MIX_REPEATS = 4, 2
+SHARES = (1 / 8, 1 / 4, 1 / 2)  # of the labels that a fold trains on; the whole is cross-validation itself
+
+
+def curve_draws(labels: int, classes: int, folds: int, repeats: int) -> list[tuple[str, float]]:
+    """(draw, labels of each fit) of a learning curve, one repeat after the other, so that a short time still gives a
+    whole curve. At least two labels a class, or four."""
+    whole, least = labels * (1 - 1 / folds), max(2 * classes, 4)
+    sizes = sorted({round(share * whole) for share in SHARES if share * whole >= least})
+    if not sizes and 0.75 * whole >= min(least, classes + 1):
+        sizes = [round(0.6 * whole)]
+    out: list[tuple[str, float]] = []
+    for r in range(repeats):
+        out += [(f"cv:k={folds}:r={r}", whole), *((f"part:k={folds}:r={r}:n={n}", float(n)) for n in reversed(sizes))]
+    return out
+
+
+def mixed_draws(task: Task, offer: Offer, folds: int, repeats: int) -> list[tuple[str, int, int]]:
+    """(draw, right labels, other rows) of each fit: other rows are labels of the offer's error rate, or rows without
+    labels. Half of the labels right and half others, and a third right."""
+    whole = int(len(task) * (1 - 1 / folds))
+    mixes = [(whole // 2, whole - whole // 2), (whole // 3, whole - whole // 3)]
+    if len(task.classes) and whole // 3 < len(task.classes):
+        mixes = mixes[:1]
+    out = []
+    for r in range(repeats):
+        for right, other in mixes:
+            what = f"u={other}" if offer.kind == "unlabelled" else f"m={other}:e={round(100 * (offer.error or 0.0))}"
+            out.append((f"part:k={folds}:r={r}:n={right}:{what}", right, other))
+    return out
+
+
+def all_draws(task: Task, offers: Sequence[Offer], folds: int) -> list[str]:
+    """All draws to measure, the most telling first."""
+    classes = len(task.classes)
+    curve = [draw for draw, _ in curve_draws(len(task), classes, folds, CURVE_REPEATS)]
+    each = len(curve) // CURVE_REPEATS
+    mixes = [d for o in offers if o.is_mixed for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS)]
+    half = len(mixes) // 2
+    return [*curve[:each], *mixes[:half], *curve[each : 2 * each], *mixes[half:], *curve[2 * each :]]

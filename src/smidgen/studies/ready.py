@@ -1,0 +1,108 @@
+"""A study that can be planned for: its data read again, and which offers it can tell something about."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.kit import methods
+from smidgen.kit.errors import BadInput, bad
+from smidgen.laws.worth import noisy_prior
+from smidgen.studies.losses import Scale
+from smidgen.studies.prices import Offer
+from smidgen.studies.race import folds_for
+from smidgen.studies.store import Study
+from smidgen.studies.trial import Trial
+from smidgen.tasks.read import read
+from smidgen.tasks.splits import units_of
+from smidgen.tasks.task import Task
+
+
+@dataclass
+class Ready:
+    """A study that can be planned for: its data, and the member of its model that is measured."""
+
+    task: Task
+    scale: Scale
+    method: str
+    view: str
+    params: dict[str, Any]
+    seed: int
+    folds: int
+    estimate: float
+
+    def trial(self, draw: str) -> Trial:
+        return Trial(
+            task=self.task.fingerprint, method=self.method, version=methods.card(self.method).version, view=self.view,
+            params=self.params, draw=draw, seed=self.seed,
+        )  # fmt: skip
+
+    @property
+    def measured(self) -> str:
+        """The member in words."""
+        return f"{self.method} on {self.view}"
+
+
+def ready(found: Study, data: Any) -> Ready:
+    """Reads the study's data again. Raises BadInput: it has no result, or its data changed or is gone."""
+    summary, options = found.summary, found.options
+    if not summary or not summary.get("leaderboard"):
+        raise BadInput(f"The study {found.id} has no result yet: finish it (smidgen studies resume {found.id}).")
+    source = options["source"]
+    if data is None and not Path(source).exists():
+        raise BadInput(
+            f"The study {found.id} was made from {source}, which is not there: give the rows again (data=...)."
+        )
+    task = read(
+        source if data is None else data, options["target"], unlabelled=options["unlabelled"], group=options["group"],
+        kind=options["named_kind"], metric=options["named_metric"],
+    )  # fmt: skip
+    if task.fingerprint != found.fingerprint:
+        raise BadInput(f"{source} changed since the study {found.id}: fit it again, then plan.")
+    best = max(summary["leaderboard"], key=lambda row: row.get("weight") or 0.0)
+    units = int(units_of(task).max()) + 1
+    folds = folds_for(units, int(np.bincount(task.target).max()) if task.classes else units)
+    return Ready(
+        task, Scale.of(summary["metric"]), best["method"], best["view"], best["params"], options["seed"], folds,
+        float(summary["estimate"]),
+    )  # fmt: skip
+
+
+def able(offers: list[Offer], task: Task, found: Study) -> tuple[list[Offer], list[dict[str, str]]]:
+    """Offers that the study can tell about, and why not of the others."""
+    found_able, unknown = [], []
+    for offer in offers:
+        why = ""
+        if offer.kind == "hour":
+            skipped = [r for r in (found.summary or {})["leaderboard"] if "time" in str(r.get("note"))]
+            why = (
+                "methods were left out for time: give the study more (smidgen studies resume) and plan again"
+                if skipped
+                else "all methods that suit were tried to the end, and more hours would only repeat that"
+            )
+        elif offer.kind == "mb":
+            why = "the study's model was not bounded in size"
+            if found.asked.get("size"):
+                why = "a larger --size must be tried (smidgen studies resume ... --size)"
+        elif offer.kind == "query" and offer.error is None:
+            why = "no teacher was asked yet; price it with the share of its answers that are wrong, query@0.2=..."
+        elif offer.error and not task.classes:
+            why = "an error rate has a meaning for classes only"
+        if why:
+            unknown.append({"purchase": offer.name, "why": why})
+            continue
+        if offer.error and task.classes:
+            noisy_prior(offer.error, len(task.classes))  # refuses a rate that leaves nothing to learn
+        found_able.append(offer)
+    return found_able, unknown
+
+
+def check_target(target: float | None, scale: Scale) -> None:
+    """Raises BadInput: a score that cannot be."""
+    if target is None:
+        return
+    if scale.metric.greater_is_better and not target < 1:
+        raise bad("target", f"{scale.metric.name} below 1, which no finite number of labels reaches", target)
+    if not scale.metric.greater_is_better and not target > 0:
+        raise bad("target", f"{scale.metric.name} above 0", target)
