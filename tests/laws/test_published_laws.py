@@ -1,14 +1,12 @@
 """Published laws, refitted on the measurements that were released with them."""
 
-import csv
-import gzip
-
 import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput
 from smidgen.laws.optimal_step import cells_of, fit_optimal_step, friendly
 from smidgen.laws.overtraining import (
+    SIZES,
     fit_downstream,
     fit_overtraining,
     forecast_downstream,
@@ -16,27 +14,12 @@ from smidgen.laws.overtraining import (
     small_scale_plan,
 )  # fmt: skip
 from smidgen.laws.step_law import PLATEAU, step_law
-
-# The 17 tasks that a small model is clearly above chance on: mlfoundations/scaling, scaling/constants.py.
-TASKS = (
-    "bigbench_operators", "pubmed_qa_labeled", "hellaswag_zeroshot", "boolq", "arc_easy", "coqa",
-    "bigbench_dyck_languages", "lambada_openai", "bigbench_novel_concepts", "winograd",
-    "bigbench_cs_algorithms", "commonsense_qa", "bigbench_qa_wikidata", "hellaswag", "copa", "squad", "piqa",
-)  # fmt: skip
-
-
-def rows(path):
-    with gzip.open(path, "rt", newline="") as file:
-        return list(csv.DictReader(file))
+from smidgen.tasks import scaling_testbed
 
 
 @pytest.fixture(scope="module")
 def sweep(data_folder):
-    table = rows(data_folder / "steplaw_dense" / "steplaw_dense.csv.gz")
-    runs = {"n": "N", "d": "D", "lr": "lr", "loss": "smooth loss"}
-    return {k: np.array([float(r[v]) for r in table]) for k, v in runs.items()} | {
-        "batch_tokens": np.array([float(r["bs"]) * 2048 for r in table])
-    }
+    return scaling_testbed.steps()
 
 
 def test_step_law_on_its_dense_runs(sweep):
@@ -61,47 +44,25 @@ def test_a_sweep_that_cannot_be_fitted(sweep):
     assert [friendly(x) for x in (0.3, 1.2, 5.2, 208, 700)] == [1, 1, 6, 192, 768]
 
 
-@pytest.fixture(scope="module")
-def models(data_folder):
-    return rows(data_folder / "scaling_overtrain104" / "runs.csv.gz")
-
-
-def small(models, text):
-    own = [r for r in models if r["train_set"] == text]
-
-    def at(size, times):
-        return next(r for r in own if abs(float(r["params"]) / 1e9 - size) < 0.02 * size + 0.003
-                    and float(r["chinchilla_multiplier"]) == times)  # fmt: skip
-
-    fitted = [at(s, 1.0) for s in (0.0106, 0.079, 0.154, 0.411)] + [at(0.0106, 16.0)]
-    return own, fitted, at
-
-
-def column(rows, name):
-    return np.array([float(r[name]) for r in rows])
-
-
-def error(rows):
-    return 1 - np.mean([column(rows, f"acc_{t}") for t in TASKS], 0)
-
-
-def test_overtraining_on_its_104_models(models):
+def test_overtraining_on_its_104_models(data_folder):
     """Constants and forecasts of the paper's RedPajama models: E 1.84, A 166, B 367, p -0.273; k 2.2, gamma 0.715."""
-    own, fitted, at = small(models, "rpj")
-    law = fit_overtraining(*(column(fitted, c) for c in ("params", "tokens", "loss_c4_val")))
+    models = scaling_testbed.overtraining()
+    assert len(models.n) == 104
+    own = models.take(models.text == "rpj")
+    small = np.any([own.at(n, 1.0) for n in SIZES] + [own.at(SIZES[0], 16.0)], 0)
+    law = fit_overtraining(own.n[small], own.d[small], own.loss[small])
     assert law.constants == pytest.approx({"E": 1.84, "A": 166, "B": 367, "p": -0.273}, rel=0.01)
-    large = [at(1.44, 32.0), at(6.89, 1.0)]
-    assert law.predict(column(large, "params"), column(large, "tokens")) == pytest.approx([2.520, 2.443], abs=1e-3)
-    six = [*fitted, at(1.44, 1.0)]
-    errors = fit_downstream(column(six, "loss_c4_val"), error(six))
+    large = own.take(own.at(1.44e9, 32.0) | own.at(6.89e9, 1.0))
+    assert sorted(law.predict(large.n, large.d)) == pytest.approx([2.443, 2.520], abs=1e-3)
+    six = small | own.at(1.44e9, 1.0)
+    errors = fit_downstream(own.loss[six], own.error[six])
     assert (errors.values["k"], errors.values["gamma"]) == pytest.approx((2.2, 0.715), rel=0.02)
-    _, forecast = forecast_downstream(law, errors, column(large, "params"), column(large, "tokens"))
-    assert np.abs(forecast - error(large)) / error(large) == pytest.approx([0.036, 0.0005], abs=2e-3)
-    rest = [r for r in own if r not in fitted]
-    found = report(law, *(column(rest, c) for c in ("params", "tokens", "loss_c4_val")))
+    forecast = forecast_downstream(law, errors, large.n, large.d)[1]
+    assert sorted(np.abs(forecast - large.error) / large.error) == pytest.approx([0.0005, 0.036], abs=2e-3)
+    found = report(law, own.n[~small], own.d[~small], own.loss[~small])
     assert np.mean([f["error"] for f in found]) < 0.017
-    low, high = law.interval(column(large, "params"), column(large, "tokens"))
-    assert (low < [2.520, 2.443]).all() and (high > [2.520, 2.443]).all()
+    low, high = law.interval(large.n, large.d)
+    assert (low < law.predict(large.n, large.d)).all() and (high > law.predict(large.n, large.d)).all()
 
 
 def test_over_training_needs_runs_that_tell_a_from_b():

@@ -22,6 +22,7 @@ from smidgen.laws.points import Numbers, Points
 TOLERANCE = 0.0025  # relative excess of the loss that still counts as near the best
 FAR = 10.0  # beyond this factor outside the runs a prediction says so
 SAME = 1.02  # sizes, rates and batches whose ratio is less are one: tables round
+SPECK = 1e-6  # of a row, in each draw: a draw that lacks all runs of a size still has a slope
 COLUMNS = ("n", "d", "lr", "batch_tokens", "loss")
 
 
@@ -169,7 +170,7 @@ def fit_optimal_step(
     near = near_best(points, tolerance)
     n, d, lr, batch = (np.log(points.column(c)[near]) for c in ("n", "d", "lr", "batch_tokens"))
     rows = len(n)
-    weights_KR = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), draws).astype(float)
+    weights_KR = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), draws) + SPECK
     ones = np.ones(rows)
     return OptimalStep(
         _regress(np.stack([ones, n, d], 1), lr, weights_KR),
