@@ -359,6 +359,8 @@ def least_squares(n: list[float], loss: list[float], at: float) -> float:
 
 def table(found: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean absolute errors, their ratio to the better of the two other ways, and coverage."""
+    if not found:
+        return {"forecasts": 0}
     error = {k: float(np.mean([abs(f[k] - f["truth"]) for f in found])) for k in ("smidgen", "last", "power")}
     inside = float(np.mean([f["low"] <= f["truth"] <= f["high"] for f in found]))
     return {
@@ -367,6 +369,27 @@ def table(found: list[dict[str, Any]]) -> dict[str, Any]:
         "ratio": error["smidgen"] / min(error["last"], error["power"]),
         "inside": inside,
     }
+
+
+def run() -> None:
+    """Forecasts of the judged curves under the shipped priors."""
+    from datetime import date
+
+    from smidgen.kit.machine import machine, versions
+    from smidgen.laws.curve import known_priors
+
+    found = forecasts(load("judged"), known_priors())
+    out: dict[str, Any] = {"date": str(date.today()), "machine": machine(), "versions": versions(("numpy", "scipy"))}
+    out["all"] = table(found)
+    for family in FAMILIES:
+        own = [f for f in found if f["family"] == family]
+        out[family] = table(own)
+        for n in SIZES:
+            out[f"{family}, n = {n}"] = table([f for f in own if f["n"] == n])
+    (RESULTS / "curves.json").write_text(json.dumps(out, indent=1) + "\n")
+    for name, values in out.items():
+        if isinstance(values, dict) and "forecasts" in values:
+            print(name, {k: round(v, 4) for k, v in values.items()})
 
 
 if __name__ == "__main__":
@@ -379,3 +402,5 @@ if __name__ == "__main__":
         measure(asked.part or parser.error("name the part"), asked.processes)
     elif asked.what == "prior":
         make_prior()
+    else:
+        run()
