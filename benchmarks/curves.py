@@ -45,7 +45,7 @@ METHODS = {
 SIZES, TIMES, SEEDS, MAX_TEST, MIN_TEST, MOST_CLASSES = (
     (25, 50, 100),
     (1, 2, 4, 10),
-    {"development": 2, "judged": 3},
+    {"development": 2, "judged": 2},
     2000,
     50,
     10,
