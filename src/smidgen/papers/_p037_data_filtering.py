@@ -13,21 +13,21 @@ WRONG = (0.0, 0.15, 0.3, 0.45, 0.6)  # shares of wrong labels, in the control
 CLAIM = Claim(
     title="Filtering laws: how picky to be for your compute",
     year=2024,
-    gives="Short training deserves only your cleanest data; long training wears it out, so rougher data pays. Fitted on "
-    "one run for each quality tier, these curves tell how much to keep, without training the combinations.",
+    gives="Short training deserves only your cleanest data; long training wears it out, so rougher data pays. Fitted "
+    "on one run for each quality tier, these curves tell how much to keep, without training the combinations.",
     room="laws",
     implements=("laws.filtering",),
-    keywords="data curation, data filtering, quality versus quantity, repeated data, epochs, image-text pairs, web data, "
-    "CLIP, scaling law, compute budget, data selection, learning curve, half-life of data, mixture",
+    keywords="data curation, data filtering, quality versus quantity, repeated data, epochs, image-text pairs, web "
+    "data, CLIP, scaling law, compute budget, data selection, learning curve, half-life of data, mixture",
     says="The best share of the data to keep grows with compute, and laws that are fitted to trainings on single pools "
     "choose it, better than any fixed share.",
     experiment="""
         MNIST digits of 14 x 14 pixels (Fashion-MNIST is not at hand), five disjoint pools of 600 with normal noise of
         0, 0.3, 0.6, 0.9 and 1.3 on their pixels; a network of 128 hidden units, SGD with a constant step of 0.1 in
         batches of 32; error on 2,000 clean images. Laws are fitted to trainings on each pool alone at 1 to 32 passes,
-        with a floor of 2 %, which is taken and not fitted. Then the best 1 to 5 pools together are trained for as many samples as 2, 8, 30, 120 and
-        600 passes over one pool, and the law's choice at each budget is looked up in that table. Regret: its error
-        less the best of the same seed's table, which chance makes a little too good.
+        with a floor of 2 %, which is taken and not fitted. Then the best 1 to 5 pools together are trained for as many
+        samples as 2, 8, 30, 120 and 600 passes over one pool, and the law's choice at each budget is looked up in that
+        table. Regret: its error less the best of the same seed's table, which chance makes a little too good.
 
         Control, reported and not judged: the same with 0 to 60 % wrong labels instead of noise. There the best pool
         alone should win in long trainings, which the law, always falling, cannot say.
