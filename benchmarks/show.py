@@ -15,6 +15,7 @@ from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
+from show_plans import curves_table, planning_table
 from show_training import forecast_table, galore_table, language_table, trainers_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -264,6 +265,8 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "language": lambda: language_table(read_one("language.json")),
             "forecast": lambda: forecast_table(read_one("forecast.json")),
             "galore": lambda: galore_table(read_one("galore.json")),
+            "curves": lambda: curves_table(read_one("curves.json")),
+            "planning": lambda: planning_table(read_one("planning.json")),
             "page": lambda: page_table(read_one("report.json"), read_lines("ui.jsonl")),
         },
         README: {"numbers": lambda: numbers(tables, coverage)},

@@ -1,0 +1,48 @@
+"""Tables of what plans rest on: forecasts of learning curves, and what a plan's split buys."""
+
+from layout import BAR_HEAD, WAITING, Row, bar, markdown
+
+FAMILIES = {"error": "error (1 - accuracy)", "log_loss": "log loss, nats", "rmse": "RMSE, of the baseline's"}
+WAYS = {"plan": "the plan's split", "all on labels": "all on labels", "even": "an even split"}
+
+
+def curves_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    lines = []
+    for name, row in found.items():
+        if isinstance(row, dict) and row.get("forecasts"):
+            family, _, n = name.partition(", ")
+            lines.append((
+                FAMILIES.get(family, "all"), n.removeprefix("n = ") or "all", row["forecasts"],
+                *(f"{row[k]:.4f}" if row[k] < 10 else f"{row[k]:.0f}" for k in ("smidgen", "last", "power")),
+                f"{row['ratio']:.2f}", f"{row['inside']:.0%}",
+            ))  # fmt: skip
+    heads = ("loss", "n", "forecasts", "smidgen", "last value", "power law", "over the better", "inside 90 %")
+    bars = [
+        bar(f"mean absolute error over the better of the two, {name}", found[name]["ratio"], 0.6)
+        for name in ("error", "log_loss", "rmse")
+        if found.get(name, {}).get("forecasts")
+    ]
+    bars.append(bar("intervals that hold, all forecasts: at least", found["all"]["inside"], 0.85, least=True))
+    bars.append(bar("intervals that hold, all forecasts: at most", found["all"]["inside"], 0.95))
+    return markdown(heads, lines) + "\n\n" + markdown(BAR_HEAD, bars)
+
+
+def planning_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    own = found["summary"]
+    lines = [(name, f"{own[way]['log_loss']:.4f}", f"{own[way]['accuracy']:.4f}") for way, name in WAYS.items()]
+    table = markdown((f"{own['tasks']} tasks, {own['cells']} purchases", "log loss after", "accuracy after"), lines)
+    gaps = []
+    for way in ("all on labels", "even"):
+        mean, low, high = own[f"less log loss than {way}"]
+        gaps.append((f"less log loss than {WAYS[way]}", f"{mean:.4f}", f"{low:.4f} to {high:.4f}"))
+    bars = [
+        bar(f"less log loss than {WAYS[way]}", own[f"less log loss than {way}"][0], 0.0, least=True)
+        for way in ("all on labels", "even")
+    ]
+    held = f"\n\nThe forecast's interval held the log loss after the purchase in {own['forecast held']:.0%} of them."
+    gap_table = markdown(("the plan's split has", "mean over tasks", "90 % interval"), gaps)
+    return table + "\n\n" + gap_table + held + "\n\n" + markdown(BAR_HEAD, bars)
