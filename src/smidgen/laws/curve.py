@@ -227,7 +227,7 @@ def fit_curve(
             f"Measure {2 - len(sizes)} more, at {where} labels.",
         )  # fmt: skip
     prior = prior or known_priors()[family]
-    n, y, sd = (np.array(v) for v in zip(*(_settled(p, family, baseline) for p in points), strict=True))
+    n, y, sd = (np.array(v) for v in zip(*(_settled(p, family, baseline, prior) for p in points), strict=True))
     told = Points.of({"n": n}, y, sd)
     law = fit(CurveForm(prior, _offset(points, family, prior, float(y[-1]) * baseline)), told)
     expected = float(y[-1])
@@ -245,13 +245,16 @@ def plain(prior: CurvePrior, **changes: Any) -> CurvePrior:
     return replace(prior, **changes)
 
 
-def _settled(point: Point, family: str, baseline: float) -> tuple[float, float, float]:
+def _settled(point: Point, family: str, baseline: float, prior: CurvePrior) -> tuple[float, float, float]:
     """(n, loss / baseline, sd of its logarithm that is its own). An error of 0 on few rows is no error of 0: one row's
     worth of the baseline is mixed in."""
     loss = point.loss
     if family == "error":
         loss = (loss * point.rows + baseline) / (point.rows + 1)
-    sd = max(point.spread / math.sqrt(point.repeats), LEAST_SD)
+    # a few trainings say little about their own spread: what is known of trainings counts as two of them
+    luck = prior.luck**2 * HOME / point.n
+    variance = ((point.repeats - 1) * point.spread**2 + 2 * luck) / (point.repeats + 1)
+    sd = max(math.sqrt(variance / point.repeats), LEAST_SD)
     return point.n, max(loss / baseline, 1e-6), sd
 
 
