@@ -230,16 +230,17 @@ def make_prior() -> None:
     out = {}
     for family in FAMILIES:
         found = left_out(records, family)
-        prior = fit_prior(records, family)
-        widen = calibrated(found)
-        out[family] = asdict(replace(prior, widen=widen))
-        print(family, {k: round(v, 3) for k, v in table(found).items()}, "widen", widen, flush=True)
+        prior, held = fit_prior(records, family), left_out(records, family, "truth")
+        widen, widen_held = calibrated(found), calibrated(held)
+        out[family] = asdict(replace(prior, widen=widen, widen_held=widen_held))
+        for asked, own, factor in (("own", found, widen), ("held", held, widen_held)):
+            print(family, asked, {k: round(v, 3) for k, v in table(own).items()}, "widen", factor, flush=True)
     about = "Learning curves of development tasks: benchmarks/curves.py measure development, then prior."
     tasks = sorted({r["name"] for r in records})
     PRIOR.write_text(json.dumps({"about": about, "tasks": tasks, "priors": out}, indent=1) + "\n")
 
 
-def left_out(records: list[dict[str, Any]], family: str) -> list[dict[str, Any]]:
+def left_out(records: list[dict[str, Any]], family: str, asked: str = "own") -> list[dict[str, Any]]:
     """Forecasts of each quarter of the development tasks under the prior of the others."""
     own = [r for r in records if family in r["baseline"]]
     tasks = sorted({r["name"].split("/")[0] for r in own})
@@ -249,7 +250,7 @@ def left_out(records: list[dict[str, Any]], family: str) -> list[dict[str, Any]]
         rest = [r for r in own if r["name"].split("/")[0] not in held]
         mine = [r for r in own if r["name"].split("/")[0] in held]
         if rest and mine:
-            out += forecasts(mine, {family: fit_prior(rest, family, 6)}, only=family)
+            out += forecasts(mine, {family: fit_prior(rest, family, 6)}, only=family, asked=asked)
     return out
 
 
@@ -268,7 +269,12 @@ def calibrated(found: list[dict[str, Any]]) -> float:
 
 
 def load(part: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (RESULTS / f"curves-{part}.jsonl").read_text().splitlines()]
+    """The records of a part; `longer`: true losses of the same order of labels at all sizes that were measured."""
+    records = [json.loads(line) for line in (RESULTS / f"curves-{part}.jsonl").read_text().splitlines()]
+    longer: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for r in records:
+        longer.setdefault((r["name"], r["seed"], r["method"]), {}).update(r["truth"])
+    return [{**r, "longer": longer[r["name"], r["seed"], r["method"]]} for r in records]
 
 
 def points_of(record: dict[str, Any], family: str, asked: str = "own") -> list[Any]:
@@ -276,6 +282,9 @@ def points_of(record: dict[str, Any], family: str, asked: str = "own") -> list[A
     from smidgen.laws.curve import Point
 
     told, rows = record["points"], record["n"]
+    if asked == "truth":  # development curves: single trainings on up to n labels, of this and smaller n
+        told = [{"n": int(n), **v} for n, v in record["longer"].items() if int(n) <= record["n"]]
+        rows = 10 * record["n"]
     if asked == "shown":
         told = [*record["shown"], {"n": record["n"], **record["truth"][str(record["n"])]}]
         rows = record["held"]
@@ -362,6 +371,8 @@ def forecasts(
             if str(times * r["n"]) not in r["truth"] or family != (only or family):
                 continue
             points = points_of(r, family, asked)
+            if len(points) < 2:
+                continue
             unit = r["baseline"][family] if family == "rmse" else 1.0
             truth = r["truth"][str(times * r["n"])][family] / unit
             curve = fit_curve(family, points, baseline=r["baseline"][family], labels=r["n"], prior=priors[family])

@@ -33,6 +33,7 @@ HOME = 50.0  # labels at which the level is told
 LEVEL = 0.9
 FAMILIES = ("error", "log_loss", "rmse")
 CARRY = 16.0  # a forecast goes no further than so many times the labels that there are
+HELD = 2  # points scored on more than so many rows a label were scored on rows held out
 ROUNDS = 5  # in which the noise of an error and the curve are brought together
 LEAST_SD = 0.03  # of one point's log loss
 
@@ -46,7 +47,8 @@ class CurvePrior:
             label removes, log of the exponent. They go together: hard tasks have high levels and small exponents.
         rows: relative sd of a loss over one row (error: in units of its binomial noise).
         luck: sd of the log loss of one training around its curve, at 50 labels; it falls with the root of their number.
-        widen: intervals of log loss are so much wider than the posterior says, as calibration asks.
+        widen: intervals of log loss are so much wider than the posterior says, as calibration asks; widen_held: where
+            points were scored on many rows that are no labels of the study.
     """
 
     mean: tuple[float, float, float]
@@ -54,6 +56,7 @@ class CurvePrior:
     rows: float
     luck: float
     widen: float = 1.0
+    widen_held: float = 1.0
 
 
 @functools.cache
@@ -134,12 +137,15 @@ class Curve:
 
     Attributes:
         law: of loss / baseline, with draws; baseline: loss of the constant prediction. labels: that there are.
+        widen: of its intervals. most: that the loss can be.
     """
 
     law: Law
     prior: CurvePrior
     baseline: float
     labels: int
+    widen: float = 1.0
+    most: float = math.inf
 
     def log_losses(self, n: float | np.ndarray, luck: bool = True, seed: int = 0) -> np.ndarray:
         """Plausible log losses of one training on `n` labels (one number, or one for each draw) `[K]`; without `luck`,
@@ -156,7 +162,7 @@ class Curve:
             sd = self.prior.luck * np.sqrt(HOME / n_K)
             log_K = log_K + np.random.default_rng(seed).normal(0.0, sd, len(log_K))
         middle = np.median(middle_K)
-        return middle + self.prior.widen * (log_K - middle)
+        return np.minimum(middle + self.widen * (log_K - middle), math.log(self.most))
 
     def forecast(self, n: float, level: float = LEVEL) -> tuple[float, float, float]:
         """(likely, low, high) loss of one training on `n` labels. Raises BadInput: beyond what the points carry."""
@@ -237,7 +243,10 @@ def fit_curve(
         likely = float(np.exp(law.form.log_value(own_P[None], n[-1:, None])[0][0, 0]))
         expected = math.sqrt(expected * likely)
         law = fit(CurveForm(prior, _offset(points, family, prior, expected * baseline)), told)
-    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels)
+    held = min(p.rows for p in points) > HELD * labels
+    widen = prior.widen_held if held else prior.widen
+    most = 1.0 if family == "error" else math.inf
+    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels, widen, most)
 
 
 def plain(prior: CurvePrior, **changes: Any) -> CurvePrior:
