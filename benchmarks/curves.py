@@ -231,10 +231,13 @@ def make_prior() -> None:
     for family in FAMILIES:
         found = left_out(records, family)
         prior, held = fit_prior(records, family), left_out(records, family, "truth")
-        widen, widen_held = calibrated(found), calibrated(held)
-        out[family] = asdict(replace(prior, widen=widen, widen_held=widen_held))
-        for asked, own, factor in (("own", found, widen), ("held", held, widen_held)):
-            print(family, asked, {k: round(v, 3) for k, v in table(own).items()}, "widen", factor, flush=True)
+        values: dict[str, float] = {}
+        for asked, own, suffix in (("own", found, ""), ("held", held, "_held")):
+            damp = values["damp" + suffix] = unbiased(own)
+            own = damped(own, damp)
+            values["widen" + suffix] = calibrated(own)
+            print(family, asked, {k: round(v, 3) for k, v in table(own).items()}, values, flush=True)
+        out[family] = asdict(replace(prior, **values))
     about = "Learning curves of development tasks: benchmarks/curves.py measure development, then prior."
     tasks = sorted({r["name"] for r in records})
     PRIOR.write_text(json.dumps({"about": about, "tasks": tasks, "priors": out}, indent=1) + "\n")
@@ -254,13 +257,31 @@ def left_out(records: list[dict[str, Any]], family: str, asked: str = "own") -> 
     return out
 
 
+def unbiased(found: list[dict[str, Any]]) -> float:
+    """The share of the forecast change at which forecasts are right on average, tasks counting alike."""
+    names = [f["name"] for f in found]
+    w = np.array([1 / names.count(n) for n in names])
+    true, told = (w @ np.array([f[k] - f["now"] for f in found]) for k in ("truth", "smidgen"))
+    return round(float(np.clip(true / told, 0.3, 1.0)), 2) if told < 0 else 1.0
+
+
+def damped(found: list[dict[str, Any]], damp: float) -> list[dict[str, Any]]:
+    """The forecasts with so much of their change, intervals moved along."""
+    out = []
+    for f in found:
+        by = (f["now"] / f["smidgen"]) ** (1 - damp)
+        out.append({**f, **{k: f[k] * by for k in ("smidgen", "low", "high")}})
+    return out
+
+
 def calibrated(found: list[dict[str, Any]]) -> float:
     """The factor on the log interval at which nine in ten hold, at least 1: tasks count alike."""
     names = [f["name"] for f in found]
     need = []
     for f in found:
-        middle, low, high = (np.log(max(f[k], 1e-9)) for k in ("smidgen", "low", "high"))
-        gap = np.log(max(f["truth"], 1e-9)) - middle
+        scale = np.sqrt if f["family"] == "error" else np.log  # as `laws.curve.widened`
+        middle, low, high, truth = (scale(max(f[k], 1e-9)) for k in ("smidgen", "low", "high", "truth"))
+        gap = truth - middle
         need.append(gap / (high - middle) if gap > 0 else gap / (low - middle))
     order = np.argsort(need)
     weights = np.array([1 / names.count(n) for n in names])[order]
@@ -346,9 +367,9 @@ def row_noise(records: list[dict[str, Any]], family: str) -> float:
         if family in r["baseline"]:
             own = points_of(r, family)[-1]
             truth, rows = max(r["truth"][str(r["n"])][family], 5e-3), r["n"]
-            if family == "error":
-                value = (own.loss * rows + r["baseline"][family]) / (rows + 1)
-                found.append((np.log(value) - np.log(truth)) / np.sqrt((1 - truth) / (truth * rows)))
+            if family == "error":  # on the scale on which a share's noise does not depend on it
+                told, true = (np.arcsin(np.sqrt(min(v, 1.0))) for v in (own.loss, truth))
+                found.append(2 * np.sqrt(rows) * (told - true))
             else:
                 found.append((np.log(own.loss) - np.log(truth)) * np.sqrt(rows))
     # by its tail: errors of few rows have long ones
@@ -377,10 +398,11 @@ def forecasts(
             truth = r["truth"][str(times * r["n"])][family] / unit
             curve = fit_curve(family, points, baseline=r["baseline"][family], labels=r["n"], prior=priors[family])
             likely, low, high = (v / unit for v in curve.forecast(times * r["n"]))
+            now = curve.forecast(r["n"])[0] / unit
             power = least_squares([p.n for p in points], [p.loss / unit for p in points], times * r["n"])
             out.append({
                 **{k: r[k] for k in ("kind", "name", "n", "seed", "method")}, "family": family, "truth": truth,
-                "smidgen": likely, "low": low, "high": high, "last": points[-1].loss / unit, "power": power,
+                "smidgen": likely, "now": now, "low": low, "high": high, "last": points[-1].loss / unit, "power": power,
             })  # fmt: skip
     return out
 

@@ -34,7 +34,7 @@ LEVEL = 0.9
 FAMILIES = ("error", "log_loss", "rmse")
 CARRY = 16.0  # a forecast goes no further than so many times the labels that there are
 HELD = 2  # points scored on more than so many rows a label were scored on rows held out
-ROUNDS = 5  # in which the noise of an error and the curve are brought together
+FREE = 3.0  # sd of an offset that is bound by a count of errors instead
 LEAST_SD = 0.03  # of one point's log loss
 
 
@@ -47,8 +47,10 @@ class CurvePrior:
             label removes, log of the exponent. They go together: hard tasks have high levels and small exponents.
         rows: relative sd of a loss over one row (error: in units of its binomial noise).
         luck: sd of the log loss of one training around its curve, at 50 labels; it falls with the root of their number.
-        widen: intervals of log loss are so much wider than the posterior says, as calibration asks; widen_held: where
-            points were scored on many rows that are no labels of the study.
+        widen: intervals are so much wider than the posterior says, as calibration asks; widen_held: where points were
+            scored on many rows that are no labels of the study.
+        damp, damp_held: the share of the change of log loss, from the labels that there are on, that is forecast: means
+            of losses fall less than means of their logarithms, since hard tasks gain least.
     """
 
     mean: tuple[float, float, float]
@@ -57,6 +59,8 @@ class CurvePrior:
     luck: float
     widen: float = 1.0
     widen_held: float = 1.0
+    damp: float = 1.0
+    damp_held: float = 1.0
 
 
 @functools.cache
@@ -83,6 +87,16 @@ class Point:
     repeats: int = 1
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A share of `rows` that was wrong after training on `n` labels."""
+
+    n: float
+    share: float
+    rows: float
+    baseline: float
+
+
 class CurveForm:
     """log(loss / baseline) = offset + level + log(floor + (1 - floor) (n / 50)^-power).
 
@@ -92,7 +106,8 @@ class CurveForm:
 
     name, inputs = "learning curve", ("n",)
 
-    def __init__(self, prior: CurvePrior, offset_sd: float) -> None:
+    def __init__(self, prior: CurvePrior, offset_sd: float, counted: "Counted | None" = None) -> None:
+        self.counted = counted
         self.mean_3, self.root_33 = np.array(prior.mean), np.linalg.cholesky(np.array(prior.covariance))
         self.parameters = (
             *(Parameter(name=f"z{i}", prior=(0.0, 1.0), low=-5.0, high=5.0) for i in range(3)),
@@ -120,6 +135,18 @@ class CurveForm:
         ones = np.ones((*inner_KR.shape, 1))
         return theta_KP[:, 3:] + level + np.log(inner_KR), np.concatenate([slopes_KR3 @ self.root_33, ones], -1)
 
+    def more_cost(self, theta_KP: np.ndarray) -> np.ndarray:
+        """Minus the log likelihood of the errors that were counted `[K]`: with few of them a normal law of their
+        logarithm is wrong."""
+        if self.counted is None:
+            return np.zeros(len(theta_KP))
+        own_KP = theta_KP.copy()
+        own_KP[:, 3] = 0.0
+        log_p_K = self.each(own_KP, np.full(len(own_KP), self.counted.n)) + math.log(self.counted.baseline)
+        p_K = np.clip(np.exp(log_p_K), 1e-5, 1 - 1e-5)
+        wrong, rows = self.counted.share * self.counted.rows, self.counted.rows
+        return -(wrong * np.log(p_K) + (rows - wrong) * np.log1p(-p_K))
+
     def each(self, theta_KP: np.ndarray, n_K: np.ndarray) -> np.ndarray:
         """The logarithm under each set of parameters at its own number of labels `[K]`."""
         level, odds, log_power = self.shape(theta_KP).T
@@ -137,7 +164,7 @@ class Curve:
 
     Attributes:
         law: of loss / baseline, with draws; baseline: loss of the constant prediction. labels: that there are.
-        widen: of its intervals. most: that the loss can be.
+        widen: of its intervals. most: that the loss can be. damp: of its changes, see `CurvePrior`.
     """
 
     law: Law
@@ -146,6 +173,7 @@ class Curve:
     labels: int
     widen: float = 1.0
     most: float = math.inf
+    damp: float = 1.0
 
     def log_losses(self, n: float | np.ndarray, luck: bool = True, seed: int = 0) -> np.ndarray:
         """Plausible log losses of one training on `n` labels (one number, or one for each draw) `[K]`; without `luck`,
@@ -156,13 +184,15 @@ class Curve:
         own_KP[:, 3] = 0.0  # the offset is of the rows that were scored, not of the curve
         n_K = np.broadcast_to(np.asarray(n, float), len(own_KP))
         assert isinstance(self.law.form, CurveForm)
-        log_K = self.law.form.each(own_KP, n_K) + math.log(self.baseline)
+        now_K = self.law.form.each(own_KP, np.full(len(own_KP), float(self.labels)))
+        log_K = now_K + self.damp * (self.law.form.each(own_KP, n_K) - now_K) + math.log(self.baseline)
         middle_K = log_K
         if luck:
             sd = self.prior.luck * np.sqrt(HOME / n_K)
             log_K = log_K + np.random.default_rng(seed).normal(0.0, sd, len(log_K))
-        middle = np.median(middle_K)
-        return np.minimum(middle + self.widen * (log_K - middle), math.log(self.most))
+        power = 0.5 if self.most < math.inf else 0.0  # noise of a share is even on its square root, of others on logs
+        wide_K = widened(np.exp(log_K), float(np.exp(np.median(middle_K))), self.widen, power)
+        return np.log(np.minimum(wide_K, self.most))
 
     def forecast(self, n: float, level: float = LEVEL) -> tuple[float, float, float]:
         """(likely, low, high) loss of one training on `n` labels. Raises BadInput: beyond what the points carry."""
@@ -235,18 +265,23 @@ def fit_curve(
     prior = prior or known_priors()[family]
     n, y, sd = (np.array(v) for v in zip(*(_settled(p, family, baseline, prior) for p in points), strict=True))
     told = Points.of({"n": n}, y, sd)
-    law = fit(CurveForm(prior, _offset(points, family, prior, float(y[-1]) * baseline)), told)
-    expected = float(y[-1])
-    for _ in range(ROUNDS if family == "error" else 0):  # the noise of a share depends on the true share
-        own_P = law.theta_P.copy()
-        own_P[3] = 0.0
-        likely = float(np.exp(law.form.log_value(own_P[None], n[-1:, None])[0][0, 0]))
-        expected = math.sqrt(expected * likely)
-        law = fit(CurveForm(prior, _offset(points, family, prior, expected * baseline)), told)
+    law = fit(CurveForm(prior, _offset(points, family, prior)), told)
+    if family == "error":
+        most = max(points, key=lambda p: p.n)
+        counted = Counted(most.n, min(most.loss, 1.0), most.rows / prior.rows**2, baseline)
+        law = replace(law, form=CurveForm(prior, FREE, counted))  # how far the rows are off follows from their count
     held = min(p.rows for p in points) > HELD * labels
     widen = prior.widen_held if held else prior.widen
     most = 1.0 if family == "error" else math.inf
-    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels, widen, most)
+    damp = prior.damp_held if held else prior.damp
+    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels, widen, most, damp)
+
+
+def widened(loss_K: np.ndarray, middle: float, factor: float, power: float) -> np.ndarray:
+    """Losses moved away from a middle by a factor, on the scale of a power of them (0: of their logarithm)."""
+    if power == 0:
+        return middle * (loss_K / middle) ** factor
+    return np.maximum(middle**power + factor * (loss_K**power - middle**power), 1e-4) ** (1 / power)
 
 
 def plain(prior: CurvePrior, **changes: Any) -> CurvePrior:
@@ -267,9 +302,10 @@ def _settled(point: Point, family: str, baseline: float, prior: CurvePrior) -> t
     return point.n, max(loss / baseline, 1e-6), sd
 
 
-def _offset(points: Sequence[Point], family: str, prior: CurvePrior, loss: float) -> float:
-    """The sd of log loss that the rows scored give, which all points share; of an error, at a true one of `loss`."""
-    rows = max(p.rows for p in points)
+def _offset(points: Sequence[Point], family: str, prior: CurvePrior) -> float:
+    """The sd of log loss that the rows scored give, which all points share."""
+    most = max(points, key=lambda p: p.n)
     if family != "error":
-        return prior.rows / math.sqrt(rows)
-    return prior.rows * math.sqrt(max(1 - loss, 0.02) / (max(loss, 0.25 / rows) * rows))
+        return prior.rows / math.sqrt(most.rows)
+    share = (most.loss * most.rows + 0.5) / (most.rows + 1)
+    return prior.rows * math.sqrt(max(1 - share, 0.02) / (share * most.rows))

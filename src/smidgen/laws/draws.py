@@ -78,4 +78,6 @@ def _sd(law: Law) -> np.ndarray:
 def _cost(law: Law, theta_KP: np.ndarray) -> np.ndarray:
     mean_P, precision_P = priors(law.form)
     z_KR = (law.form.log_value(theta_KP, law.points.x_RI)[0] - np.log(law.points.y_R)) / _sd(law)
-    return 0.5 * (z_KR**2).sum(1) + 0.5 * (precision_P * (theta_KP - mean_P) ** 2).sum(1)
+    more = getattr(law.form, "more_cost", None)  # what a form knows beside its points
+    extra_K = more(theta_KP) if more else 0.0
+    return 0.5 * (z_KR**2).sum(1) + 0.5 * (precision_P * (theta_KP - mean_P) ** 2).sum(1) + extra_K
