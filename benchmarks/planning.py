@@ -104,8 +104,8 @@ def after(
     shift = rng.integers(1, len(classes), len(known))
     told = known.assign(target=[classes[c] for c in np.where(wrong, (codes + shift) % len(classes), codes)])
     task = read(told, "target", kind="classification")
-    rows, new, more = (Rows(f) for f in (task.frame, read_new(test, task.columns, "target"),
-                                         read_new(bare, task.columns, "target")))  # fmt: skip
+    rows, new = Rows(task.frame), Rows(read_new(test, task.columns, "target"))
+    more = Rows(read_new(bare, task.columns, "target") if len(bare) else task.frame.iloc[:0])
     encoders = tuple(encoders_of(member["view"]))
     for part in (rows, new, more):
         if encoders and len(part.frame):

@@ -6,26 +6,33 @@ FAMILIES = {"error": "error (1 - accuracy)", "log_loss": "log loss, nats", "rmse
 WAYS = {"plan": "the plan's split", "all on labels": "all on labels", "even": "an even split"}
 
 
+ASKED = {"shown": "the curve up to n is known from held-out rows", "own": "only the n labels are there"}
+
+
 def curves_table(found: Row) -> str:
     if not found:
         return WAITING
+    return "\n\n".join(f"**{told[:1].upper()}{told[1:]}.**\n\n{_asked(found[name])}" for name, told in ASKED.items())
+
+
+def _asked(found: Row) -> str:
     lines = []
     for name, row in found.items():
-        if isinstance(row, dict) and row.get("forecasts"):
+        if row.get("forecasts"):
             family, _, n = name.partition(", ")
             lines.append((
                 FAMILIES.get(family, "all"), n.removeprefix("n = ") or "all", row["forecasts"],
-                *(f"{row[k]:.4f}" if row[k] < 10 else f"{row[k]:.0f}" for k in ("smidgen", "last", "power")),
+                *(f"{row[k]:.4f}" if row[k] < 10 else f"{row[k]:.0e}" for k in ("smidgen", "last", "power")),
                 f"{row['ratio']:.2f}", f"{row['inside']:.0%}",
             ))  # fmt: skip
     heads = ("loss", "n", "forecasts", "smidgen", "last value", "power law", "over the better", "inside 90 %")
     bars = [
         bar(f"mean absolute error over the better of the two, {name}", found[name]["ratio"], 0.6)
-        for name in ("error", "log_loss", "rmse")
+        for name in ("all", "error", "log_loss", "rmse")
         if found.get(name, {}).get("forecasts")
     ]
-    bars.append(bar("intervals that hold, all forecasts: at least", found["all"]["inside"], 0.85, least=True))
-    bars.append(bar("intervals that hold, all forecasts: at most", found["all"]["inside"], 0.95))
+    bars.append(bar("intervals that hold: at least", found["all"]["inside"], 0.85, least=True))
+    bars.append(bar("intervals that hold: at most", found["all"]["inside"], 0.95))
     return markdown(heads, lines) + "\n\n" + markdown(BAR_HEAD, bars)
 
 

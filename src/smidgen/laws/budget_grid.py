@@ -102,7 +102,7 @@ def regime(shares: Sequence[float], scores_RS: np.ndarray, margin: float = 0.0, 
 
 
 def crossover(
-    x_B: Sequence[float], first_RB: np.ndarray, second_RB: np.ndarray, *, draws: int = 1000, seed: int = 0
+    x: Sequence[float] | np.ndarray, first_RB: np.ndarray, second_RB: np.ndarray, *, draws: int = 1000, seed: int = 0
 ) -> tuple[float, float, float] | None:
     """Where the second way overtakes the first for good: (likely, low, high) on the axis of `x`, by straight lines
     between the logarithms; infinite ends where some draws see none. None: it does not on the mean.
@@ -112,7 +112,7 @@ def crossover(
     Raises:
         BadInput: x not above 0 and rising, or scores that do not match.
     """
-    x_B = np.asarray(x_B, float)
+    x_B = np.asarray(x, float)
     gap_RB = np.atleast_2d(np.asarray(second_RB, float) - np.asarray(first_RB, float))
     if not ((x_B > 0).all() and (np.diff(x_B) > 0).all()) or gap_RB.shape[1] != len(x_B):
         raise bad("x", "rising numbers above 0, one a score", x_B.tolist())

@@ -20,7 +20,7 @@ def intrinsic_dimension(X_ND: np.ndarray, method: str = "two_nn", k: int = 10) -
     Raises:
         BadInput: another method, numbers that are not finite, or fewer than 20 different rows.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
     from scipy.stats import norm
 
     if method not in ("two_nn", "mle"):
@@ -33,7 +33,7 @@ def intrinsic_dimension(X_ND: np.ndarray, method: str = "two_nn", k: int = 10) -
     near = 2 if method == "two_nn" else k
     if not 2 <= near < len(X_ND):
         raise bad("k", f"2 to {len(X_ND) - 1}", k)
-    apart_NK = cKDTree(X_ND).query(X_ND, near + 1)[0][:, 1:]
+    apart_NK = KDTree(X_ND).query(X_ND, near + 1)[0][:, 1:]
     if method == "two_nn":
         ratio = np.sort(apart_NK[:, 1] / apart_NK[:, 0])
         kept = ratio[: int(len(ratio) * (1 - DROPPED))]

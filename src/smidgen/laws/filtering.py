@@ -70,7 +70,7 @@ def fit_pools(
         noises.append(max(float(tables[-1].min()) / max(len(n_T) - 3, 1), (LEAST_NOISE * float(y_T.mean())) ** 2))
     logs = [-0.5 * table / noise for table, noise in zip(tables, noises, strict=True)]
     if shared_scale:
-        best = sum(log.max((1, 2)) for log in logs)
+        best = np.sum([log.max((1, 2)) for log in logs], 0)
         kept = np.exp(best - best.max())  # profile of the scale, the same for all pools
     out, rng = [], np.random.default_rng(seed)
     for (rows, _, _), log in zip(curves, logs, strict=True):
@@ -79,9 +79,9 @@ def fit_pools(
         at = np.unravel_index(int(log.argmax()), log.shape)
         weights = np.exp(log - log.max()).ravel()
         picks = np.unravel_index(rng.choice(weights.size, draws, p=weights / weights.sum()), log.shape)
-        values = (SCALES[at[0]], EXPONENTS[at[1]], HALF_LIVES[at[2]])
+        a, b, tau = float(SCALES[at[0]]), float(EXPONENTS[at[1]]), float(HALF_LIVES[at[2]])
         drawn_K3 = np.stack([SCALES[picks[0]], EXPONENTS[picks[1]], HALF_LIVES[picks[2]]], 1)
-        out.append(UtilityLaw(*map(float, values), floor, int(rows), drawn_K3))
+        out.append(UtilityLaw(a, b, tau, floor, int(rows), drawn_K3))
     return out
 
 

@@ -49,9 +49,14 @@ def overtraining() -> Models:
     path = known.place("scaling_overtrain104") / "runs.csv.gz"
     rows = _read(path)
     error = 1 - np.mean([_column(path, rows, f"acc_{task}") for task in BASKET], 0)
-    names = ("params", "tokens", "chinchilla_multiplier", "loss_c4_val")
-    text = np.array([row["train_set"] for row in rows])
-    return Models(text, *(_column(path, rows, name) for name in names), error)
+    return Models(
+        text=np.array([row["train_set"] for row in rows]),
+        n=_column(path, rows, "params"),
+        d=_column(path, rows, "tokens"),
+        times=_column(path, rows, "chinchilla_multiplier"),
+        loss=_column(path, rows, "loss_c4_val"),
+        error=error,
+    )
 
 
 def steps() -> dict[str, np.ndarray]:
