@@ -281,7 +281,7 @@ def killed(trials: int, place: Path, seed: int) -> float:
 
     draw, survived, last = random.Random(seed), 0, 0
     for _ in range(trials):
-        code = f"from smidgen.papers._p076_datastates import train_until_killed as t; t({str(place)!r})"
+        code = f"from smidgen.papers.p076_datastates import train_until_killed as t; t({str(place)!r})"
         with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             said = [process.stdout.readline()]
@@ -322,7 +322,7 @@ def measure_memory() -> None:
 
 
 def _memory_apart() -> float:
-    code = "from smidgen.papers._p076_datastates import measure_memory as m; m()"
+    code = "from smidgen.papers.p076_datastates import measure_memory as m; m()"
     return float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
 
 
