@@ -53,3 +53,22 @@ def planning_table(found: Row) -> str:
     held = f"\n\nThe forecast's interval held the log loss after the purchase in {own['forecast held']:.0%} of them."
     gap_table = markdown(("the plan's split has", "mean over tasks", "90 % interval"), gaps)
     return table + "\n\n" + gap_table + held + "\n\n" + markdown(BAR_HEAD, bars)
+
+
+def laws_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    speed = found["bootstrap"]
+    bars = [
+        bar("1,000 bootstrap fits of 5 parameters to 100 points", speed["seconds"], 2, " s"),
+        bar("over scipy's, one after another", speed["seconds"] / speed["scipy_seconds"], 1),
+    ]
+    if own := found.get("released"):
+        bars += [
+            bar("044, loss of 1.4B on 900B tokens and of 6.9B, % off (published 0.7)", own["rpj loss error"], 1.5),
+            bar("044, 17-task error of the same, % off (published 3.6)", own["rpj task error"], 5),
+            bar("097, excess over the best of a left-out cell, %", own["excess of the law"], 0.25),
+        ]
+    head = ("097, on a left-out cell", "excess over its best, %")
+    ways = [(k.removeprefix("excess of "), f"{v:.3f}") for k, v in (own or {}).items() if k.startswith("excess of ")]
+    return markdown(BAR_HEAD, bars) + ("\n\n" + markdown(head, ways) if ways else "")

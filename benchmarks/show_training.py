@@ -101,3 +101,29 @@ def forecast_table(found: Row) -> str:
         bar("bits a byte within the band, share", inside / len(found["judged"]), 0.9, least=True),
     ]
     return markdown(head, lines) + "\n\n" + markdown(BAR_HEAD, bars)
+
+
+def start_table(found: Row) -> str:
+    """Of `language_start.py`: the first token, and what torch.compile brings."""
+    if not found:
+        return WAITING
+    lines = []
+    for key, row in found.items():
+        if not key.startswith("compile "):
+            continue
+        if "error" in row:
+            lines.append((key.removeprefix("compile "), "", "", "", row["error"]))
+            continue
+        pays = row["pays_after_updates"]
+        lines.append(
+            (
+                key.removeprefix("compile "),
+                f"{row['eager_seconds']:.3f}",
+                f"{row['compiled_seconds']:.3f}",
+                f"{row['compiling_seconds']:.0f}",
+                "never" if pays is None else f"after {pays:,} updates",
+            )
+        )
+    head = ("parameters", "an update, s", "compiled, s", "compiling, s", "it pays")
+    bars = [bar("first token of `lm generate`, 10M", found["first_token_seconds"], 3, " s")]
+    return markdown(BAR_HEAD, bars) + "\n\n" + markdown(head, lines)
