@@ -5,7 +5,8 @@ whether torch.compile pays in training on this processor.
 
 First token: fresh processes, a folder as `lm train` writes it, the first one (cold disk) left out; the median.
 Compile: updates of the training loop's model and loss, eager and compiled by turns in one process; seconds that the
-compiler takes (nothing kept from before), seconds an update (the best of several), and after how many updates it has paid.
+compiler takes (nothing kept from before), seconds an update (the best of several), and after how many updates it has
+paid.
 """
 
 import argparse

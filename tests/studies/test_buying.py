@@ -45,7 +45,7 @@ def test_says_what_each_purchase_brings_and_how_to_split(place):
     estimates = [f["estimate"] for f in sorted(label, key=lambda f: f["total"])]
     assert estimates == sorted(estimates) and estimates[0] > found["now"]["estimate"]
     assert all(f["interval"][0] < f["estimate"] < f["interval"][1] and f["level"] == 0.9 for f in found["forecasts"])
-    assert sum(found["split"].values()) == pytest.approx(100) and set(found["split"]) == set(PRICES) - {"hour"}
+    assert 99 < sum(found["split"].values()) <= 100 and set(found["split"]) == set(PRICES) - {"hour"}
     assert found["worth"]["label@0.4"]["estimate"] < found["worth"]["label@0.1"]["estimate"] <= 1
     assert found["split"]["label@0.4"] == 0  # of the same price as better ones
     assert [u["purchase"] for u in found["unknown"]] == ["hour"] and found["sentence"]
@@ -88,7 +88,7 @@ def test_the_command(place, capsys):
         (["label=1", "labels=2"], "1", "given twice"),
         (["hour@0.2=1"], "1", "only for label or query"),
         (["label@0.6=1"], "1", "guessing among 2 classes"),
-        (["label=1"], "0", "spend: expected above 0"),
+        (["label=1"], "0", "spend: expected a number above 0"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place, capsys, prices, spend, said):

@@ -28,7 +28,12 @@ def _target(found: dict[str, Any]) -> str:
     low, high = reach["interval"]
     ends = f"{low:,} to {high:,}" if high is not None else f"{low:,} or more, if it is to be had at all"
     what = things(reach["purchase"], reach["amount"], "more ")
-    return f"About {what} reach {name} {number(wanted)} ({level} sure it takes {ends}), for {money(reach['cost'])}."
+    said = f"About {what} reach {name} {number(wanted)} ({level} sure it takes {ends}), for {money(reach['cost'])}"
+    if reach["cost"] > found["asked"]["spend"]:
+        said += ", which is more than the money there is"
+    if found.get("failing"):
+        said += f"; {' or '.join(things(f) for f in found['failing'])} alone would not"
+    return said + "."
 
 
 def _split(found: dict[str, Any]) -> str:
@@ -64,7 +69,7 @@ def _worths(found: dict[str, Any]) -> list[str]:
         low, high = known["interval"]
         out.append(
             f"One of {things(name)} is worth about {number(known['estimate'])} of a clean label "
-            f"({number(low)} to {number(high)})."
+            f"({number(low)} to {number(high)}{'' if known.get('measured', 1) else '; assumed, not measured'})."
         )
     return out
 

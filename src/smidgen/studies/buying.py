@@ -7,9 +7,11 @@ moved to where the study's own estimate lies; each purchase is a number of label
 
 import contextlib
 import json
+import math
 import os
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +72,9 @@ def plan(
     """
     begun = clock.monotonic()
     offers = offers_of(prices)
-    if not (isinstance(spend, int | float) and spend > 0):
-        raise bad("spend", "above 0", spend)
+    if isinstance(spend, bool) or not isinstance(spend, Real) or not 0 < float(spend) < math.inf:
+        raise bad("spend", "a number above 0", spend)
+    spend = float(spend)
     seconds = parse_duration(time, "time") if time is not None else DEFAULT_SECONDS
     tell = progress or (lambda event: None)
     with contextlib.ExitStack() as stack:
@@ -140,6 +143,7 @@ def _remember(
     runs: RunStore, found: Study, out: dict[str, Any], render: Callable[[dict[str, Any]], str] | None
 ) -> None:
     """Puts the plan beside the study's result, for the page, and into the report of its model."""
+    found = runs.study(found.id)  # a resumed study may have ended meanwhile
     summary = {**(found.summary or {}), "plan": out}
     runs.finish_study(found.id, found.state, summary, found.trials)
     folder = Path(summary.get("model") or "")

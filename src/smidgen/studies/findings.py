@@ -1,5 +1,6 @@
 """What a plan found, as one plain dictionary: the output of `--json`, and what the page and the report show."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import numpy as np
 from smidgen.kit.errors import BudgetSpent
 from smidgen.laws.curve import HOME, LEVEL, Curve, fit_curve
 from smidgen.laws.worth import noisy_prior, worth
+from smidgen.learn.blend import tempered
 from smidgen.studies.advice import sentences
+from smidgen.studies.blur import Blur
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.losses import Scale
 from smidgen.studies.measured import Measured, rough
@@ -34,18 +37,30 @@ def result(
     if len(measured.sizes) < 2 and len(results) < len(all_draws(ready.task, offers, ready.folds)):
         raise BudgetSpent("The time ended before two sizes of the learning curve were measured. Give more time.")
     curve = fit_curve(scale.family, measured.points(), baseline=measured.baseline, labels=len(task), seed=ready.seed)
-    worths = {o.name: _worth(o, curve, measured, len(task.classes), ready.seed) for o in offers}
+    blur = None if measured.predictions is None else Blur.of(measured.predictions, scale.metric.name)
+    worths = {o.name: _worth(o, curve, measured, blur, ready.seed) for o in offers}
     own = float(np.exp(np.median(curve.log_losses(float(len(task)), False))))
     factor = float(np.clip(scale.loss(ready.estimate) / max(own, 1e-9), 1 / FARTHEST, FARTHEST))
-    outlook = Outlook(anchored(curve, factor), scale, tuple(offers), worths, len(task))
+    outlook = Outlook(anchored(curve, factor), scale, tuple(offers), worths, len(task), blur)
     split = outlook.split(spend)
     now, now_ends = outlook.now()
     after, after_ends = outlook.score(np.log(np.maximum(split.losses_K, 1e-12)))
     luck = curve.prior.luck * (HOME / len(task)) ** 0.5
     gain = np.log(max(scale.loss(now), 1e-9)) - np.log(max(scale.loss(after), 1e-9))
     reached = target is not None and scale.loss(now) <= scale.loss(target)
-    reach = None if target is None or reached else outlook.reaching(target)
+    reach, failing = (None, []) if target is None or reached else outlook.reaching(target)
     warnings = []
+    if abs(np.log(max(scale.loss(ready.estimate), 1e-9) / max(own, 1e-9))) > np.log(FARTHEST):
+        warnings.append(
+            f"The study's estimate ({ready.estimate:.3g}) lies far from what its heaviest member alone measures "
+            f"({scale.score(own):.3g}): forecasts begin between the two."
+        )
+    far = [o.name for o in offers if spend / o.price > outlook.most(o) + 1]
+    if far:
+        warnings.append(
+            f"Forecasts reach to {int(outlook.curve.carries):,} labels in all: more of {', '.join(far)} than that is "
+            "worth is not counted, and not bought."
+        )
     if rough(measured.points()):
         warnings.append(
             "The learning curve rises where it should fall: forecasts lean on what is known of other tasks, and their "
@@ -59,10 +74,11 @@ def result(
         "measured_method": ready.measured, "now": {"estimate": now, "interval": now_ends},
         "forecasts": outlook.forecasts(spend),
         "split": {o.name: round(float(m), 6) for o, m in zip(offers, split.money, strict=True)},
-        "split_amounts": {o.name: float(int(m / o.price)) for o, m in zip(offers, split.money, strict=True)},
+        "split_amounts": {o.name: float(round(m / o.price)) for o, m in zip(offers, split.money, strict=True)},
         "after": {"estimate": after, "interval": after_ends},
         "best": {o.name: float(w) for o, w in zip(offers, split.best_O, strict=True)},
-        "worth": {o.name: _told(worths[o.name]) for o in offers},
+        "worth": {o.name: {**_told(worths[o.name]), "measured": len(measured.mixes_of(o.name))} for o in offers},
+        "failing": failing,
         "target": {**NOTHING, "level": LEVEL} if reached else reach,
         "reached": reached, "gain_is_small": bool(gain < luck / 2), "unknown": unknown, "warnings": warnings,
         "asked": {"spend": spend, "prices": {o.name: o.price for o in offers}, "target": target},
@@ -81,6 +97,8 @@ def _measured(ready: Ready, offers: list[Offer], results: dict[str, np.ndarray])
     if task.classes and wholes:
         board = OutOfFold(np.stack(wholes)[None], task.target, np.ones(1), units_of(task))
         measured.log_t = float(choose(board, ChoiceConfig()).log_t[0])
+        rows = np.isfinite(wholes[0]).all(1)
+        measured.predictions = tempered(wholes[0][rows], measured.log_t)
     for draw, n in curve:
         if draw in results:
             measured.sizes.setdefault(float(n), []).append(measured.loss(results[draw]))
@@ -92,12 +110,17 @@ def _measured(ready: Ready, offers: list[Offer], results: dict[str, np.ndarray])
     return measured
 
 
-def _worth(offer: Offer, curve: Curve, measured: Measured, classes: int, seed: int) -> np.ndarray:
+def _worth(offer: Offer, curve: Curve, measured: Measured, blur: Blur | None, seed: int) -> np.ndarray:
     draws = len(curve.law.draws_KP) if curve.law.draws_KP is not None else 0
     if not offer.is_mixed:
         return np.ones(draws)
-    prior = UNLABELLED_PRIOR if offer.kind == "unlabelled" else noisy_prior(offer.error or 0.0, classes)
-    return worth(curve, measured.mixes_of(offer.name), prior, seed)
+    error = offer.error or 0.0
+    prior = UNLABELLED_PRIOR if offer.kind == "unlabelled" else noisy_prior(error, len(measured.task.classes))
+    mixes = measured.mixes_of(offer.name)
+    if blur and error:  # that is counted by itself
+        costs = [blur.cost(error * mix.other / (mix.right + mix.other)) for mix in mixes]
+        mixes = [replace(mix, loss=max(mix.loss - c, mix.loss / 4)) for mix, c in zip(mixes, costs, strict=True)]
+    return worth(curve, mixes, prior, seed)
 
 
 def _told(worth_K: np.ndarray) -> dict[str, Any]:

@@ -20,7 +20,8 @@ class Measured:
 
     Attributes:
         scale: of the metric. log_t: log temperature of the predictions.
-        sizes: losses by number of labels; mixes: by (offer, right labels, other rows).
+        sizes: losses by number of labels; mixes: by (offer, right labels, other rows). predictions: with all labels,
+            cross-validated, tempered; of classes.
     """
 
     task: Task
@@ -28,6 +29,7 @@ class Measured:
     log_t: float = 0.0
     sizes: dict[float, list[float]] = field(default_factory=dict)
     mixes: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
+    predictions: np.ndarray | None = None
 
     def loss(self, predictions: np.ndarray) -> float:
         """Of all rows that were predicted."""

@@ -8,13 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.kit.errors import bad
 from smidgen.laws.allocate import Split, split
 from smidgen.laws.curve import LEVEL, Curve
+from smidgen.studies.blur import Blur
 from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
 
 TIMES = (2, 4, 10)  # the labels that there are
 UNLABELLED_MOST = 4  # times the labels: twice as many as the mixtures that are measured have
+LEAST_WORTH = 0.02  # of a clean label; what is worth less is as good as nothing
+AMOUNTS = 60  # of each offer, on the way to a target
 BEYOND = 0.999  # of what the curve carries, so that rounding does not leave it
 
 
@@ -24,7 +28,7 @@ class Outlook:
 
     Attributes:
         curve: as it is expected on new rows. scale: of the metric. worths: by offer, plausible worths in labels `[K]`.
-        labels: that there are.
+        labels: that there are. blur: what wrong labels cost beyond that; None: nothing.
     """
 
     curve: Curve
@@ -32,18 +36,29 @@ class Outlook:
     offers: tuple[Offer, ...]
     worths: dict[str, np.ndarray]
     labels: int
+    blur: Blur | None = None
 
     def log_losses(self, bought: dict[str, float], luck: bool) -> np.ndarray:
         """Plausible log losses after buying so much of each offer `[K]`."""
         total_K = np.full(len(next(iter(self.worths.values()))), float(self.labels))
-        for name, amount in bought.items():
-            total_K = total_K + min(amount, self.most(name)) * self.worths[name]
+        rows, wrong = float(self.labels), 0.0
+        for offer in self.offers:
+            amount = min(bought.get(offer.name, 0.0), self.most(offer))
+            total_K = total_K + amount * self.worths[offer.name]
+            rows += amount if offer.kind != "unlabelled" else 0.0
+            wrong += amount * (offer.error or 0.0)
         total_K = np.clip(total_K, self.labels / 4, self.curve.carries * BEYOND)
-        return self.curve.log_losses(total_K, luck)
+        log_K = self.curve.log_losses(total_K, luck)
+        if self.blur and wrong:
+            log_K = np.log(np.exp(log_K) + self.blur.cost(wrong / rows))
+        return log_K
 
-    def most(self, offer: str) -> float:
-        """How many of an offer's rows a forecast is made for: what more rows without labels would do was not seen."""
-        return UNLABELLED_MOST * self.labels if offer == "unlabelled" else np.inf
+    def most(self, offer: Offer) -> float:
+        """How many of an offer's rows a forecast is made for: as many as are worth the labels that the curve carries;
+        what still more rows without labels would do was not seen."""
+        worth = max(float(np.median(self.worths[offer.name])), LEAST_WORTH)
+        reach = float(int((self.curve.carries - self.labels) / worth))
+        return min(reach, float(UNLABELLED_MOST * self.labels)) if offer.kind == "unlabelled" else reach
 
     def score(self, log_losses_K: np.ndarray, level: float = LEVEL) -> tuple[float, list[float]]:
         """(likely score, its interval)."""
@@ -55,11 +70,13 @@ class Outlook:
         return self.score(self.curve.log_losses(float(self.labels)))
 
     def forecasts(self, spend: float) -> list[dict[str, Any]]:
-        """For each offer: 2, 4 and 10 times the labels, and what the money alone would buy."""
+        """For each offer: 2, 4 and 10 times the labels, and what the money alone would buy, as far as it is known."""
         out = []
         for offer in self.offers:
-            amounts = {float(round((t - 1) * self.labels)) for t in TIMES} | {float(int(spend / offer.price))}
-            for amount in sorted(a for a in amounts if 1 <= a <= self.most(offer.name)):
+            most = self.most(offer)
+            amounts = {float(round((t - 1) * self.labels)) for t in TIMES}
+            amounts.add(min(float(int(spend / offer.price + 1e-9)), most))
+            for amount in sorted(a for a in amounts if 1 <= a <= most):
                 estimate, interval = self.score(self.log_losses({offer.name: amount}, True))
                 out.append({
                     "purchase": offer.name, "amount": amount, "total": self.labels + amount,
@@ -69,32 +86,52 @@ class Outlook:
         return out
 
     def split(self, spend: float) -> Split:
-        """The money by offer, in their order."""
+        """The money by offer, in their order: whole items, and none beyond what a forecast is made for. What cannot be
+        spent so is left over.
+
+        Raises:
+            BadInput: the money is less than every price.
+        """
         prices_O = np.array([o.price for o in self.offers])
+        if spend < prices_O.min():
+            raise bad("spend", f"at least {prices_O.min():g}, the cheapest price", spend)
 
         def after(money_O: np.ndarray) -> np.ndarray:
             bought = {o.name: float(m / p) for o, m, p in zip(self.offers, money_O, prices_O, strict=True)}
             return np.exp(self.log_losses(bought, False))
 
-        return split(after, len(self.offers), spend)
+        first = split(after, len(self.offers), spend)
+        most_O = np.array([self.most(o) for o in self.offers])
+        count_O = np.floor(np.minimum(first.money / prices_O, most_O) + 1e-9)
+        left = spend - float(count_O @ prices_O)
+        while left > 0:  # to whoever gains most by what is left
+            more_O = np.minimum(np.floor(left / prices_O + 1e-9), most_O - count_O)
+            tried = [count_O + more_O[o] * np.eye(len(prices_O))[o] for o in np.flatnonzero(more_O > 0)]
+            means = [float(np.log(np.maximum(after(t * prices_O), 1e-12)).mean()) for t in tried]
+            now = float(np.log(np.maximum(after(count_O * prices_O), 1e-12)).mean())
+            if not tried or min(means) >= now:
+                break
+            count_O = tried[int(np.argmin(means))]
+            left = spend - float(count_O @ prices_O)
+        money_O = count_O * prices_O
+        return Split(money_O, after(money_O), first.best_O)
 
-    def reaching(self, target: float) -> dict[str, Any] | None:
-        """How much of the offer that gets there cheapest reaches the score; None where none within reach does."""
-        wanted = self.scale.loss(target)
-        total_K = self.curve.amounts(wanted)
-        found = []
+    def reaching(self, target: float) -> tuple[dict[str, Any] | None, list[str]]:
+        """(how much of the offer that gets there cheapest reaches the score, the offers that likely do not reach it
+        within what forecasts are made for). None where none does."""
+        wanted = np.log(max(self.scale.loss(target), 1e-12))
+        found, failing = [], []
         for offer in self.offers:
-            worth_K = np.maximum(self.worths[offer.name], 1e-9)
-            more_K = np.sort(np.maximum(total_K - self.labels, 0.0) / worth_K)
+            amounts_A = np.geomspace(1.0, max(self.most(offer), 2.0), AMOUNTS)
+            log_AK = np.stack([self.log_losses({offer.name: float(a)}, False) for a in amounts_A])
+            more_K = np.sort(_first_below(amounts_A, log_AK, wanted))
             low, middle, high = (float(more_K[min(int(q * len(more_K)), len(more_K) - 1)]) for q in (0.05, 0.5, 0.95))
-            if (
-                np.isfinite(middle)
-                and middle <= self.most(offer.name)
-                and middle * max(float(np.median(worth_K)), 0) <= self.curve.carries
-            ):
+            if np.isfinite(middle):
                 found.append((middle * offer.price, offer, low, middle, high))
+            else:
+                failing.append(offer.name)
         if not found:
-            return None
+            return None, failing
         cost, offer, low, middle, high = min(found, key=lambda f: f[0])
         ends = [round(low), round(high) if np.isfinite(high) else None]
         return {
@@ -103,7 +140,19 @@ class Outlook:
             "interval": ends,
             "cost": round(cost, 2),
             "level": LEVEL,
-        }
+        }, failing
+
+
+def _first_below(amounts_A: np.ndarray, log_AK: np.ndarray, wanted: float) -> np.ndarray:
+    """Of each draw, the first amount at which its log loss is at most `wanted` `[K]`, by lines between logarithms;
+    infinite where none is."""
+    below_AK = log_AK <= wanted
+    first_K, draws = below_AK.argmax(0), np.arange(log_AK.shape[1])
+    before_K = np.maximum(first_K - 1, 0)
+    high_K, low_K = log_AK[before_K, draws], log_AK[first_K, draws]
+    share_K = np.where(first_K > 0, (high_K - wanted) / np.maximum(high_K - low_K, 1e-12), 1.0)
+    at_K = amounts_A[before_K] * (amounts_A[first_K] / amounts_A[before_K]) ** share_K
+    return np.where(below_AK.any(0), at_K, np.inf)
 
 
 def anchored(curve: Curve, factor: float) -> Curve:

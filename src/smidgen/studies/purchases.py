@@ -42,6 +42,7 @@ def all_draws(task: Task, offers: Sequence[Offer], folds: int) -> list[str]:
     classes = len(task.classes)
     curve = [draw for draw, _ in curve_draws(len(task), classes, folds, CURVE_REPEATS)]
     each = len(curve) // CURVE_REPEATS
-    mixes = [d for o in offers if o.is_mixed for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS)]
-    half = len(mixes) // 2
-    return [*curve[:each], *mixes[:half], *curve[each : 2 * each], *mixes[half:], *curve[2 * each :]]
+    of_offers = [[d for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS)] for o in offers if o.is_mixed]
+    first = [d for own in of_offers for d in own[: len(own) // MIX_REPEATS]]  # each offer once, before any twice
+    again = [d for own in of_offers for d in own[len(own) // MIX_REPEATS :]]
+    return [*curve[:each], *first, *curve[each : 2 * each], *again, *curve[2 * each :]]

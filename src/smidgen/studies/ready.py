@@ -75,10 +75,10 @@ def able(offers: list[Offer], task: Task, found: Study) -> tuple[list[Offer], li
     for offer in offers:
         why = ""
         if offer.kind == "hour":
-            skipped = [r for r in (found.summary or {})["leaderboard"] if "time" in str(r.get("note"))]
+            notes = [str(r.get("note") or "") for r in (found.summary or {})["leaderboard"]]
             why = (
-                "methods were left out for time: give the study more (smidgen studies resume) and plan again"
-                if skipped
+                "methods were left out or not finished: give the study more (smidgen studies resume) and plan again"
+                if any(note.startswith(("not tried", "not finished")) or "time" in note for note in notes)
                 else "all methods that suit were tried to the end, and more hours would only repeat that"
             )
         elif offer.kind == "mb":
