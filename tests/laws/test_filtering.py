@@ -18,7 +18,7 @@ SEEN = ROWS * 2.0 ** np.arange(0, 6)
 
 
 def law(b, tau, floor=0.0, size=ROWS, a=10.0):
-    return UtilityLaw(a, b, tau, floor, size, np.array([[a, b, tau]]))
+    return UtilityLaw(a, b, tau, floor, size, ROWS, np.array([[a, b, tau]]))
 
 
 def by_hand(b, tau, samples, a=10.0, size=ROWS):
@@ -47,6 +47,16 @@ def test_parameters_are_found_again_with_their_doubt():
         low, high = np.quantile(found.draws_K3[:, 2], [0.02, 0.98])
         assert low <= tau <= high and low < high
         np.testing.assert_allclose(found.predict(SEEN), law(b, tau, 0.02).predict(SEEN), rtol=0.06)
+
+
+def test_a_sample_counts_alike_in_pools_of_unlike_sizes():
+    sizes = (100, 300)
+    curves = [
+        (n, n * 2.0 ** np.arange(-2, 4), law(-0.4, 2.0, size=n).predict(n * 2.0 ** np.arange(-2, 4))) for n in sizes
+    ]
+    small, large = fit_pools(curves)
+    assert small.unit == large.unit == ROWS and small.b == pytest.approx(large.b, rel=0.05)
+    assert small.predict(80)[0] == pytest.approx(large.predict(80)[0], rel=0.03)  # both in their first pass
 
 
 def test_one_pool_twice_is_a_pool_of_twice_the_size():

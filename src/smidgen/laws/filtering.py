@@ -30,14 +30,16 @@ LEAST_NOISE = 0.005  # of the error, as a share: checkpoints of one training are
 
 @dataclass(frozen=True)
 class UtilityLaw:
-    """Of one pool. `a`: scale, per pool size; `b`: exponent, below 0; `tau`: half-life in passes; `floor`: error that
-    stays; `size`: rows of the pool; `draws_K3`: plausible (a, b, tau), from the likelihood over the whole grid."""
+    """Of one pool. `a`: scale, per `unit` samples; `b`: exponent, below 0; `tau`: half-life in passes; `floor`: error
+    that stays; `size`: rows of the pool; `unit`: the mean size of the pools fitted together; `draws_K3`:
+    plausible (a, b, tau), from the likelihood over the whole grid."""
 
     a: float
     b: float
     tau: float
     floor: float
     size: int
+    unit: float
     draws_K3: np.ndarray
 
     def predict(self, samples: Numbers | float) -> np.ndarray:
@@ -63,10 +65,11 @@ def fit_pools(
         BadInput: fewer than 3 checkpoints, errors not above the floor or above 1, fewer samples than one.
     """  # fmt: skip
     tables, noises = [], []
+    unit = float(np.mean([rows for rows, _, _ in curves]))
     for rows, samples, error in curves:
         n_T, y_T = np.asarray(samples, float), np.asarray(error, float)
         _check(rows, n_T, y_T, floor)
-        tables.append(_losses(n_T / rows, y_T, floor))  # [A, B, H]
+        tables.append(_losses(n_T / rows, rows / unit, y_T, floor))  # [A, B, H]
         noises.append(max(float(tables[-1].min()) / max(len(n_T) - 3, 1), (LEAST_NOISE * float(y_T.mean())) ** 2))
     logs = [-0.5 * table / noise for table, noise in zip(tables, noises, strict=True)]
     if shared_scale:
@@ -81,7 +84,7 @@ def fit_pools(
         picks = np.unravel_index(rng.choice(weights.size, draws, p=weights / weights.sum()), log.shape)
         a, b, tau = float(SCALES[at[0]]), float(EXPONENTS[at[1]]), float(HALF_LIVES[at[2]])
         drawn_K3 = np.stack([SCALES[picks[0]], EXPONENTS[picks[1]], HALF_LIVES[picks[2]]], 1)
-        out.append(UtilityLaw(a, b, tau, floor, int(rows), drawn_K3))
+        out.append(UtilityLaw(a, b, tau, floor, int(rows), unit, drawn_K3))
     return out
 
 
@@ -164,18 +167,18 @@ def _mixed(parameters_KQ3: np.ndarray, laws: Sequence[UtilityLaw], samples_G: np
     ratio_GP = np.log(ends_GP[:, 1:] / np.maximum(passes[1:], 1)) if len(passes) > 1 else np.zeros((len(n_G), 0))
     bend_KPQ = 2.0 ** (-passes[None, :, None] / halves_KQ[:, None])
     exponent_KP = (bend_KPQ * parameters_KQ3[:, None, :, 1]) @ shares_Q
-    # the scale is per pool size: of p pools together a pass is over p times the rows
-    first_G = np.log(np.minimum(n_G, 1.0)) + np.log(whole / sizes_Q.mean())
+    # of p pools together the first pass is over p times the rows
+    first_G = np.log(np.minimum(n_G, 1.0)) + np.log(whole / laws[0].unit)
     log_KG = exponent_KP[:, :1] * (np.log(scale_K)[:, None] + first_G) + exponent_KP[:, 1:] @ ratio_GP.T
     return laws[0].floor + np.exp(log_KG)
 
 
-def _losses(n_T: np.ndarray, y_T: np.ndarray, floor: float) -> np.ndarray:
-    """Sums of squared errors over the whole grid `[A, B, H]`; n in pool sizes."""
+def _losses(n_T: np.ndarray, units: float, y_T: np.ndarray, floor: float) -> np.ndarray:
+    """Sums of squared errors over the whole grid `[A, B, H]`; n in pool sizes, of so many units each."""
     passes = np.arange(max(1, int(np.ceil(n_T.max()))))
     ends_TP = np.clip(n_T[:, None], passes, passes + 1.0)
     ratio_TP = np.log(ends_TP[:, 1:] / np.maximum(passes[1:], 1)) if len(passes) > 1 else np.zeros((len(n_T), 0))
-    first_T = np.log(np.minimum(n_T, 1.0))
+    first_T = np.log(np.minimum(n_T, 1.0)) + np.log(units)
     out = np.empty((len(SCALES), len(EXPONENTS), len(HALF_LIVES)))
     for h, tau in enumerate(HALF_LIVES):
         grown_T = first_T + ratio_TP @ 2.0 ** (-passes[1:] / tau)
@@ -187,7 +190,7 @@ def _losses(n_T: np.ndarray, y_T: np.ndarray, floor: float) -> np.ndarray:
 def _alike(laws: Sequence[UtilityLaw]) -> None:
     if not laws:
         raise bad("pools", "at least 1", 0)
-    if len({law.floor for law in laws}) > 1 or len({law.a for law in laws}) > 1:
+    if len({(law.floor, law.a, law.unit) for law in laws}) > 1:
         raise bad("pools", "laws with one scale and one floor", "different ones", "Fit them together: fit_pools.")
 
 

@@ -3,7 +3,7 @@ et al., 2024, "Language models scale reliably with over-training and on downstre
 
 L(C, M) = E + (a M^eta + b M^-eta) C^-eta with C = 6 N D and the token multiplier M = D / N: a law of size and data
 whose two exponents are tied, so that lines of equal M are parallel. Err(L) = eps - k exp(-gamma L) for the mean error
-over a fixed basket of tasks; a single task is not forecast reliably, and is warned about.
+over a fixed basket of tasks; the error of a single task is not forecast reliably.
 
 `small_scale_plan` gives the cheap runs that both laws are fitted to. M near 20 is what compute alone would choose; the
 law is meant from there upward, under-trained runs are off by more. N counts embeddings; losses of different tokenizers
