@@ -45,7 +45,10 @@ def _published(params: float, tokens: float) -> dict[str, Any]:
 def _own(params: float, tokens: float, sweep: str) -> dict[str, Any]:
     law = optimal_step.fit_optimal_step(_read(Path(sweep)))
     at = law.predict(params, tokens)
-    lr, batch = law.plateau(params, tokens)
+    try:
+        lr, batch = law.plateau(params, tokens)
+    except BadInput:  # no cell shows a minimum inside: what is nearly as good cannot be told
+        lr = batch = None
     c0, c1, c2 = law.lr_coefficients
     return {
         "params": params, "tokens": tokens, "lr": at.lr, "batch_tokens": at.batch_tokens, "lr_interval": at.lr_interval,
@@ -75,4 +78,6 @@ def _read(path: Path) -> dict[str, list[float]]:
 
 
 def _ends(ends: Any, form: str) -> str:
+    if ends is None:
+        return "not told by this sweep"
     return f"{form.format(ends[0])} to {form.format(ends[1])}"
