@@ -81,9 +81,9 @@ def bootstrap_speed() -> dict[str, Any]:
 
 
 def released() -> dict[str, float]:
-    from smidgen.papers import p044_overtraining, p097_step_law
+    from smidgen.papers import _p044_overtraining, _p097_step_law
 
-    return {**p044_overtraining.released(), **p097_step_law.released(0)}
+    return {**_p044_overtraining.released(), **_p097_step_law.released(0)}
 
 
 def main() -> None:
