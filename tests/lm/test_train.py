@@ -22,6 +22,7 @@ from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
 from smidgen.lm.prepare import prepare, survey
 from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.train.loop import NonFinite
 from smidgen.train.order import Order
 
 TEXT = "".join(f"The {a} {b} the {c}. " for a in ("cat", "dog", "owl") for b in ("sees", "hears") for c in "abcdefgh")
@@ -216,6 +217,37 @@ def test_a_search_goes_on_from_what_it_found(text, tmp_path):
     setup, prepared = begun(text, tmp_path / "m")
     (tmp_path / "m" / ".train" / "rate.json").write_text('{"0.0005": 0.0}')  # a rate that nothing beats
     assert go(setup, prepared, tmp_path / "m")["lr"] == 0.0005
+
+
+def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m")
+    rates = search.RATES[setup.plan.optimizer]
+
+    def run(plan, batches, held, precision, seed, lr, steps, go_on):
+        if lr == rates[0] or all_break:
+            raise NonFinite("broken")
+        return abs(math.log(lr / rates[-1]))
+
+    monkeypatch.setattr(search, "short_run", run)
+
+    def find(work):
+        work.mkdir(exist_ok=True)
+        return search.find_rate(setup.plan, None, prepared.held, "fp32", 0, work, lambda text: None, lambda: True)
+
+    all_break = False
+    best = find(tmp_path / "one")
+    assert best == rates[-1] and find(tmp_path / "one") == best  # also from what was kept
+    all_break = True
+    with pytest.raises(NonFinite, match="every rate"):
+        find(tmp_path / "two")
+
+
+def test_no_model_comes_out_of_no_update(text, tmp_path):
+    setup, prepared = begun(text, tmp_path / "m", seconds=100.0, lr=1e-3)
+    (tmp_path / "m" / ".train" / "spent.json").write_text("100")
+    with pytest.raises(BadInput, match="before the first update"):
+        go(setup, prepared, tmp_path / "m")
+    assert not (tmp_path / "m" / "config.json").exists()
 
 
 def test_time_spent_is_not_given_again(text, tmp_path, monkeypatch):

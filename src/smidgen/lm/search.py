@@ -1,5 +1,6 @@
 """A short search for the peak rate: each of a few is trained anew for equally many updates, with a fall of its own."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from smidgen.kit.files import read_json, write_json
 from smidgen.lm.plan import LOOK_WINDOWS, RATES, USUAL, Plan
 from smidgen.lm.shards import TokenShards
 from smidgen.nets.decoder import Decoder
-from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.loop import LoopConfig, NonFinite, Run, train
 from smidgen.train.muon import Muon
 from smidgen.train.order import Batch, Order
 from smidgen.train.precision import Precision, cast
@@ -65,25 +66,37 @@ def find_rate(
 ) -> float | None:
     """The rate with the least held-out loss; the usual one where a search would say nothing. What was found is kept
     in `work`, and a search that was stopped goes on. None: stopped.
+
+    Raises:
+        NonFinite: training breaks down at every rate.
     """
     steps = plan.search_steps
     if not steps or held is None:
         usual = USUAL[plan.optimizer]
         say(f"rate {usual:g}: too little {'text' if held is None else 'training'} to search for one")
         return usual
-    found = {float(k): v for k, v in read_json(work / KEPT).items()} if (work / KEPT).is_file() else {}
+    kept = read_json(work / KEPT) if (work / KEPT).is_file() else {}
+    found = {float(k): math.inf if v is None else v for k, v in kept.items()}
     rates = RATES[plan.optimizer]
     for lr in rates:
         if lr not in found:
-            loss = short_run(plan, batches, held, precision, seed, lr, steps, go_on)
+            try:
+                loss = short_run(plan, batches, held, precision, seed, lr, steps, go_on)
+            except NonFinite:
+                loss = math.inf
             if loss is None:
                 return None
             found[lr] = loss
-            write_json(work / KEPT, found)
-            say(f"rate {lr:g}: {loss:.3f} nats a token after {steps} updates")
-        if len(found) > 2 and min(found, key=lambda k: found[k]) <= rates[rates.index(lr) - 2]:
+            write_json(work / KEPT, {k: v if math.isfinite(v) else None for k, v in found.items()})
+            told = f"{loss:.3f} nats a token after {steps} updates" if math.isfinite(loss) else "training breaks down"
+            say(f"rate {lr:g}: {told}")
+        place = rates.index(lr)
+        if place >= 2 and min(found, key=lambda k: found[k]) <= rates[place - 2]:
             break  # worse twice
-    return min(found, key=lambda k: found[k])
+    best = min(found, key=lambda k: found[k])
+    if not math.isfinite(found[best]):
+        raise NonFinite("Training breaks down at every rate that was tried: is the text what it should be?")
+    return best
 
 
 def short_run(

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from smidgen.kit.errors import BadInput
 from smidgen.kit.files import read_json, write_bytes, write_json
 from smidgen.kit.machine import resident_bytes
 from smidgen.lm.course import Course
@@ -100,6 +101,8 @@ def train_model(
     if lr is None:
         lr = ranks.on_first(search) if ranks else search()
     if lr is None:
+        if not agreed(stopped()):
+            raise _no_time(plan)
         return {"finished": False, "steps": 0}
     torch.manual_seed(setup.seed)
     model = cast(Decoder(plan.config, setup.seed), setup.precision)
@@ -143,7 +146,8 @@ def train_model(
             if values["held"] is not None and course.looked(update.step, values["held"]):
                 say("The loss on held-out text is rising: the training comes to its end.")
         journal.write(update.step, **values)
-        if agreed(time.monotonic() - saved > CHECKPOINT_SECONDS):
+        # none in a spike: it would push out the ones from before
+        if update.action is None and agreed(time.monotonic() - saved > CHECKPOINT_SECONDS):
             keep()
             saved = time.monotonic()
         if on_update:
@@ -162,6 +166,8 @@ def train_model(
             go_on=lambda: course.go_on(run.step) and not stopped(),
         )
         finished = agreed(not stopped())
+        if finished and run.step == 0:
+            raise _no_time(plan)
         checkpointer.wait_durable()  # one of this very step may be under way
         keep()
     finally:
@@ -184,6 +190,13 @@ def train_model(
         if leads:
             _export(LanguageModel(whole.float().eval(), prepared.tokenizer), out, work)
     return result
+
+
+def _no_time(plan: Plan) -> BadInput:
+    return BadInput(
+        f"The time of {plan.seconds or 0:.0f} s was over before the first update: the text, the words and the search "
+        "for a rate took it. Give more time, in another folder."
+    )
 
 
 def _whole(model: Decoder, run: Run, plan: Plan) -> Decoder:
