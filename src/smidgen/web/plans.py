@@ -41,7 +41,12 @@ def outlook(plan: Any) -> str | None:
         tip = f"{whole(p['n'])} labelled rows, measured: {metric} {number(float(p['estimate']))}"
         parts.append(mark(tip, tag("circle", cx=x(p["n"]), cy=y(p["estimate"]), r=4.0, class_="dot chosen")))
     for forecast in plan.get("forecasts") or []:
-        if isinstance(forecast, dict) and forecast.get("purchase") == "label" and finite(forecast.get("total")) and forecast["total"] <= max(sizes):
+        if (
+            isinstance(forecast, dict)
+            and forecast.get("purchase") == "label"
+            and finite(forecast.get("total"))
+            and forecast["total"] <= max(sizes)
+        ):
             ends = pair(forecast.get("interval"))
             between = f", interval {number(ends[0])} to {number(ends[1])}" if ends else ""
             tip = (
