@@ -22,6 +22,7 @@ from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
 from smidgen.lm.prepare import prepare, survey
 from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.train import checkpoint
 from smidgen.train.loop import NonFinite
 from smidgen.train.order import Order
 
@@ -240,6 +241,23 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
     all_break = True
     with pytest.raises(NonFinite, match="every rate"):
         find(tmp_path / "two")
+
+
+def test_checkpoints_from_before_a_spike_stay(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3)
+    models = []
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(trainer, "Decoder", lambda *a: models.append(Decoder(*a)) or models[-1])
+
+    def poison(update):
+        if update.step == 12 and update.action is None:
+            with torch.no_grad():
+                next(models[-1].parameters()).fill_(math.nan)
+
+    with pytest.raises(NonFinite):
+        trainer.train_model(setup, prepared, tmp_path / "m", say=lambda text: None, on_update=poison)
+    kept = [checkpoint.load(c) for c in checkpoint.published(tmp_path / "m" / ".train" / "checkpoints")]
+    assert kept and any(all(t.isfinite().all() for t in state["model"].values()) for state in kept)
 
 
 def test_no_model_comes_out_of_no_update(text, tmp_path):

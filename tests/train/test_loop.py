@@ -110,6 +110,7 @@ def test_rollback_goes_behind_the_spike():
         steps=14,
         roll_back=lambda r: r.load_state_dict(copy.deepcopy(kept)),
     )
+    assert [spike.step for spike in run.guard.seen] == [12]  # remembered, though the run went back
     assert run.step == 14 and run.batch == 13 + 5 + 6  # past the bad batch and the span, six updates from step 8
 
 

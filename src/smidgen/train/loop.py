@@ -218,7 +218,8 @@ def clip(parameters: list[Tensor], limit: float | None) -> float:
 def _avoid(run: Run, action: Action, accumulate: int, roll_back: Callable[[Run], None] | None) -> None:
     """Leaves the batches out that set off the spike: this update's (they are behind already), or a span of them."""
     assert run.guard is not None
-    after = run.batch
+    after, seen, seconds = run.batch, list(run.guard.seen), run.seconds
     if action == "rollback" and roll_back is not None:
         roll_back(run)
+        run.guard.seen, run.seconds = seen, seconds  # the spike happened, and was paid for
     run.batch = after if action == "replace_batch" else after + run.guard.span * accumulate
