@@ -54,6 +54,8 @@ def test_one_process_needs_no_torchrun_and_errors_are_sentences(text, tmp_path, 
     for args, code, said in (
         ([str(text), "--stage", "5"], 2, "--stage"),
         ([str(text), "--backend", "other"], 2, "native or fsdp"),
+        ([str(text), "--backend", "fsdp"], 2, "3 with --backend fsdp"),
+        ([str(text), "--backend", "fsdp", "--stage", "3", "--offload"], 2, "--backend native"),
         ([str(tmp_path / "none.txt"), "--size", "60k"], 2, "none.txt"),
         ([str(text), "--out", str(tmp_path), "--resume"], 2, "nothing to go on with"),
     ):

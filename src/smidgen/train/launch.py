@@ -44,6 +44,10 @@ def launch(
     """Train a language model by many processes: torchrun --nproc-per-node N -m smidgen.train.launch CORPUS..."""
     if backend not in ("native", "fsdp"):
         raise bad("--backend", "native or fsdp", backend)
+    if backend == "fsdp" and stage != 3:
+        raise bad("--stage", "3 with --backend fsdp, which cuts all of it", stage)
+    if backend == "fsdp" and offload:
+        raise bad("--offload", "--backend native", "--backend fsdp")
     journal.check(log or [])
     begun, folder = clock.monotonic(), training.folder_of(corpus, asked.pop("out"))
     resume, skip_corrupt = asked.pop("resume"), asked.pop("skip_corrupt")
