@@ -85,8 +85,8 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
     full = scale == Scale.FULL
     images, test = _images(full)
     size = POOL if full else 40
-    values = table(noisy_pools(images, size, NOISES, seed), test, size, seed, BUDGETS if full else (2, 4, 8))
-    wrong = table(mislabelled_pools(images, size, WRONG, seed), test, size, seed, BUDGETS[-1:] if full else (8,))
+    values = table(noisy_pools(images, size, NOISES, seed), test, size, seed, BUDGETS)
+    wrong = table(mislabelled_pools(images, size, WRONG, seed), test, size, seed, BUDGETS[-1:])
     control = {f"control: {k}": v for k, v in wrong.items() if k.startswith(("error of 1", "error of 5"))}
     return {k: float(v) for k, v in (values | control).items() if np.isfinite(v)}
 
