@@ -3,14 +3,12 @@
 A batch that was announced and is not there was asked, as far as anyone knows: its calls are lost, and count as paid.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Self, TextIO
+from typing import Any, Self
 
-from smidgen.kit.errors import BadInput
+from smidgen.kit.linefile import LineFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,25 +39,25 @@ class GenerationFile:
     """
 
     def __init__(self, path: Path | str | None, space: str) -> None:
-        self.path, self.space = None if path is None else Path(path), space
         self.known: list[Outcome | int] = []
-        self._file: TextIO | None = None
+        self._file: LineFile | None = None
+        if path is not None:
+            other = "rows of another strategy, other seeds, teachers or prompts"
+            self._file = LineFile(path, space, other=other, same="work", user="run", line="row")
 
     def __enter__(self) -> Self:
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("a+", encoding="utf-8")
+        if self._file is not None:
+            self._file.__enter__()
             try:
-                _lock(self._file, self.path)
-                self.known = self._read(self._file, self.path)
+                self.known = _known(self._file)
             except BaseException:
-                self._file.close()
+                self._file.__exit__()
                 raise
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
-            self._file.close()
+            self._file.__exit__()
 
     def announce(self, first: int, items: int, calls: int) -> None:
         """Before a batch is asked: its first item, how many, and the calls that they may cost."""
@@ -71,48 +69,29 @@ class GenerationFile:
 
     def _write(self, lines: list[dict[str, Any]]) -> None:
         if self._file is not None:
-            self._file.write("".join(json.dumps(line) + "\n" for line in lines))
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            self._file.add(lines)
 
-    def _read(self, file: TextIO, path: Path) -> list[Outcome | int]:
-        """A last line without an end is cut off."""
-        file.seek(0)
-        text = file.read()
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            file.truncate(len(whole.encode()))
-        if not whole:
-            self._write([{"space": self.space, "schema": 1}])
-            return []
-        known: list[Outcome | int] = []
-        items, calls, number = 0, 0, 0  # of the batch that is open: what is missing of it; the next item
-        for at, line in enumerate(whole.split("\n")[:-1], 1):
-            try:
-                row = json.loads(line)
-                if at == 1:
-                    if row["space"] != self.space:
-                        raise BadInput(
-                            f"{path} holds rows of another strategy, other seeds, teachers or prompts: "
-                            "give another file, or the same work."
-                        )
-                elif "asking" in row:
-                    if items:
-                        known.append(calls)
-                    if row["asking"] != number:
-                        raise ValueError
-                    items, calls = int(row["items"]), int(row["calls"])
-                else:
-                    outcome = Outcome(**row)
-                    if outcome.item != number or not items:
-                        raise ValueError
-                    known.append(outcome)
-                    items, calls, number = items - 1, calls - outcome.calls, number + 1
-            except BadInput:
-                raise
-            except (ValueError, KeyError, TypeError):
-                raise BadInput(f"{path}, line {at} is not a row: the file is damaged or was edited.") from None
-        return [*known, calls] if items else known
+
+def _known(file: LineFile) -> list[Outcome | int]:
+    known: list[Outcome | int] = []
+    items, calls, number = 0, 0, 0  # of the batch that is open: what is missing of it; the next item
+    for at, row in file.rows.items():
+        try:
+            if "asking" in row:
+                if items:
+                    known.append(calls)
+                if row["asking"] != number:
+                    raise ValueError
+                items, calls = int(row["items"]), int(row["calls"])
+            else:
+                outcome = Outcome(**row)
+                if outcome.item != number or not items:
+                    raise ValueError
+                known.append(outcome)
+                items, calls, number = items - 1, calls - outcome.calls, number + 1
+        except (ValueError, KeyError, TypeError):
+            raise file.damaged(at) from None
+    return [*known, calls] if items else known
 
 
 def identity(value: Any) -> Any:
@@ -126,14 +105,3 @@ def identity(value: Any) -> Any:
     if callable(value):
         return getattr(value, "__qualname__", type(value).__qualname__)
     return value
-
-
-def _lock(file: TextIO, path: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: two runs on one file are the caller's care
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise BadInput(f"{path} is in use by another run: give another file, or wait.") from None
