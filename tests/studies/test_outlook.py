@@ -36,6 +36,13 @@ def test_whole_items_are_bought_and_the_rest_of_the_money_goes_to_the_next():
         found.split(0.4)
 
 
+def test_nothing_is_bought_that_does_harm():
+    found = outlook({"label@0.4": 0.01}, {"label@0.4": -0.2})
+    assert found.split(3.0).money.tolist() == [0.0]
+    both = outlook({"label": 1.0, "label@0.4": 0.01}, {"label@0.4": -0.2}).split(10.0)
+    assert both.money.tolist() == [10.0, 0.0]
+
+
 def test_what_is_worth_nothing_reaches_no_target():
     found = outlook({"label": 1.0, "label@0.4": 0.01}, {"label@0.4": -0.05})
     now = found.now()[0]

@@ -20,7 +20,9 @@ def _target(found: dict[str, Any]) -> str:
         return f"The target is reached already: {name} {now} with the {found['n']:,} labels there are."
     if reach is None:
         best = max if found["greater_is_better"] else min
-        top = best(found["forecasts"], key=lambda f: f["estimate"])
+        top = best(found["forecasts"], key=lambda f: f["estimate"], default=found["now"])
+        if best(top["estimate"], found["now"]["estimate"]) == found["now"]["estimate"]:
+            return f"No purchase here reaches {name} {number(wanted)}: none is expected to improve it at all."
         return (
             f"No purchase here reaches {name} {number(wanted)}: the best of those looked at, {amount(top)}, is "
             f"expected to come to {number(top['estimate'])} ({level} interval {between(top['interval'])})."
@@ -44,6 +46,10 @@ def _split(found: dict[str, Any]) -> str:
         for what, spent in found["split"].items()
         if spent > 0
     ]
+    if not parts:
+        return (
+            f"Keep the money: none of these purchases is expected to improve the {name} of {number(now['estimate'])}."
+        )
     said = (
         f"Spend {' and '.join(parts)}: {name} goes from {number(now['estimate'])} to about {number(after['estimate'])}"
     )

@@ -9,7 +9,7 @@ from smidgen.kit.errors import BudgetSpent
 from smidgen.laws.curve import HOME, LEVEL, Curve, fit_curve
 from smidgen.laws.worth import noisy_prior, worth
 from smidgen.learn.blend import tempered
-from smidgen.studies.advice import sentences
+from smidgen.studies.advice import sentences, things
 from smidgen.studies.blur import Blur
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.losses import Scale
@@ -55,12 +55,10 @@ def result(
             f"The study's estimate ({ready.estimate:.3g}) lies far from what its heaviest member alone measures "
             f"({scale.score(own):.3g}): forecasts begin between the two."
         )
-    far = [o.name for o in offers if spend / o.price > outlook.most(o) + 1]
-    if far:
-        warnings.append(
-            f"Forecasts reach to {int(outlook.curve.carries):,} labels in all: more of {', '.join(far)} than that is "
-            "worth is not counted, and not bought."
-        )
+    beyond = [o for o in offers if spend / o.price > outlook.most(o) + 1]
+    if beyond:
+        told = ", ".join(f"{outlook.most(o):,.0f} {things(o.name)}" for o in beyond)
+        warnings.append(f"Forecasts reach to {told}: more is not counted, and not bought.")
     if rough(measured.points()):
         warnings.append(
             "The learning curve rises where it should fall: forecasts lean on what is known of other tasks, and their "

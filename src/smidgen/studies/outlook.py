@@ -86,8 +86,8 @@ class Outlook:
         return out
 
     def split(self, spend: float) -> Split:
-        """The money by offer, in their order: whole items, and none beyond what a forecast is made for. What cannot be
-        spent so is left over.
+        """The money by offer, in their order: whole items, none beyond what a forecast is made for, and none that is
+        expected to do harm. What cannot be spent so is left over.
 
         Raises:
             BadInput: the money is less than every price.
@@ -100,19 +100,21 @@ class Outlook:
             bought = {o.name: float(m / p) for o, m, p in zip(self.offers, money_O, prices_O, strict=True)}
             return np.exp(self.log_losses(bought, False))
 
+        def mean(count_O: np.ndarray) -> float:
+            return float(np.log(np.maximum(after(count_O * prices_O), 1e-12)).mean())
+
         first = split(after, len(self.offers), spend)
         most_O = np.array([self.most(o) for o in self.offers])
         count_O = np.floor(np.minimum(first.money / prices_O, most_O) + 1e-9)
-        left = spend - float(count_O @ prices_O)
-        while left > 0:  # to whoever gains most by what is left
-            more_O = np.minimum(np.floor(left / prices_O + 1e-9), most_O - count_O)
-            tried = [count_O + more_O[o] * np.eye(len(prices_O))[o] for o in np.flatnonzero(more_O > 0)]
-            means = [float(np.log(np.maximum(after(t * prices_O), 1e-12)).mean()) for t in tried]
-            now = float(np.log(np.maximum(after(count_O * prices_O), 1e-12)).mean())
-            if not tried or min(means) >= now:
+        each_OO = np.eye(len(prices_O))
+        while True:  # what is left, to whoever gains most by it; what does harm is given back
+            more_O = np.minimum(np.floor((spend - count_O @ prices_O) / prices_O + 1e-9), most_O - count_O)
+            tried = [count_O + more_O[o] * each_OO[o] for o in np.flatnonzero(more_O > 0)]
+            tried += [count_O - count_O[o] * each_OO[o] for o in np.flatnonzero(count_O > 0)]
+            best = min(tried, key=mean, default=count_O)
+            if not mean(best) < mean(count_O):
                 break
-            count_O = tried[int(np.argmin(means))]
-            left = spend - float(count_O @ prices_O)
+            count_O = best
         money_O = count_O * prices_O
         return Split(money_O, after(money_O), first.best_O)
 
