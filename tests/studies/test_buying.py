@@ -89,6 +89,7 @@ def test_the_command(place, capsys):
         (["hour@0.2=1"], "1", "only for label or query"),
         (["label@0.6=1"], "1", "guessing among 2 classes"),
         (["label=1"], "0", "spend: expected a number above 0"),
+        (["label=1"], "0.5", "spend: expected at least 1, the cheapest price"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place, capsys, prices, spend, said):

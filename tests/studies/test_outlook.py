@@ -1,14 +1,16 @@
 """What plans say of purchases: reach, worthless offers, whole items, what wrong labels cost probabilities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from smidgen.kit.errors import BadInput
 from smidgen.laws.curve import Point, fit_curve
 from smidgen.studies.blur import Blur
 from smidgen.studies.losses import Scale
 from smidgen.studies.outlook import Outlook
 from smidgen.studies.prices import offers_of
+from smidgen.tasks.metrics import METRICS
 
 
 def outlook(prices, worths=None, blur=None, metric="log_loss"):
@@ -21,19 +23,27 @@ def outlook(prices, worths=None, blur=None, metric="log_loss"):
     return Outlook(curve, scale, offers, given, 60, blur)
 
 
-def test_money_beyond_the_reach_of_forecasts_is_neither_counted_nor_spent():
+def test_forecasts_are_of_round_numbers_and_of_the_money_as_far_as_they_reach():
+    found = outlook({"label": 0.5, "unlabelled": 0.001}, {"unlabelled": 0.1})
+    amounts = {n: [f["amount"] for f in found.forecasts(50.0) if f["purchase"] == n] for n in ("label", "unlabelled")}
+    assert amounts == {"label": [60, 100, 180, 540], "unlabelled": [60, 180, 240]}  # 4 rows for each label at most
+    assert [f["amount"] for f in outlook({"label": 0.01}).forecasts(1000.0)] == [60, 180, 540, 900]
+    poor = outlook({"label@0.3": 0.01}, {"label@0.3": 0.1})  # ten of them are worth a label
+    assert [f["amount"] for f in poor.forecasts(1000.0)] == [60, 180, 540, 9000]
+
+
+def test_money_beyond_the_reach_of_forecasts_is_kept():
     found = outlook({"label": 0.01})
-    reach = found.curve.carries - 60
-    assert max(f["amount"] for f in found.forecasts(1000.0)) <= reach
-    assert found.split(1000.0).money[0] == pytest.approx(int(reach) * 0.01)
+    assert found.split(1000.0).money[0] == pytest.approx(found.reach * 0.01)
+    prices, worths = np.array([1.0, 0.7, 0.5]), np.array([1.0, 0.8, 0.6])
+    found = outlook({"label": 1.0, "label@0.1": 0.7, "label@0.2": 0.5}, {"label@0.1": 0.8, "label@0.2": 0.6})
+    assert 0.95 * found.reach < found.split(1500.0).money / prices @ worths <= found.reach
 
 
 def test_whole_items_are_bought_and_the_rest_of_the_money_goes_to_the_next():
     found = outlook({"label": 7.0, "unlabelled": 0.5}, {"unlabelled": 0.03})
     labels, bare = found.split(100.0).money / np.array([7.0, 0.5])
     assert labels == int(labels) and bare == int(bare) and labels * 7 + bare * 0.5 == pytest.approx(100.0, abs=0.5)
-    with pytest.raises(BadInput, match="at least 0.5"):
-        found.split(0.4)
 
 
 def test_nothing_is_bought_that_does_harm():
@@ -46,11 +56,24 @@ def test_nothing_is_bought_that_does_harm():
 def test_what_is_worth_nothing_reaches_no_target():
     found = outlook({"label": 1.0, "label@0.4": 0.01}, {"label@0.4": -0.05})
     now = found.now()[0]
-    reach, failing = found.reaching(0.8 * now)
+    wanted = 0.8 * now
+    reach, failing = found.reaching(wanted)
     assert reach is not None and reach["purchase"] == "label" and failing == ["label@0.4"]
     low, high = reach["interval"]
     assert low <= reach["amount"] and (high is None or reach["amount"] <= high)
+    for amount, there in ((reach["amount"], True), (0.8 * reach["amount"], False)):
+        losses = np.exp(found.log_losses({"label": amount}, False))
+        assert (np.median(losses) <= wanted * 1.001) == there
     assert found.reaching(1e-4) == (None, ["label", "label@0.4"])
+
+
+def test_the_cheapest_way_to_a_target_is_told_in_whole_items():
+    found = outlook({"label": 1.0, "label@0.1": 0.3}, {"label@0.1": 0.5})
+    reach, failing = found.reaching(0.7 * found.now()[0])
+    assert reach is not None and reach["purchase"] == "label@0.1" and failing == []
+    assert reach["cost"] == pytest.approx(0.3 * reach["amount"], abs=0.01) and reach["amount"] == int(reach["amount"])
+    poor, _ = outlook({"label": 1.0, "label@0.1": 0.3}, {"label@0.1": 0.04}).reaching(0.7 * found.now()[0])
+    assert poor is not None and poor["purchase"] == "label"
 
 
 def test_wrong_labels_blur_probabilities_and_not_the_order_of_classes():
@@ -59,6 +82,20 @@ def test_wrong_labels_blur_probabilities_and_not_the_order_of_classes():
     assert blur is not None and Blur.of(p, "accuracy") is None
     q = 0.8 * p + 0.2 / 2  # one label in ten is wrong: a fifth are drawn evenly
     assert blur.cost(0.1) == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-3) and blur.cost(0.0) == 0.0
-    many = {"label@0.2": 200.0}
-    plain, counted = (outlook({"label@0.2": 0.1}, {"label@0.2": 0.5}, b).log_losses(many, False) for b in (None, blur))
-    assert np.exp(counted) - np.exp(plain) == pytest.approx(np.full(len(plain), blur.cost(40 / 260)))
+    known = outlook({"label@0.2": 0.1, "unlabelled": 0.1}, {"label@0.2": 0.5, "unlabelled": 0.1}, blur)
+    bought = {"label@0.2": 200.0, "unlabelled": 100.0}  # these have no label that could be wrong
+    gap = np.exp(known.log_losses(bought, False)) - np.exp(replace(known, blur=None).log_losses(bought, False))
+    assert gap == pytest.approx(np.full(len(gap), blur.cost(40 / 260)))
+
+
+@pytest.mark.parametrize("metric", ["log_loss", "brier"])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_cost_of_blur_is_that_of_learning_from_wrong_labels(metric, classes):
+    rng = np.random.default_rng(0)
+    p = np.repeat(rng.dirichlet(np.full(classes, 0.7), 40), 4000, 0)
+    y = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
+    told = np.where(rng.random(len(y)) < 0.1, (y + rng.integers(1, classes, len(y))) % classes, y)
+    q = np.repeat(np.eye(classes)[told].reshape(40, 4000, classes).mean(1), 4000, 0)  # what such labels teach
+    score = METRICS[metric].score
+    blur = Blur.of(p, metric)
+    assert blur is not None and blur.cost(0.1) == pytest.approx(score(y, q) - score(y, p), rel=0.12)

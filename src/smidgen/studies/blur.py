@@ -31,7 +31,10 @@ class Blur:
         p_NC = p_NC / p_NC.sum(1, keepdims=True)
         classes = p_NC.shape[1]
         blurred = [(1 - b) * p_NC + b / classes for b in SHARES_B]
-        each = [p_NC * np.log(p_NC / q) if metric == "log_loss" else (p_NC - q) ** 2 for q in blurred]
+        if metric == "log_loss":
+            each = [p_NC * np.log(p_NC / q) for q in blurred]
+        else:  # of two classes the score counts one (`tasks.metrics`)
+            each = [(p_NC - q) ** 2 / (2 if classes == 2 else 1) for q in blurred]
         return cls(classes, np.array([e.sum(1).mean() for e in each]))
 
     def cost(self, wrong: float) -> float:

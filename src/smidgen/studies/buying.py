@@ -67,8 +67,8 @@ def plan(
         `forecasts` (a list of purchase, amount, total, cost, metric, estimate, interval, level), `split` (purchase to
         money), `target` (amount, interval; or None), `sentence` and more, plain data.
     Raises:
-        BadInput: no such study, its data changed or is gone, a price or spend not above 0, or labels too few for a
-            curve. BudgetSpent: the time ended before two sizes were measured.
+        BadInput: no such study, its data changed or is gone, a price or spend not above 0, a spend below every
+            price, or labels too few for a curve. BudgetSpent: the time ended before two sizes were measured.
     """
     begun = clock.monotonic()
     offers = offers_of(prices)
@@ -85,6 +85,8 @@ def plan(
         check_target(target, own.scale)
         if not known:
             return findings.nothing(found, own, offers, unknown, spend, target)
+        if spend < (cheapest := min(offer.price for offer in known)):
+            raise bad("spend", f"at least {cheapest:g}, the cheapest price", spend)
         draws = all_draws(own.task, known, own.folds)
         if dry_run:
             return findings.dry(found, own, draws, known, unknown)

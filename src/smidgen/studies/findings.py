@@ -9,12 +9,12 @@ from smidgen.kit.errors import BudgetSpent
 from smidgen.laws.curve import HOME, LEVEL, Curve, fit_curve
 from smidgen.laws.worth import noisy_prior, worth
 from smidgen.learn.blend import tempered
-from smidgen.studies.advice import sentences, things
+from smidgen.studies.advice import sentences
 from smidgen.studies.blur import Blur
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.losses import Scale
 from smidgen.studies.measured import Measured, rough
-from smidgen.studies.outlook import Outlook, anchored
+from smidgen.studies.outlook import UNLABELLED_MOST, Outlook, anchored
 from smidgen.studies.prices import Offer
 from smidgen.studies.purchases import CURVE_REPEATS, MIX_REPEATS, all_draws, curve_draws, mixed_draws
 from smidgen.studies.ready import Ready
@@ -55,10 +55,11 @@ def result(
             f"The study's estimate ({ready.estimate:.3g}) lies far from what its heaviest member alone measures "
             f"({scale.score(own):.3g}): forecasts begin between the two."
         )
-    beyond = [o for o in offers if spend / o.price > outlook.most(o) + 1]
-    if beyond:
-        told = ", ".join(f"{outlook.most(o):,.0f} {things(o.name)}" for o in beyond)
-        warnings.append(f"Forecasts reach to {told}: more is not counted, and not bought.")
+    bought = {o.name: m / o.price for o, m in zip(offers, split.money, strict=True)}
+    if sum(bought[o.name] * float(np.median(worths[o.name])) for o in offers) > 0.99 * outlook.reach:
+        warnings.append(f"Forecasts reach to {outlook.curve.carries:,.0f} labels in all: money beyond that is kept.")
+    elif any(o.kind == "unlabelled" and bought[o.name] >= outlook.most(o) for o in offers):
+        warnings.append(f"No more than {UNLABELLED_MOST} rows without a label for each label are forecast or bought.")
     if rough(measured.points()):
         warnings.append(
             "The learning curve rises where it should fall: forecasts lean on what is known of other tasks, and their "

@@ -3,12 +3,12 @@
 Dims: K draws.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from smidgen.kit.errors import bad
 from smidgen.laws.allocate import Split, split
 from smidgen.laws.curve import LEVEL, Curve
 from smidgen.studies.blur import Blur
@@ -57,7 +57,7 @@ class Outlook:
         """How many of an offer's rows a forecast is made for: as many as are worth the labels that the curve carries;
         what still more rows without labels would do was not seen."""
         worth = max(float(np.median(self.worths[offer.name])), LEAST_WORTH)
-        reach = float(int((self.curve.carries - self.labels) / worth))
+        reach = float(int(self.reach / worth))
         return min(reach, float(UNLABELLED_MOST * self.labels)) if offer.kind == "unlabelled" else reach
 
     def score(self, log_losses_K: np.ndarray, level: float = LEVEL) -> tuple[float, list[float]]:
@@ -85,16 +85,17 @@ class Outlook:
                 })  # fmt: skip
         return out
 
-    def split(self, spend: float) -> Split:
-        """The money by offer, in their order: whole items, none beyond what a forecast is made for, and none that is
-        expected to do harm. What cannot be spent so is left over.
+    @property
+    def reach(self) -> float:
+        """Labels, or what is worth as much, that forecasts go beyond those that there are."""
+        return self.curve.carries - self.labels
 
-        Raises:
-            BadInput: the money is less than every price.
-        """
+    def split(self, spend: float) -> Split:
+        """The money by offer, in their order: whole items, together no more than forecasts reach, and none that is
+        expected to do harm. What cannot be spent so is kept."""
         prices_O = np.array([o.price for o in self.offers])
-        if spend < prices_O.min():
-            raise bad("spend", f"at least {prices_O.min():g}, the cheapest price", spend)
+        worth_O = np.array([max(float(np.median(self.worths[o.name])), LEAST_WORTH) for o in self.offers])
+        most_O = np.array([self.most(o) for o in self.offers])
 
         def after(money_O: np.ndarray) -> np.ndarray:
             bought = {o.name: float(m / p) for o, m, p in zip(self.offers, money_O, prices_O, strict=True)}
@@ -104,11 +105,14 @@ class Outlook:
             return float(np.log(np.maximum(after(count_O * prices_O), 1e-12)).mean())
 
         first = split(after, len(self.offers), spend)
-        most_O = np.array([self.most(o) for o in self.offers])
         count_O = np.floor(np.minimum(first.money / prices_O, most_O) + 1e-9)
+        for o in np.argsort(-prices_O / worth_O):  # beyond the reach the dearest labels are given back first
+            over = max(float(worth_O @ count_O) - self.reach, 0.0)
+            count_O[o] -= min(count_O[o], np.ceil(over / worth_O[o]))
         each_OO = np.eye(len(prices_O))
         while True:  # what is left, to whoever gains most by it; what does harm is given back
-            more_O = np.minimum(np.floor((spend - count_O @ prices_O) / prices_O + 1e-9), most_O - count_O)
+            room_O = np.maximum(np.minimum(most_O - count_O, (self.reach - worth_O @ count_O) / worth_O), 0.0)
+            more_O = np.floor(np.minimum((spend - count_O @ prices_O) / prices_O, room_O) + 1e-9)
             tried = [count_O + more_O[o] * each_OO[o] for o in np.flatnonzero(more_O > 0)]
             tried += [count_O - count_O[o] * each_OO[o] for o in np.flatnonzero(count_O > 0)]
             best = min(tried, key=mean, default=count_O)
@@ -134,13 +138,13 @@ class Outlook:
                 failing.append(offer.name)
         if not found:
             return None, failing
-        cost, offer, low, middle, high = min(found, key=lambda f: f[0])
-        ends = [round(low), round(high) if np.isfinite(high) else None]
+        _, offer, low, middle, high = min(found, key=lambda f: f[0])
+        amount = math.ceil(middle)
         return {
             "purchase": offer.name,
-            "amount": round(middle),
-            "interval": ends,
-            "cost": round(cost, 2),
+            "amount": amount,
+            "interval": [round(low), math.ceil(high) if np.isfinite(high) else None],
+            "cost": round(amount * offer.price, 2),
             "level": LEVEL,
         }, failing
 
