@@ -2,11 +2,14 @@
 
 import json
 from collections import Counter
+from functools import partial
 from itertools import islice
 
+import numpy as np
 import pytest
 
 from smidgen.budget.meter import Meter
+from smidgen.data.generation_file import identity
 from smidgen.data.novelty import NoveltyFilter
 from smidgen.data.strategies import AnswerAugmentation, Mixed, NewQuestion, QuestionRephrase, training_rows
 from smidgen.data.strategy_choice import BETWEEN, FEW, MANY, pilot_then_commit, recommend_strategy
@@ -155,6 +158,27 @@ def test_checks_drop_or_mark_what_is_wrong():
     assert {row.verified for row in new.rows} == {None}  # nothing to compare with
 
 
+def test_a_question_that_was_written_is_answered_though_tokens_ended():
+    for tokens in range(20, 600, 20):
+        teacher = Talker()
+        NewQuestion(n_context=1).generate(SEEDS, TeacherBudget(100, tokens), teacher, teacher, novelty=None)
+        asked = [prompt.kind for prompt in teacher.asked]
+        useful = sum(prompt.kind == "new" and prompt.seed % 3 > 0 for prompt in teacher.asked)
+        assert asked.count("answer") == useful, tokens
+
+
+def test_a_check_may_answer_with_a_bool_of_numpy(tmp_path):
+    wrong = AnswerAugmentation(verify=lambda question, answer, reference: np.bool_(False))
+    made = generate(wrong, 20, store=tmp_path / "rows.jsonl")
+    assert made.rows == [] and made.dropped["wrong answer"] > 0
+
+
+def test_other_settings_are_other_work():
+    assert identity(partial(int, base=2)) != identity(partial(int, base=3)) == identity(partial(int, base=3))
+    assert json.dumps(identity(AnswerAugmentation(temperature=np.float32(0.5))))
+    assert identity(Numeric.__call__) != identity(AnswerAugmentation.items)
+
+
 def test_questions_that_are_not_new_cost_no_answer(tmp_path):
     def make(*budgets, **settings):
         said = iter(["What is 0 plus one hundred and A", "one new thing", "a test row", "One new thing!", "two others"])
@@ -232,6 +256,14 @@ def test_prompts_of_each_task(task):
         prompts.read_answer("maybe")
 
 
+def test_labels_with_a_full_stop_can_be_answered():
+    prompts = load_prompts("classification", labels=("U.S.", "EU"))
+    read = lambda label: prompts.read_answer(label)[1]  # noqa: E731
+    assert [read(label) for label in ("U.S.", "u.s.", "EU.", "eu")] == ["U.S.", "U.S.", "EU", "EU"]
+    with pytest.raises(BadInput, match="no two alike"):
+        load_prompts("classification", labels=("yes", "Yes"))
+
+
 def test_wrong_prompts(tmp_path):
     good = {"answer": "{question}", "rephrase": "{question}", "new": "{examples}"}
     good |= {"question_pattern": "(.+)", "answer_pattern": "(.+)"}
@@ -295,6 +327,19 @@ def test_a_pilot_finds_the_arm_that_wins_in_the_end(tmp_path):
         arms, SEEDS, TeacherBudget(800), Talker(0), Talker(0), score, novelty=None, folder=tmp_path
     )
     assert again.rows == got.rows
+
+
+def test_a_pilot_under_a_bound_of_tokens_forecasts_calls_that_can_be_made():
+    arms = {"more": AnswerAugmentation(), "other": NewQuestion(n_context=1)}
+    score = lambda rows, repeat: 1 - 0.5 * len(rows) ** -0.3 * (1 + 0.01 * repeat)  # noqa: E731
+    teacher = Talker()
+    got = pilot_then_commit(arms, SEEDS, TeacherBudget(1000, 6000), teacher, teacher, score, novelty=None, share=0.2)
+    assert got.spent["tokens"] < 6600 and got.spent["calls"] == len(teacher.asked)
+    for forecast in got.forecasts.values():
+        calls = [n for n, _ in forecast.scores]
+        assert calls[-1] < 0.9 * 200 and len(set(calls)) > 1  # tokens ended the arm before its 200 calls
+    told = int(got.chosen.reason.split("with ")[1].split(" calls")[0].replace(",", ""))
+    assert told < 700  # of the 800 that calls alone would leave
 
 
 def test_a_pilot_that_tells_nothing_says_so():

@@ -354,6 +354,18 @@ def test_privacy_distance(rng):
     assert closest_record([[0, 0], [3, 4.0]], [[0, 0], [0, 1]]) == pytest.approx([0, np.sqrt(18)])
 
 
+def test_copies_are_seen_in_any_precision(rng):
+    X, y = rng.normal(size=(30, 3)) * 100, np.repeat([0, 1], 15)
+    made, _ = TabEBM(n_steps=0, start_std=0.0).fit(X, y).sample(10)
+    assert made.dtype == np.float32 and privacy_distance(made, X, X[::-1] + 1).copies == 1
+
+
+def test_whole_numbers_stay_whole_in_a_matrix(rng):
+    X, y = rng.integers(0, 50, size=(30, 3)), np.repeat([0, 1], 15)
+    made, _ = TabEBM(n_steps=5).fit(X, y).sample(10)
+    assert made.dtype == X.dtype
+
+
 def test_column_fidelity():
     ks, inverse = column_fidelity([[0, 1], [1, 1], [2, 1], [3, 1]], [[0, 1], [1, 1], [8, 1], [9, 1]])
     assert ks == pytest.approx([0.5, 0])

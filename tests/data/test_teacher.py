@@ -248,3 +248,38 @@ def test_by_vectors_of_any_length():
 def test_wrong_filters(wrong):
     with pytest.raises(BadInput):
         NoveltyFilter(**wrong)
+
+
+def test_what_was_made_is_paid_whatever_becomes_of_it():
+    def broken(text):
+        raise KeyError(text)
+
+    class Plain:
+        name = "plain"
+
+        def ask(self, prompts):
+            return [prompt.text for prompt in prompts]
+
+    ledger = TeacherLedger(TeacherBudget(10))
+    with pytest.raises(KeyError):
+        ledger.ask(CallableTeacher(echo, "echo"), PROMPTS[:2], broken)
+    with pytest.raises(BadInput, match="a Completion for each prompt, got str"):
+        ledger.ask(Plain(), PROMPTS[:3])
+    assert ledger.calls == 5
+
+
+def test_numbers_that_cannot_be_read_in_one_way():
+    assert last_number("1\u00a0000 in all") == last_number("1\u202f000") == 1000
+    assert last_number("10^6") is None
+
+
+def test_each_text_is_encoded_once():
+    seen = []
+
+    def encode(texts):
+        seen.extend(texts)
+        return np.array([[1.0, len(t)] for t in texts])
+
+    texts = ["a", "bbbb", "cc ccc ccccccccccc", "a"]
+    unlike(texts, NoveltyFilter(encode=encode, max_similarity=0.999))
+    assert sorted(seen) == sorted(set(texts))

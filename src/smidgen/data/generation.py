@@ -272,4 +272,5 @@ class _Work:
         if item.verify is None:
             return None
         known = None if item.write == "new" else self.seeds[item.parents[0]].output
-        return item.verify(question, final, None if known is None else self.prompts.final(known))
+        said = item.verify(question, final, None if known is None else self.prompts.final(known))
+        return None if said is None else bool(said)

@@ -5,8 +5,11 @@ A batch that was announced and is not there was asked, as far as anyone knows: i
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
 
 from smidgen.kit.linefile import LineFile
 
@@ -95,7 +98,12 @@ def _known(file: LineFile) -> list[Outcome | int]:
 
 
 def identity(value: Any) -> Any:
-    """Settings as JSON that is equal in another process: functions by their name, dataclasses by their fields."""
+    """Settings as JSON that is equal in another process: functions by module and name (other code under one name is
+    not noticed), partial ones with their arguments, dataclasses by their fields."""
+    if isinstance(value, partial):
+        return {"": "partial", "of": identity(value.func), "with": identity([value.args, value.keywords])}
+    if isinstance(value, np.generic):
+        return value.item()
     if is_dataclass(value) and not isinstance(value, type):
         return {"": type(value).__name__, **{f.name: identity(getattr(value, f.name)) for f in fields(value)}}
     if isinstance(value, list | tuple):
@@ -103,5 +111,6 @@ def identity(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(k): identity(v) for k, v in value.items()}
     if callable(value):
-        return getattr(value, "__qualname__", type(value).__qualname__)
+        named = value if hasattr(value, "__qualname__") else type(value)
+        return f"{named.__module__}.{named.__qualname__}"
     return value

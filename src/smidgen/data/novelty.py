@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -90,19 +91,24 @@ class NoveltyIndex:
         self._limits = {"test": settings.max_test_similarity, "seed": settings.max_similarity}
         self._limits["earlier"] = settings.max_similarity
         self._piles: dict[str, _Words | _Vectors] = {
-            name: _Vectors(settings.encode) if settings.encode else _Words() for name in self._limits
+            name: _Vectors() if settings.encode else _Words() for name in self._limits
         }
-        self._same: dict[str, dict[str, None]] = {name: {} for name in self._limits}
+        self._same: dict[str, set[str]] = {name: set() for name in self._limits}
         for name, texts in (("test", settings.test), ("seed", seeds)):
             self._hold(name, list(texts))
 
     def admit(self, text: str) -> str:
         """Takes the text in and gives "", or says what it is like: "test", "seed" or "earlier"."""
         key = " ".join(words(text))
-        for name, pile in self._piles.items():
-            if key in self._same[name] or pile.likest(text, self._limits[name]) > self._limits[name]:
+        for name, same in self._same.items():
+            if key in same:
                 return name
-        self.add(text)
+        seen = self._look([text])[0]
+        for name, pile in self._piles.items():
+            if pile.likest(seen, self._limits[name]) > self._limits[name]:
+                return name
+        self._same["earlier"].add(key)
+        self._piles["earlier"].hold([seen])
         return ""
 
     def add(self, text: str) -> None:
@@ -110,69 +116,73 @@ class NoveltyIndex:
         self._hold("earlier", [text])
 
     def _hold(self, name: str, texts: list[str]) -> None:
-        self._same[name].update(dict.fromkeys(" ".join(words(t)) for t in texts))
-        self._piles[name].hold(texts)
+        if texts:
+            self._same[name].update(" ".join(words(t)) for t in texts)
+            self._piles[name].hold(self._look(texts))
+
+    def _look(self, texts: list[str]) -> list[Any]:
+        """What texts are compared by: their words, or their unit vectors."""
+        if self.settings.encode is None:
+            return [words(t) for t in texts]
+        x_ND = np.asarray(self.settings.encode(texts), float)
+        if x_ND.ndim != 2 or len(x_ND) != len(texts) or not np.isfinite(x_ND).all():
+            raise bad("encode", f"{len(texts)} finite vectors", f"an array of shape {x_ND.shape}")
+        return list(x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12))
 
 
 class _Words:
-    """Texts by their words: for each word, the texts that have it and how often."""
+    """Texts by their words: for each word, the texts that have it."""
 
     def __init__(self) -> None:
         self._texts: list[list[str]] = []
-        self._having: dict[str, list[tuple[int, int]]] = {}
+        self._having: dict[str, list[int]] = {}
 
-    def hold(self, texts: list[str]) -> None:
-        for text in texts:
-            own = words(text)
-            for word, count in Counter(own).items():
-                self._having.setdefault(word, []).append((len(self._texts), count))
+    def hold(self, texts: list[list[str]]) -> None:
+        for own in texts:
+            for word in set(own):
+                self._having.setdefault(word, []).append(len(self._texts))
             self._texts.append(own)
 
-    def likest(self, text: str, limit: float) -> float:
-        """Rouge-L to the most alike; 0 where none is above the limit."""
-        own = words(text)
-        shared: Counter[int] = Counter()
-        for word, count in Counter(own).items():
-            for number, other in self._having.get(word, ()):
-                shared[number] += min(count, other)
+    def likest(self, own: list[str], limit: float) -> float:
+        """Rouge-L to the most alike; 0 where none is above the limit.
+
+        A text above the limit L shares at least L n / (2 - L) of the n words, so it has one of the rarest of them: only
+        those that do are looked at.
+        """
+        needed, left = limit * len(own) / (2 - limit), len(own)
+        near: set[int] = set()
+        for word, count in sorted(Counter(own).items(), key=lambda w: len(self._having.get(w[0], ()))):
+            if left < needed:
+                break
+            near.update(self._having.get(word, ()))
+            left -= count
         best = 0.0
-        for number, bag in shared.items():
+        for number in near:
             other = self._texts[number]
-            if 2 * bag / (len(own) + len(other)) > max(limit, best):  # a subsequence has no more words than the bag
+            if 2 * min(len(own), len(other)) / (len(own) + len(other)) > max(limit, best):
                 best = max(best, rouge_l(own, other))
-        return best
+        return best if best > limit else 0.0
 
 
 class _Vectors:
-    """Texts by their vectors."""
+    """Texts by their unit vectors."""
 
-    def __init__(self, encode: Encode) -> None:
-        self._encode = encode
+    def __init__(self) -> None:
         self._held_ND: np.ndarray | None = None
         self._count = 0
 
-    def hold(self, texts: list[str]) -> None:
-        if not texts:
-            return
-        new_ND = self._unit(texts)
+    def hold(self, vectors: list[np.ndarray]) -> None:
+        new_ND = np.stack(vectors)
         if self._held_ND is None:
-            self._held_ND = np.empty((max(64, len(texts)), new_ND.shape[1]), new_ND.dtype)
-        while self._count + len(texts) > len(self._held_ND):  # doubled, so that one more costs little
+            self._held_ND = np.empty((max(64, len(new_ND)), new_ND.shape[1]), new_ND.dtype)
+        while self._count + len(new_ND) > len(self._held_ND):  # doubled, so that one more costs little
             self._held_ND = np.concatenate([self._held_ND, np.empty_like(self._held_ND)])
-        self._held_ND[self._count : self._count + len(texts)] = new_ND
-        self._count += len(texts)
+        self._held_ND[self._count : self._count + len(new_ND)] = new_ND
+        self._count += len(new_ND)
 
-    def likest(self, text: str, limit: float) -> float:
+    def likest(self, vector: np.ndarray, limit: float) -> float:
         """The highest cosine."""
-        if self._held_ND is None:
-            return 0.0
-        return float((self._held_ND[: self._count] @ self._unit([text])[0]).max())
-
-    def _unit(self, texts: list[str]) -> np.ndarray:
-        x_ND = np.asarray(self._encode(texts), float)
-        if x_ND.ndim != 2 or len(x_ND) != len(texts) or not np.isfinite(x_ND).all():
-            raise bad("encode", f"{len(texts)} finite vectors", f"an array of shape {x_ND.shape}")
-        return x_ND / np.maximum(np.linalg.norm(x_ND, axis=1, keepdims=True), 1e-12)
+        return 0.0 if self._held_ND is None else float((self._held_ND[: self._count] @ vector).max())
 
 
 def unlike(

@@ -180,11 +180,15 @@ def pilot_then_commit(
             return strategies[name].generate(seeds, most, augmenter, responder, store=at, **settings)
 
         pilots = {name: make(name, part) for name in strategies}
-        laws, scores = {}, {}
+        laws, scores, reach = {}, {}, {}
         for name, made in pilots.items():
-            scores[name] = _scores(name, made, part.calls, steps, repeats, score)
+            calls = min(part.calls, int(made.spent["calls"]))  # fewer where tokens ended first
+            scores[name] = _scores(name, made, calls, steps, repeats, score)
             laws[name] = _law(scores[name], len(laws))  # draws of its own: arms are independent
-        forecasts = _forecasts(laws, scores, rest.calls)
+            reach[name] = rest.calls
+            if rest.tokens is not None:
+                reach[name] = min(rest.calls, int(calls * rest.tokens / max(made.spent["tokens"], 1)))
+        forecasts = _forecasts(laws, scores, reach)
         best = max(forecasts, key=lambda name: (forecasts[name].best, forecasts[name].score))
         whole = make(best, rest)
     others = [name for name in strategies if name != best]
@@ -194,7 +198,7 @@ def pilot_then_commit(
             spent[key] = spent.get(key, 0.0) + value
     spent["seconds"] += pilots[best].spent["seconds"]  # the rows were found in the file, and cost no second again
     rows = [row for name in others for row in pilots[name].rows] + whole.rows
-    return PilotResult(_chosen(best, forecasts[best], part.calls, rest.calls), forecasts, rows, spent)
+    return PilotResult(_chosen(best, forecasts[best], scores[best][-1][0], reach[best]), forecasts, rows, spent)
 
 
 def _scores(
@@ -235,14 +239,14 @@ def _law(scores: tuple[tuple[int, float], ...], seed: int) -> Law:
 
 
 def _forecasts(
-    laws: Mapping[str, Law], scores: Mapping[str, tuple[tuple[int, float], ...]], calls: int
+    laws: Mapping[str, Law], scores: Mapping[str, tuple[tuple[int, float], ...]], calls: Mapping[str, int]
 ) -> dict[str, Forecast]:
-    draws = {name: np.exp(law.log_draws(np.array([[float(calls)]]))[:, 0]) for name, law in laws.items()}
+    draws = {name: np.exp(law.log_draws(np.array([[float(calls[name])]]))[:, 0]) for name, law in laws.items()}
     first_K = np.array(list(draws.values())).argmin(0)
     out = {}
     for i, (name, law) in enumerate(laws.items()):
         low, high = np.quantile(draws[name], [0.05, 0.95])
-        likely = law.predict({"calls": calls}, anyway=True)[0]
+        likely = law.predict({"calls": calls[name]}, anyway=True)[0]
         ends = [max(0.0, float(1 - error)) for error in (likely, high, low)]
         out[name] = Forecast(ends[0], ends[1], ends[2], float(np.mean(first_K == i)), scores[name])
     return out

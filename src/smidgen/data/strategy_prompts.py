@@ -48,6 +48,9 @@ class StrategyPrompts:
                 raise bad(f"prompt '{kind}'", f"{{{min(wanted)}}}, and no place but {places}", sorted(found))
             if "labels" in found and not self.labels:
                 raise bad("labels", f"the allowed answers, which the prompt '{kind}' names", "none")
+        keys = [label.casefold() for label in self.labels]
+        if "" in keys or len(set(keys)) < len(keys):
+            raise bad("labels", "none empty, and no two alike up to capitals", ", ".join(self.labels))
         for name in ("question_pattern", "answer_pattern"):
             try:
                 groups = re.compile(getattr(self, name)).groups
@@ -75,10 +78,11 @@ class StrategyPrompts:
         """(what a student learns, the final answer). Raises Unparsable where there is none, or none of the labels."""
         final = _last(self.answer_pattern, text)
         if self.labels:
-            known = {label.casefold(): label for label in self.labels}
-            if final.casefold().rstrip(".") not in known:
+            known, key = {label.casefold(): label for label in self.labels}, final.casefold()
+            label = known.get(key, known.get(key.rstrip(".")))
+            if label is None:
                 raise Unparsable(f"The answer '{final[:80]}' is none of the labels.")
-            final = known[final.casefold().rstrip(".")]
+            final = label
         return (text.strip() if self.keep == "whole" else final), final
 
     def final(self, output: str) -> str:

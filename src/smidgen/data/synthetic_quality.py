@@ -17,6 +17,8 @@ from smidgen.kit.errors import bad
 
 CHUNK = 1000  # real rows whose distances are held at a time
 
+SAME = 1e-6  # of the largest number: rows so near are copies, whatever precision they were written in
+
 
 def density_coverage(real_ND: Any, made_MD: Any, k: int = 5) -> tuple[float, float]:
     """Density and coverage (Naeem et al., 2020, arXiv 2002.09797, eq. 4 and 5).
@@ -88,7 +90,7 @@ def privacy_distance(made_MD: Any, training_ND: Any, held_out_ND: Any, seed: int
     return PrivacyDistance(
         to_training=float(np.median(near)),
         to_held_out=float(np.median(other)),
-        copies=float((closest_record(made_MD, training_ND) == 0).mean()),
+        copies=float((closest_record(made_MD, training_ND) <= SAME * max(1.0, np.abs(training_ND).max())).mean()),
         nearer_training=float(((near < other) + 0.5 * (near == other)).mean()),
     )
 

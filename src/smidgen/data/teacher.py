@@ -189,10 +189,12 @@ class TeacherLedger:
             completions = list(teacher.ask(prompts))
             if len(completions) != len(prompts):
                 raise bad(f"completions of '{teacher.name}'", f"{len(prompts)}, one a prompt", len(completions))
+            if wrong := [c for c in completions if not isinstance(c, Completion)]:
+                raise bad(f"what '{teacher.name}' gave", "a Completion for each prompt", type(wrong[0]).__name__)
+            replies = [_read(p, c, read, take_cut) for p, c in zip(prompts, completions, strict=True)]
         except BaseException:
             self.charge(len(prompts), seconds=self._clock() - began)
             raise
-        replies = [_read(p, c, read, take_cut) for p, c in zip(prompts, completions, strict=True)]
         self._longest = max(self._longest, *(r.tokens for r in replies), 0)
         self.charge(
             len(replies),

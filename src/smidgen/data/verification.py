@@ -16,13 +16,14 @@ from smidgen.kit.errors import bad
 
 # A number that is no part of a longer one ("1.2.3", "1,5") or of a name ("x2"); a minus after a value subtracts.
 _NUMBER = re.compile(
-    r"""(?<![\w.])(?<!\d,)
+    r"""(?<![\w.^])(?<!\d,)
     (?P<sign>(?<![\w)\]])[-+])?[$€£]?
     (?P<size>(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|\.\d+)(?P<power>[eE][-+]?\d+)?
-    (?![.,]?\d)
+    (?![.,]?\d|\s*\^)
     (?:\s*/\s*(?P<under>\d+)(?![.,]?\d))?""",
     re.VERBOSE,
 )
+_THOUSANDS = re.compile(r"(?<=\d)[\u00a0\u202f](?=\d{3}(?!\d))")  # spaces that do not break
 _MINUS = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00a0": " ", "\u202f": " "})
 
 
@@ -35,9 +36,10 @@ class Check(Protocol):
 def last_number(text: str, marker: str = "####") -> Fraction | None:
     """The number after the last marker, or the last one of the text where there is no marker: -3, 1,250.5, 3/4, $7.
 
-    Thousands are set off by commas, decimals by a point. None where there is none that can be read in one way.
+    Thousands are set off by commas or spaces that do not break, decimals by a point. None where there is none that can
+    be read in one way.
     """
-    text = text.translate(_MINUS)
+    text = _THOUSANDS.sub(",", text).translate(_MINUS)
     marked = text.rpartition(marker)[1] if marker else ""
     found = list(_NUMBER.finditer(text.rpartition(marker)[2] if marked else text))
     if not found:
@@ -55,8 +57,8 @@ def last_number(text: str, marker: str = "####") -> Fraction | None:
 
 @dataclass(frozen=True)
 class Numeric:
-    """Right where the answer's number is the reference's, up to `tolerance` of its size. None without a reference, or
-    where the reference holds no number; an answer without one is wrong."""
+    """Right where the answer's number is the reference's, up to `tolerance` of its size, or of 1 below that. None
+    without a reference, or where the reference holds no number; an answer without one is wrong."""
 
     tolerance: float = 1e-6
     marker: str = "####"

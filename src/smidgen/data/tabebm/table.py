@@ -76,7 +76,8 @@ class TableCode:
         return np.hstack(parts)
 
     def decode(self, code_ND: np.ndarray) -> Any:
-        """Rows with the columns that were learnt: a DataFrame with the same types, or a float32 matrix."""
+        """Rows with the columns that were learnt: a DataFrame with the same types, or a float32 matrix, of whole
+        numbers where the rows were."""
         made, place = {}, 0
         for column in self.columns:
             part = code_ND[:, place : place + column.width]
@@ -86,12 +87,13 @@ class TableCode:
                 made[column.name] = [column.levels[i] for i in chosen]
                 continue
             x_N = column.mean + column.spread * part[:, 0] if column.width else np.full(len(code_ND), column.mean)
-            if self.frame and column.dtype.kind in "iu":
+            if column.dtype.kind in "iu":
                 bounds = np.iinfo(column.dtype.type)
                 x_N = np.clip(np.rint(x_N), bounds.min, bounds.max)
             made[column.name] = x_N
         if not self.frame:
-            return np.stack(list(made.values()), 1).astype(np.float32)
+            kind = self.columns[0].dtype if self.columns[0].dtype.kind in "iu" else np.float32
+            return np.stack(list(made.values()), 1).astype(kind)
         import pandas as pd
 
         return pd.DataFrame({c.name: pd.Series(made[c.name]).astype(c.dtype) for c in self.columns})
