@@ -1,5 +1,7 @@
 """Filtering by compute: parameters found again, partial passes, mixtures, and more pools for longer trainings."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -56,6 +58,8 @@ def test_a_sample_counts_alike_in_pools_of_unlike_sizes():
     ]
     small, large = fit_pools(curves)
     assert small.unit == large.unit == ROWS and small.b == pytest.approx(large.b, rel=0.05)
+    with pytest.raises(BadInput, match="one scale"):
+        mixture_error([small, replace(large, unit=300.0)], 80)
     assert small.predict(80)[0] == pytest.approx(large.predict(80)[0], rel=0.03)  # both in their first pass
 
 

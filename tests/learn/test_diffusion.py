@@ -305,3 +305,16 @@ def test_what_is_refused():
 def test_it_is_no_method_of_fitting_a_task():
     assert "learn/logistic" in methods.names("learn")
     assert not [name for name in methods.names() if "diffusion" in name]
+
+
+def test_consistency_weighs_the_same_whatever_share_of_the_rows_it_is_computed_of():
+    def wrong(x, sigma, labels=None):
+        return exact(x, sigma) + 0.5 * (sigma < 0.3)[:, None]
+
+    y, s = rows((0.4,), 1200)
+    means = []
+    for count in (300, 1200):
+        term = AmbientEDMLoss(consistency_coeff=1.0, consistency_rows=count, num_primes=8, num_steps=6)
+        without, with_it = (f(wrong, y, s, generator=random(4))[0] for f in (AmbientEDMLoss(), term))
+        means.append(float((with_it - without).mean()))
+    assert means[0] == pytest.approx(means[1], rel=0.35)

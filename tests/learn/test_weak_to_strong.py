@@ -153,3 +153,23 @@ def test_soft_labels_are_learnt_as_they_are():
     stage = Stage("weak", val_frac=0.0, presentations=40_000, lr=0.02)
     sft = SequentialSFT([stage]).fit(np.ones((200, 1)), source, {"weak": 200})
     assert sft.predict_proba([[1.0]])[0] == pytest.approx([0.7, 0.3], abs=0.01)
+
+
+def test_labels_of_a_source_that_is_not_there_are_refused():
+    with pytest.raises(BadInput, match="weak or oracle, got orcale"):
+        fitted({"weak": 50, "orcale": 20})
+
+
+def test_a_stage_with_wrong_numbers_is_refused_before_labels_are_bought():
+    for name, value in (("lr", 0.0), ("lr", math.nan), ("warmup", -1), ("weight_decay", -0.1), ("beta2", 1.0)):
+        with pytest.raises(BadInput, match=name):
+            Stage("weak", **{name: value})
+
+
+def test_settings_of_a_stage_reach_its_training():
+    weights = {}
+    for name, more in (("xent", {}), ("logconf", {"loss": "logconf"}), ("decay", {"weight_decay": 0.5})):
+        stage = Stage("weak", val_frac=0.0, presentations=20_000, **more)
+        weights[name] = next(fitted({"weak": 100}, stages=[stage]).model_.parameters()).detach()
+    assert not torch.allclose(weights["xent"], weights["logconf"])
+    assert weights["decay"].norm() < 0.98 * weights["xent"].norm()

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from smidgen.kit.errors import BadInput
-from smidgen.lm import preference_train
+from smidgen.lm import preference_train, stage
 from smidgen.lm.generate import Sampling, next_tokens
-from smidgen.lm.instruct import StageConfig, greedy_answers, greedy_ids, instruct, weights_digest
+from smidgen.lm.instruct import StageConfig, greedy_ids, instruct, said_of
 from smidgen.lm.likelihood import log_likelihoods, padded
 from smidgen.lm.preference import (
     Displaced,
@@ -19,10 +19,12 @@ from smidgen.lm.preference import (
     reference_drift,
     smoothed_dpo_losses,
 )  # fmt: skip
-from smidgen.lm.preference_train import DPOTrainer, Judged, KTOTrainer, reference_log_likelihoods, unpaired
+from smidgen.lm.preference_train import DPOTrainer, Judged, KTOTrainer, unpaired
+from smidgen.lm.stage import reference_log_likelihoods, weights_digest
 from smidgen.lm.tuning import Example, Preference
 from smidgen.lm.two_stages import TwoStages, diagnose, kl_along
 from smidgen.nets.decoder import Decoder, DecoderConfig, flops_per_token
+from smidgen.train import checkpoint
 
 
 class Letters:
@@ -171,7 +173,8 @@ def test_from_the_reference_good_answers_gain_on_bad_ones(kind, monkeypatch):
         asked.append((decoder is trainer.reference, len(ids)))
         return log_likelihoods(decoder, ids, targets)
 
-    monkeypatch.setattr(preference_train, "log_likelihoods", counted)
+    for place in (preference_train, stage):
+        monkeypatch.setattr(place, "log_likelihoods", counted)
     config = StageConfig(epochs=20, batch=6, lr=5e-3)
     if kind == "dpo":
         trainer = DPOTrainer(policy, words=WORDS, config=config)
@@ -200,7 +203,9 @@ def test_the_reference_is_read_from_its_file_and_only_its_own(tmp_path):
     rows = [([0, 1, 2], [3, 0]), ([0, 4], [5, 6, 0])]
     kept = tmp_path / "reference.safetensors"
     first = reference_log_likelihoods(model(1), rows, 0, kept)
-    assert torch.equal(reference_log_likelihoods(model(1), rows, 0, kept), first)
+    state = checkpoint.load_file(kept)
+    checkpoint.save_file({**state, "nats": state["nats"] + 1}, kept)  # read, and not computed again
+    assert torch.equal(reference_log_likelihoods(model(1), rows, 0, kept), first + 1)
     before = kept.stat().st_mtime_ns
     other = reference_log_likelihoods(model(2), rows, 0, kept)
     assert not torch.allclose(other, first) and torch.allclose(other, reference_log_likelihoods(model(2), rows, 0))
@@ -325,9 +330,9 @@ def test_greedy_answers_are_those_of_generation_one_by_one():
     for prompt, row in zip(prompts, ids, strict=True):
         alone = list(next_tokens(decoder, [0, *WORDS.encode(prompt)], Sampling(0, max_tokens=6), 0, WORDS.words))
         assert [i for i in row if i] == alone and (row[-1] == 0) == (len(alone) < 6)
-    said = greedy_answers(decoder, WORDS, [e.prompt for e in SHOWN], 6)
+    said = [said_of(ids, WORDS, len(ids) == 6) for ids in greedy_ids(decoder, WORDS, [e.prompt for e in SHOWN], 6)]
     assert [(s.text, s.reason) for s in said] == [(e.answer, "end") for e in SHOWN]
-    assert greedy_answers(decoder, WORDS, [], 6) == []
+    assert greedy_ids(decoder, WORDS, [], 6) == []
     with pytest.raises(BadInput, match="at most 23"):
         greedy_ids(decoder, WORDS, ["a" * 30], 6)
 

@@ -238,6 +238,14 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
     all_break = False
     best = find(tmp_path / "one")
     assert best == rates[-1] and find(tmp_path / "one") == best  # also from what was kept
+    kept = {str(lr): abs(math.log(lr / 0.004)) for lr in search.RATES["adamw"][:3]}
+    (tmp_path / "three").mkdir()
+    (tmp_path / "three" / "rate.json").write_text(json.dumps(kept))  # stopped after three: the best is still to come
+    plan = replace(setup.plan, optimizer="adamw")
+    monkeypatch.setattr(search, "short_run", lambda *a: abs(math.log(a[5] / 0.004)))
+    found = search.find_rate(plan, None, prepared.held, "fp32", 0, tmp_path / "three", lambda text: None, lambda: True)
+    assert found == min(search.RATES["adamw"], key=lambda lr: abs(math.log(lr / 0.004))) and str(found) not in kept
+    monkeypatch.setattr(search, "short_run", run)
     all_break = True
     with pytest.raises(NonFinite, match="every rate"):
         find(tmp_path / "two")

@@ -11,6 +11,7 @@ from smidgen.lm.choices import Question, scores
 from smidgen.lm.generate import Sampling, complete
 from smidgen.lm.likelihood import padded
 from smidgen.lm.model import LanguageModel
+from smidgen.lm.stage import places
 from smidgen.lm.tuning import Example, Preference, TuneConfig, dpo, dpo_losses, sft, supervised_loss
 from smidgen.nets.decoder import Decoder, DecoderConfig
 
@@ -65,10 +66,8 @@ def test_preferences_move_likelihoods_apart_from_the_reference():
 
 
 def test_every_example_comes_once_an_epoch():
-    from smidgen.lm.tuning import _places
-
     config = TuneConfig(steps=1, batch=3, seed=2)
-    epochs = [p for n in range(5) for p in _places(n, config, 5)]
+    epochs = [p for n in range(5) for p in places(n, config, 5)]
     assert [sorted(epochs[i : i + 5]) for i in (0, 5, 10)] == [[0, 1, 2, 3, 4]] * 3 and epochs[:5] != epochs[5:10]
 
 

@@ -209,3 +209,20 @@ def test_rules_and_how_well_they_are_known():
     for wrong in (lambda: decision_rule(10, "maths"), lambda: decision_rule(0, "style")):
         with pytest.raises(BadInput):
             wrong()
+
+
+def test_shares_that_buy_the_same_are_trained_once_and_told_once(tmp_path):
+    tune = Toy()
+    got = study(tune=tune, totals=(40,), shares=(0.0, 0.01, 1.0)).run(tmp_path / "store")
+    assert len(tune.calls) == 2 * 3 and len(got.table) == 3 * 3
+    assert list(got.scores(40).columns) == [0.0, 1.0]
+    assert got.recommend(40).regime != "not told apart"
+
+
+def test_odds_of_demonstrations_are_divided_by_the_ratio_of_prices():
+    def odds(prices, total):
+        share = decision_rule(total, "style", prices).share
+        return share / (1 - share)
+
+    even = odds(AnnotationPrices(), 20_000)
+    assert odds(AnnotationPrices(4.0, 1.0), 80_000) == pytest.approx(even / 4)  # 20,000 demonstrations' worth

@@ -151,3 +151,22 @@ def test_real_training_prefers_the_oracle_to_a_liar(tmp_path):
     assert table["score"][1.0] > 0.9 > 0.1 > table["score"][0.0]
     assert table["score"][0.0] < table["score"][0.5] < table["score"][1.0]
     assert table["accuracy"][1.0] > 0.8
+
+
+def test_other_rows_are_measured_anew_and_pools_may_differ_in_size(tmp_path):
+    def drawn(rows, value):
+        labels = np.zeros(rows)
+        sources = (given_labels("weak", 0.1, labels), given_labels("oracle", 1, labels))
+        return MixDraw(np.full((rows, 1), value), *sources, None, labels)
+
+    def run(value):
+        toy = Toy()
+        draws = {0: drawn(60, value), 1: drawn(61, value)}
+        grid = MixGrid((8, 32), (0.5,), beyond="take all")
+        made = QuantityQualityStudy(draws.__getitem__, lambda: toy, grid, (0, 1), evaluate=score, values=())
+        return made.run(tmp_path / "cells"), toy.calls
+
+    got, calls = run(0.0)
+    front = got.front()
+    assert len(front) == 5 and set(front["n_weak"]) >= {60.5} and len(got.price_sweep([0.1])) == 2
+    assert run(0.0)[1] == [] and sorted(run(1.0)[1]) == sorted(calls)

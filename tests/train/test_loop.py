@@ -101,6 +101,8 @@ def test_rollback_goes_behind_the_spike():
             kept.update(copy.deepcopy(run.state_dict()))
 
     train(run, broken, loss_of, lambda s: 1.0, LoopConfig(), steps=10, on_update=keep)
+    run.seconds += 1000.0
+    spent = run.seconds
     train(
         run,
         broken,
@@ -111,6 +113,7 @@ def test_rollback_goes_behind_the_spike():
         roll_back=lambda r: r.load_state_dict(copy.deepcopy(kept)),
     )
     assert [spike.step for spike in run.guard.seen] == [12]  # remembered, though the run went back
+    assert run.seconds > spent  # and what was spent stays spent
     assert run.step == 14 and run.batch == 13 + 5 + 6  # past the bad batch and the span, six updates from step 8
 
 

@@ -61,6 +61,13 @@ class Stage:
         for name in ("presentations", "batch", "every", "patience"):
             if getattr(self, name) < 1:
                 raise bad(name, "at least 1", getattr(self, name))
+        for name in ("warmup", "weight_decay", "gain"):
+            if not getattr(self, name) >= 0:
+                raise bad(name, "0 or more", getattr(self, name))
+        if not 0 < self.lr < math.inf:
+            raise bad("lr", "above 0", self.lr)
+        if not 0 <= self.beta2 < 1:
+            raise bad("beta2", "0 to below 1", self.beta2)
         if not 0 <= self.val_frac < 1:
             raise bad("val_frac", "0 to below 1", self.val_frac)
 

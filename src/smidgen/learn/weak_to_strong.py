@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from smidgen.data.label_sources import LabelSource, check_disjoint
+from smidgen.data.label_sources import LabelSource
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.laws.budget_grid import nested
@@ -140,6 +140,9 @@ class SequentialSFT:
         Raises:
             BadInput: no labels at all, more than there are rows for, or a source that is not there.
         """
+        names = [stage.source for stage in self.stages]
+        if unknown := sorted(set(counts) - set(names)):
+            raise bad("counts", f"labels of {' or '.join(names)}", ", ".join(unknown))
         counts = {stage.source: int(counts.get(stage.source, 0)) for stage in self.stages}
         stages = [stage for stage in self.stages if counts[stage.source]]
         missing = [stage.source for stage in stages if stage.source not in sources]
@@ -155,7 +158,7 @@ class SequentialSFT:
             name, source = stage.source, sources[stage.source]
             shown = rows_of.get(name, [])
             free = self._free(name, source, counts[name], order, rows_of)
-            if stage.sampling == "least_confident" and number:  # entropy falls with the distance from one half
+            if stage.sampling == "least_confident" and reports:  # entropy falls with the distance from one half
                 distance = np.abs(probabilities(self.model_, x_ND[free]) - 0.5)
                 free = [free[i] for i in np.argsort(distance, kind="stable")]
             rows = free[: counts[name] - len(shown)]
@@ -170,8 +173,6 @@ class SequentialSFT:
                 reports.append(StageReport(name, tuple(rows_of[name]), held, updates, best, score, cost))
         if not reports:
             raise bad("counts", "more labels than the prompt takes", counts)
-        if self.disjoint:
-            check_disjoint(**rows_of)
         self.stages_ = tuple(reports)
         self.cost_ = sum(sources[name].cost * len(rows) for name, rows in rows_of.items())
         return self

@@ -16,12 +16,25 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from smidgen.kit.errors import bad
-from smidgen.lm.tuning import dpo_losses
 
 Action = Literal["tell", "stop"]
+
+
+def dpo_losses(
+    chosen_B: Tensor, rejected_B: Tensor, reference_chosen_B: Tensor, reference_rejected_B: Tensor, beta: float = 0.1
+) -> Tensor:
+    """-log sigmoid(beta (log-likelihood gained by the chosen answer - by the rejected one)) `[B]`; log 2 at first.
+
+    Args:
+        chosen_B, rejected_B: log-likelihoods under the model, nats. reference_...: under the reference.
+        beta: how much a gain weighs: the larger, the nearer the model stays to the reference.
+    """
+    gained_B = (chosen_B - reference_chosen_B) - (rejected_B - reference_rejected_B)
+    return -F.logsigmoid(beta * gained_B)
 
 
 def smoothed_dpo_losses(
@@ -34,7 +47,7 @@ def smoothed_dpo_losses(
 ) -> Tensor:
     """DPO's loss `[B]` where a share of the pairs is expected to be the wrong way round.
 
-    (1 - s) L(chosen, rejected) + s L(rejected, chosen), L as of `tuning.dpo_losses`; log 2 at first, whatever s is.
+    (1 - s) L(chosen, rejected) + s L(rejected, chosen), L as of `dpo_losses`; log 2 at first, whatever s is.
     With s > 0 it has its least value at a finite margin, log((1 - s) / s) / beta.
 
     Args:

@@ -1,7 +1,7 @@
 """Trainers of preferences, DPO and KTO, and what they note on their way.
 
 The reference is the model that the preference stage starts from, frozen. It is asked once for each answer, and its
-log-likelihoods are kept: it costs one forward pass in all. Stages go through `instruct.train_stage`, so that one that
+log-likelihoods are kept: it costs one forward pass in all. Stages go through `stage.train_stage`, so that one that
 was stopped goes on to the same bits. Dims: B pairs or answers of a batch, N rows.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import digest
-from smidgen.lm.instruct import StageConfig, Words, rows_of, train_stage, weights_digest
+from smidgen.lm.instruct import StageConfig
 from smidgen.lm.likelihood import Pair, log_likelihoods, padded
 from smidgen.lm.preference import (
     Displaced,
@@ -28,13 +28,18 @@ from smidgen.lm.preference import (
     reference_drift,
     smoothed_dpo_losses,
 )  # fmt: skip
-from smidgen.lm.tuning import Preference, _places
+from smidgen.lm.stage import (
+    Preference,
+    Words,
+    places,
+    reference_log_likelihoods,
+    rows_of,
+    train_stage,
+    weights_digest,
+)  # fmt: skip
 from smidgen.nets.decoder import Decoder
-from smidgen.nets.products import full_speed
-from smidgen.train.checkpoint import load_file, save_file
 from smidgen.train.loop import Run, Update
 
-ASKED = 64  # rows that the reference is asked for at once
 GoOn = Callable[[], bool]
 
 
@@ -98,12 +103,18 @@ class DPOTrainer:
         return smoothed_dpo_losses(chosen_B, rejected_B, good_B, bad_B, self.beta, self.label_smoothing)
 
     def fit(
-        self, pairs: Sequence[Preference], *, folder: Path | None = None, go_on: GoOn | None = None
+        self,
+        pairs: Sequence[Preference],
+        *,
+        folder: Path | None = None,
+        go_on: GoOn | None = None,
+        on_update: Callable[[Update], None] | None = None,
     ) -> PreferenceReport:
         """Trains for the epochs of the settings, or until `go_on()` says no.
 
         Args:
             folder: of the checkpoint and of the reference's log-likelihoods; a stage that was stopped goes on there.
+            on_update: told of each update.
         Raises:
             BadInput: no pairs, one longer than the context, a folder of another stage. NonFinite.
         """
@@ -111,8 +122,8 @@ class DPOTrainer:
         known_2N = reference_log_likelihoods(self.reference, rows, self.words.end, _in(folder, "reference"))
 
         def batches(number: int) -> tuple[Tensor, ...]:
-            places = _places(number, tune, N)
-            both = [*places, *(N + i for i in places)]
+            picked = places(number, tune, N)
+            both = [*picked, *(N + i for i in picked)]
             return (*self._padded([rows[i] for i in both]), known_2N[both])
 
         def loss_of(model: Decoder, ids_BT: Tensor, targets_BT: Tensor, known_B: Tensor) -> tuple[Tensor, int]:
@@ -123,7 +134,7 @@ class DPOTrainer:
             losses_B = smoothed_dpo_losses(chosen_B, rejected_B, good_B, bad_B, self.beta, self.label_smoothing)
             return losses_B.sum(), len(losses_B)
 
-        watch = _Watch(self.guard, go_on)
+        watch = _Watch(self.guard, go_on, on_update)
         reference = weights_digest(self.reference)
         identity = digest("dpo", repr((self.beta, self.label_smoothing)), reference, json.dumps(rows))
         run = train_stage(
@@ -184,13 +195,13 @@ class KTOTrainer:
         known_2N = reference_log_likelihoods(self.reference, rows, self.words.end, _in(folder, "reference"))
 
         def batches(number: int) -> tuple[Any, ...]:
-            places = _places(number, tune, N)
-            theirs = [N + i for i in places]
+            picked = places(number, tune, N)
+            theirs = [N + i for i in picked]
             own, other = (
                 (*padded([rows[i] for i in which], self.policy.config.max_len, self.words.end), known_2N[which])
-                for which in (places, theirs)
+                for which in (picked, theirs)
             )
-            return own, other, good_N[places]
+            return own, other, good_N[picked]
 
         def loss_of(model: Decoder, own: Any, other: Any, good_B: Tensor) -> tuple[Tensor, int]:
             with torch.no_grad():
@@ -212,36 +223,13 @@ class KTOTrainer:
         return watch.report(run, tune.steps, known_N[good_N], known_N[~good_N])
 
 
-@torch.no_grad()
-def reference_log_likelihoods(reference: Decoder, rows: Sequence[Pair], fill: int, kept: Path | None = None) -> Tensor:
-    """Of each row's answer `[N]`, nats, asked once.
-
-    Args:
-        kept: file that they are read from where it holds those of this very model and these rows; else it is written.
-    """
-    whose = ""
-    if kept is not None:
-        whose = digest(weights_digest(reference), json.dumps(rows))
-        state = load_file(kept) if kept.exists() else None
-        if isinstance(state, dict) and state.get("of") == whose:
-            return state["nats"]
-    with full_speed():
-        parts = [
-            log_likelihoods(reference, *padded(rows[i : i + ASKED], reference.config.max_len, fill))
-            for i in range(0, len(rows), ASKED)
-        ]
-    nats_N = torch.cat(parts)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"of": whose, "nats": nats_N}, kept)
-    return nats_N
-
-
 class _Watch:
     """Notes a look after each update, in what the checkpoint keeps."""
 
-    def __init__(self, guard: DisplacementGuard, go_on: GoOn | None) -> None:
-        self.guard, self.asked, self._seen = guard, go_on, [float("nan")] * 4
+    def __init__(
+        self, guard: DisplacementGuard, go_on: GoOn | None, tell: Callable[[Update], None] | None = None
+    ) -> None:
+        self.guard, self.asked, self.tell, self._seen = guard, go_on, tell, [float("nan")] * 4
 
     def see(self, *parts: Tensor) -> None:
         self._seen = [float(t.detach().mean()) if len(t) else float("nan") for t in parts]
@@ -253,6 +241,8 @@ class _Watch:
             newest = [Look(*x) for x in looks[-self.guard.window :]]
             found = self.guard.check(newest)
             run.extra["displaced"] = None if found is None else tuple(found)
+        if self.tell:
+            self.tell(update)
 
     def go_on(self, run: Run) -> bool:
         stopped = self.guard.action == "stop" and run.extra.get("displaced") is not None

@@ -17,19 +17,17 @@ from torch import Tensor
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.lm.generate import Said
-from smidgen.lm.instruct import StageConfig, Words, greedy_ids, instruct, rows_of, said_of
+from smidgen.lm.instruct import StageConfig, greedy_ids, instruct, said_of
 from smidgen.lm.likelihood import Pair, padded
 from smidgen.lm.preference import DisplacementGuard, mean
 from smidgen.lm.preference_train import (
-    ASKED,
     DPOTrainer,
     GoOn,
     KTOTrainer,
     PreferenceReport,
-    reference_log_likelihoods,
     unpaired,
 )  # fmt: skip
-from smidgen.lm.tuning import Example, Preference
+from smidgen.lm.stage import ASKED, Example, Preference, Words, reference_log_likelihoods, rows_of
 from smidgen.nets.decoder import IGNORED, Decoder, flops_per_token
 from smidgen.nets.products import full_speed
 

@@ -92,7 +92,8 @@ class BudgetSplitResult:
     finished: bool
 
     def scores(self, total: float) -> pd.DataFrame:
-        """Of the seeds that have all shares, `[R, S]`, at a measured total or between two.
+        """Of the seeds that have all shares, `[R, S]`, at a measured total or between two. Of shares that buy the same,
+        only the lowest is there.
 
         Raises:
             BadInput: beyond the measured totals, or fewer than 2 such seeds.
@@ -108,7 +109,11 @@ class BudgetSplitResult:
         above = int(np.searchsorted(totals, total))
         ends = totals[above : above + 1] if totals[above] == total else totals[above - 1 : above + 1]
         parts = [
-            self.table[self.table["total"] == end].pivot(index="seed", columns="share", values="score") for end in ends
+            self.table.loc[self.table["total"] == end]
+            .sort_values("share")
+            .drop_duplicates(["n_sft", "n_pref", "seed"])
+            .pivot(index="seed", columns="share", values="score")
+            for end in ends
         ]
         shares = sorted(set.union(*(set(p.columns) for p in parts)))
         whole = [p.reindex(columns=shares).dropna() for p in parts]
@@ -150,7 +155,8 @@ class BudgetSplitStudy:
         totals, prices: money. shares: of it for demonstrations. values: names of what else is noted.
         held_prompts: prompts of the test and validation rows; none may be among those that are bought.
         equal_compute: each cell of a total trains as long as the one with the most work, by more epochs.
-        name: what the model and settings are; a file of another name is refused.
+        name: what the model, its tuning and evaluation are: a file of another name is refused. Give another one where
+            one of them changes, or its scores are taken for those of before.
 
     Raises:
         BadInput: prompts of the test among the rows, not enough rows for a cell, a share out of 0 to 1, nothing to do.
@@ -232,9 +238,11 @@ class BudgetSplitStudy:
         with TrialFile(store, self._space, self.values, max_seconds=max_seconds, max_trials=max_trials) as trials:
             try:
                 for cell, seed in todo:
-                    config = {"total": cell.total, "share": cell.share, "n_sft": cell.first, "n_pref": cell.second}
+                    config: dict[str, Any] = {"n_sft": cell.first, "n_pref": cell.second}
+                    if self.equal_compute:
+                        config["total"] = cell.total
                     got = trials.trial(config, seed, lambda _, seed, cell=cell: self._measure(cell, seed))
-                    found.append({**config, "seed": seed, **got})
+                    found.append({**config, "total": cell.total, "share": cell.share, "seed": seed, **got})
                     if progress:
                         progress(len(found), len(todo))
             except Spent:

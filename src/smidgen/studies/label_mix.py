@@ -203,13 +203,14 @@ class MixResult:
 
     def _distinct(self) -> tuple[pd.DataFrame, np.ndarray]:
         """Purchases, each once, and their scores `[R, C]` on the seeds that have all."""
-        wide = self.table.drop_duplicates(["n_weak", "n_oracle", "seed"]).pivot(
-            index="seed", columns=["n_weak", "n_oracle"], values="score"
-        )
-        wide = wide.dropna()
+        cell, counts = ["total", "share"], ["n_weak", "n_oracle"]
+        bought = self.table.pivot(index=cell, columns="seed", values=counts)  # pools of seeds may differ in size
+        bought = bought.loc[~bought.duplicated()]
+        wide = self.table.pivot(index="seed", columns=cell, values="score")[bought.index.tolist()].dropna()
         if wide.empty:
             raise bad("scores", "a seed with all cells, at least", "none")
-        return wide.columns.to_frame(index=False), wide.to_numpy(float)
+        means = {name: bought[name].mean(axis=1).to_numpy() for name in counts}
+        return pd.DataFrame(means), wide.to_numpy(float)
 
     def _cost(self, bought: pd.DataFrame, weak_cost: float | None) -> np.ndarray:
         price = self.grid.weak_cost if weak_cost is None else weak_cost
@@ -231,7 +232,8 @@ class QuantityQualityStudy:
             one, and charges the rows that it validates on.
         evaluate: `evaluate(model, draw)`: numbers with "score" among them, higher is better. values: names of the
             others.
-        name: what draws and recipe are; a file of another name is refused.
+        name: what labels and recipe are: a file of another name is refused, one of other rows measured anew. Give
+            another one where either changes, or its scores are taken for those of before.
     """
 
     def __init__(
@@ -276,13 +278,13 @@ class QuantityQualityStudy:
                 for seed in self.seeds:
                     task = self.draw(seed)
                     todo = self.grid.cells(len(task.x))
+                    drawn = digest(np.asarray(task.x).tobytes(), np.asarray(task.y_test).tobytes())
                     for cell in todo:
-                        config = {"n_weak": cell.second, "n_oracle": cell.first}
+                        config = {"n_weak": cell.second, "n_oracle": cell.first, "draw": drawn}
                         got = trials.trial(config, seed, lambda c, seed, task=task: self._measure(c, seed, task))
                         cost = cell.first + self.grid.weak_cost * cell.second
-                        found.append(
-                            {"total": cell.total, "share": cell.share, **config, "cost": cost, "seed": seed, **got}
-                        )
+                        bought = {"n_weak": cell.second, "n_oracle": cell.first, "cost": cost}
+                        found.append({"total": cell.total, "share": cell.share, **bought, "seed": seed, **got})
                         if progress:
                             progress(len(found), len(todo) * len(self.seeds))
             except Spent:
