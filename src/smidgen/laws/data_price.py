@@ -116,7 +116,10 @@ def _measured(results: Any, draws: int, seed: int) -> tuple[np.ndarray, list[Ran
         log_G = isotonic_regression(log_C[clean_C], weights=many_C[clean_C], increasing=False).x
         return [_crossing(cells_C2[clean_C, 0], log_G, value) for value in log_C[~clean_C].tolist()]
 
-    each = [equals(log_C) for log_C in mean_C + _luck(log_R, cell_R, seed_R, draws, seed)]
+    luck_KC = _luck(log_R, cell_R, seed_R, draws, seed)
+    if not luck_KC.any():  # nothing was repeated: all draws are one
+        luck_KC = luck_KC[:1]
+    each = [equals(log_C) for log_C in mean_C + luck_KC]
     ends = [[_price(n, noisy, e) for (n, noisy), e in zip(mixed_M2.tolist(), row, strict=True)] for row in each]
     return mixed_M2, equals(mean_C), np.array(ends)
 

@@ -142,7 +142,8 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
         torch.set_num_threads(threads)
     values = {f"fd {name}": value for name, value in fd.items()}
     values |= {f"log fd {name}": math.log(max(fd[name], 1e-9)) for name in ARMS}
-    values["gap closed"] = (fd["few"] - fd["mix"]) / (fd["few"] - fd["clean"])
+    if fd["few"] > fd["clean"]:
+        values["gap closed"] = (fd["few"] - fd["mix"]) / (fd["few"] - fd["clean"])
     few, many = len(rows["few"]["x"]), len(images)
     table = {"n_clean": [few, many, few], "n_noisy": [0, 0, many - few], "score": [fd["few"], fd["clean"], fd["mix"]]}
     price = mixture_prices(table)[0].price

@@ -192,6 +192,7 @@ class BudgetSplitStudy:
         _check_held("demonstrations", (e.prompt for e in demonstrations), held_prompts)
         self._shown, self._pairs = _by_prompt(demonstrations), _by_prompt(told_apart)
         self._order = cache(self._prompts)
+        self._most: dict[tuple[float, int], float] = {}  # work of a total's dearest cell, by seed
         for seed in self.seeds:
             for cell in self.cells:
                 self.rows(cell, seed)
@@ -266,9 +267,12 @@ class BudgetSplitStudy:
         """Factor of the epochs with which this cell trains as long as the one of its total with the most work."""
         if not self.equal_compute:
             return 1.0
-        most = max(self.tune.work(model, *self.rows(c, seed)).total for c in self.cells if c.total == cell.total)
+        key = cell.total, seed
+        if key not in self._most:
+            alike = [c for c in self.cells if c.total == cell.total]
+            self._most[key] = max(self.tune.work(model, *self.rows(c, seed)).total for c in alike)
         own = self.tune.work(model, *self.rows(cell, seed))
-        return (most - own.once) / own.training
+        return (self._most[key] - own.once) / own.training
 
     def _prompts(self, seed: int) -> list[str]:
         """All prompts: those with demonstrations alone, with both, with preferences alone; each part in the order of
