@@ -60,7 +60,8 @@ def trained(tokens: Tokens, plan: dict[str, Any], rate: float, seconds: float, c
     """A decoder trained with AdamW for so long; updates as many as the speed of the first ones allows."""
     import torch
 
-    from smidgen.lm.search import loss_of, optimizer_of
+    from smidgen.lm.held import loss_of
+    from smidgen.lm.search import optimizer_of
     from smidgen.nets.decoder import Decoder
     from smidgen.train.loop import LoopConfig, Run, train
     from smidgen.train.order import Order
@@ -70,7 +71,7 @@ def trained(tokens: Tokens, plan: dict[str, Any], rate: float, seconds: float, c
     torch.manual_seed(0)
     model = Decoder(tokens.config, 0)
     run = Run(model, optimizer_of(model, rate, "adamw"))
-    order = Order(tokens.prepared.parts[0], tokens.context, plan["rows"], 0)
+    order = Order(tokens.prepared.parts["text"], tokens.context, plan["rows"], 0)
     config = LoopConfig(accumulate=plan["accumulate"])
 
     def go(schedule: Callable[[int], float], steps: int) -> None:
@@ -92,15 +93,13 @@ def trained(tokens: Tokens, plan: dict[str, Any], rate: float, seconds: float, c
 
 def searched(tokens: Tokens, plan: dict[str, Any], seconds: float) -> dict[float, float]:
     """Held-out loss by rate, each rate a short run of its own; one that does not stay finite has an infinite loss."""
-    from smidgen.lm.search import held_loss
     from smidgen.train.loop import NonFinite
 
-    found = {}
+    found, held = {}, tokens.prepared.held_by({"text": 1.0})
+    assert held is not None
     for rate in RATES:
         try:
-            loss = held_loss(
-                trained(tokens, plan, rate, SEARCH_SHARE * seconds, True), tokens.prepared.held, tokens.context
-            )
+            loss = held.loss(trained(tokens, plan, rate, SEARCH_SHARE * seconds, True), tokens.context)
         except NonFinite:
             loss = None
         found[rate] = math.inf if loss is None else loss
@@ -119,7 +118,7 @@ def one(way: str, spec: dict[str, Any]) -> dict[str, Any]:
     if way == "trainer":
         import numpy as np
 
-        part = tokens.prepared.parts[0]
+        part = tokens.prepared.parts["text"]
         np.save(out / "tokens.npy", part.read(0, len(part)))
         from dataclasses import asdict
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Fitted", "Model", "fit", "load", "plan", "resume"]
+__all__ = ["Fitted", "Model", "fit", "load", "plan", "resume", "train_lm"]
 
 _WHERE = {
     "fit": ("smidgen.api", "fit"),
     "plan": ("smidgen.api", "plan"),
     "resume": ("smidgen.api", "resume"),
+    "train_lm": ("smidgen.api", "train_lm"),
     "Fitted": ("smidgen.studies.fitted", "Fitted"),
     "Model": ("smidgen.learn.model", "Model"),
     "load": ("smidgen.learn.model", "load"),

@@ -22,3 +22,10 @@ def resume(*args: Any, **options: Any) -> Fitted:
 @functools.wraps(buying.plan)
 def plan(*args: Any, **options: Any) -> dict[str, Any]:
     return buying.plan(*args, **{"render": report, **options})
+
+
+def train_lm(*sources: Any, **options: Any) -> dict[str, Any]:
+    """A language model of your own text; see `smidgen.lm.job.train`."""
+    from smidgen.lm import job
+
+    return job.train(sources, **options)

@@ -27,7 +27,11 @@ def said(capsys):
         ("empty.txt", b"", "empty.txt: there is no text"),
         ("blank.jsonl", b'{"text": " "}\n{"text": "\\n"}\n', "blank.jsonl: there is no text"),
         ("short.txt", b"Hi there, you.", "short: The corpus has"),
-        ("end.txt", b" " * 5000 + b"END", "end: There are no tokens"),  # all but its end, which is held out, is blank
+        (
+            "end.txt",
+            b" " * 5000 + b"END",
+            "end: there is no text to train on",
+        ),  # all but its end, which is held out, is blank
     ],
 )
 def test_a_part_of_a_mix_with_nothing_in_it_is_named(name, content, says, tmp_path, capsys):

@@ -21,7 +21,7 @@ def run(total, update, warmup=5, state=None, stop=10**9):
     clock = Clock()
     course = Course(WSD(warmup=warmup, decay=10), total, total, 0.2, [], clock)
     if state:
-        course.load(state)
+        course.load(state, len(state["done"]))
     factors, step = [], len(state["done"]) if state else 0
     while course.go_on(step) and len(factors) < stop:
         factors.append(course(step))

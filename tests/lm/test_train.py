@@ -8,19 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.cli.lm_training import parse_mix, parse_size
+from smidgen.cli.lm_training import parse_mix, parse_temperature
 from smidgen.cli.main import main
+from smidgen.data.mix_schedules import Cooldown
 from smidgen.kit.errors import BadInput
-from smidgen.lm import search
+from smidgen.lm import held as helds
+from smidgen.lm import job, search, shards
+from smidgen.lm import plan as plans
 from smidgen.lm import setup as setups
 from smidgen.lm import train as trainer
+from smidgen.lm import work as works
 from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate, windows
 from smidgen.lm.forecast import Forecast
-from smidgen.lm.mixture import Mixture
+from smidgen.lm.held import Held, loss_of
+from smidgen.lm.mixture import Mixture, Phase, cooled, numbered, shares_of
 from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
 from smidgen.lm.prepare import prepare, survey
+from smidgen.lm.wish import Wish
 from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.train import checkpoint
 from smidgen.train.loop import NonFinite
@@ -49,21 +55,36 @@ class Numbers:
 
 def test_mixture_has_its_shares_and_starts_anywhere():
     orders = tuple(Order(Numbers(m, n), 4, 1, seed=m) for m, n in ((1, 200), (2, 4000)))
-    mixture = Mixture(orders, (3.0, 1.0), batch=8, seed=5)
+    mixture = Mixture(orders, (Phase(0, (3.0, 1.0)),), batch=8, seed=5)
     rows = torch.cat([mixture.at(n).ids_BT for n in range(0, 4000, 8)])
     share = (rows[:, 0] % 10 == 1).float().mean()
     assert abs(float(share) - 0.75) < 0.03
     first = [int(r[0]) // 10 for r in rows if r[0] % 10 == 2]
     assert len(set(first)) == len(first)  # the larger stream is not yet through: nothing twice
-    again = Mixture(orders, (3.0, 1.0), batch=8, seed=5)
+    again = Mixture(orders, (Phase(0, (3.0, 1.0)),), batch=8, seed=5)
     assert torch.equal(again.at(20_000).ids_BT, mixture.at(20_000).ids_BT)  # beyond a block, at once
     assert again.resume(mixture.state(24)) == 24
-    for other in (Mixture(orders, (1.0, 1.0), 8, 5), Mixture(orders, (3.0, 1.0), 8, 6)):
+    for other in (Mixture(orders, (Phase(0, (1.0, 1.0)),), 8, 5), Mixture(orders, (Phase(0, (3.0, 1.0)),), 8, 6)):
         with pytest.raises(BadInput, match="another mixture"):
             other.resume(mixture.state(24))
     for weights in ((1.0, 0.0), (1.0, math.inf), (1.0,)):
         with pytest.raises(BadInput, match="--mix"):
-            Mixture(orders, weights, batch=8)
+            Mixture(orders, (Phase(0, weights),), batch=8)
+
+
+def test_a_mixture_cools_down_at_its_row():
+    sizes = {"a": 100, "b": 10_000}
+    phases = cooled(sizes, Cooldown(5.0, 1.0, 0.25), steps=1000, rows=8)
+    assert [p.start for p in phases] == [0, 2000] and phases[0].weights == pytest.approx((0.2847, 0.7153), abs=1e-4)
+    orders = tuple(Order(Numbers(m, 4000), 4, 1, seed=m) for m in (1, 2))
+    mixture = Mixture(orders, phases, batch=8, seed=5)
+    rows = torch.cat([mixture.at(n).ids_BT for n in range(0, 8000, 8)])[:, 0] % 10 == 1
+    early, late = rows[:2000].float().mean(), rows[2000:].float().mean()
+    assert abs(float(early) - 0.2847) < 0.03 and abs(float(late) - 1 / 101) < 0.01
+    assert shares_of(phases, 8000)[0] == pytest.approx(0.25 * 0.2847 + 0.75 / 101, abs=1e-4)
+    assert cooled(sizes, Cooldown(5.0, 1.0, 0.0), 1000, 8) == (Phase(0, phases[1].weights),)
+    with pytest.raises(BadInput, match="within the run"):
+        cooled(sizes, Cooldown(5.0, 1.0, 2000), 1000, 8)
 
 
 def test_windows_count_each_token_once():
@@ -89,14 +110,41 @@ def test_plan_keeps_what_is_given():
 
 
 def test_flags():
-    assert [parse_size(t) for t in ("10M", "1.5b", "300k", "2000")] == [10_000_000, 1_500_000_000, 300_000, 2000]
-    assert parse_mix(["b=1", "a=3"], ["a", "b"]) == [3.0, 1.0] and parse_mix([], ["a"]) is None
+    assert [job.parse_count(t) for t in ("10M", "1.5b", "300k", "2000")] == [10_000_000, 1_500_000_000, 300_000, 2000]
+    assert parse_mix(["b=1", "a=3"]) == {"b": 1.0, "a": 3.0} and parse_temperature("5,1,0.5") == (5.0, 1.0, 0.5)
     for wrong in ("M", "-3", "ten"):
         with pytest.raises(BadInput, match="--size"):
-            parse_size(wrong)
-    for pairs in (["a=0"], ["a=1"], ["a=1", "b=x"], ["a=1", "c=1"], ["a=inf", "b=1"]):
+            job.parse_count(wrong)
+    for pairs in (["a=0"], ["a=1", "b=x"], ["a=inf", "b=1"]):
         with pytest.raises(BadInput, match="--mix"):
-            parse_mix(pairs, ["a", "b"])
+            parse_mix(pairs)
+    for wrong in ("", "a", "1,2,3,4"):
+        with pytest.raises(BadInput, match="--mix-temperature"):
+            parse_temperature(wrong)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({}, "--size 10M"),
+        ({"size": 10}, "--size"),
+        ({"size": 10**6, "mix": {"a": 1.0}}, "a weight for each of a, b"),
+        ({"size": 10**6, "mix": {"a": 1.0, "b": -1.0}}, "weights above 0"),
+        ({"size": 10**6, "mix": {"a": 1.0, "b": 1.0}, "mix_temperature": (2.0,)}, "without --mix"),
+        ({"size": 10**6, "mix_temperature": (5.0, 1.0, 2.0)}, "switch"),
+        ({"size": 10**6, "precision": "fp8"}, "--precision"),
+        ({"size": 10**6, "rate": -1.0}, "--rate"),
+        ({"size": 10**6, "batch": 0}, "--batch"),
+    ],
+)
+def test_wishes_that_cannot_be_are_told_before_anything_is_read(tmp_path, asked, said):
+    with pytest.raises(BadInput, match=said):
+        job.begin({"a": open_corpus([__file__]), "b": None}, Wish(**asked), tmp_path)  # pyright: ignore
+
+
+@pytest.fixture(autouse=True)
+def short_searches(monkeypatch):
+    monkeypatch.setattr(plans, "FEWEST", 5)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +156,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(text):
-    args = ["lm", "train", str(text), "--time", "6s", "--context", "16", "--json"]
+    args = ["lm", "train", str(text), "--time", "10s", "--context", "16", "--json"]
     assert main([*args, "--out", str(text.parent / "m")]) == 0
     return text.parent
 
@@ -161,18 +209,19 @@ def test_bad_input(trained, tmp_path, capsys):
         assert said in err.splitlines()[-1] and not out, err
 
 
-def begun(text, out, **more):
+def begun(text, out, keep_stable=False, **more):
     """A small training by count, set up as the command does; with a search."""
     corpora = {"animals": open_corpus([text])}
     surveys = {name: survey(c) for name, c in corpora.items()}
-    sizes = {"size": 60_000, "seconds": None, "tokens": 128_000, "context": 16, "words": 300, "batch": 8} | more
+    sizes = {"size": 60_000, "seconds": None, "tokens": 32_000, "context": 16, "words": 300, "batch": 8} | more
     plan = make_plan(corpus_bytes=surveys["animals"].bytes, flops_a_second=1e11, **sizes)
     prepared = prepare(corpora, surveys, plan.words, out / ".train")
-    plan = setups.fitting(plan, prepared)
     texts = {n: s.digest for n, s in surveys.items()}
     said = Forecast(1.0, 10**9, (1.0, 2.0, 3.0), 1e11)
-    setup = setups.Setup(plan=plan, forecast=said, texts=texts, weights=None, precision="fp32", seed=3, asked={})
-    return setup, prepared
+    setup = setups.Setup(
+        plan=plan, forecast=said, texts=texts, precision="fp32", seed=3, asked={}, keep_stable=keep_stable
+    )
+    return setups.fitting(setup, prepared), prepared
 
 
 def go(setup, prepared, out, stop=10**9, in_search=False):
@@ -194,14 +243,14 @@ def go(setup, prepared, out, stop=10**9, in_search=False):
 
 def test_goes_on_after_stops_to_the_same_bits(text, tmp_path):
     results = []
-    for name, stops in (("whole", []), ("parts", [(30, True), (40, False), (130, False), (100, False)])):
+    for name, stops in (("whole", []), ("parts", [(8, True), (20, False), (40, False), (25, False)])):
         out = tmp_path / name
         setup, prepared = begun(text, out)
         for stop, in_search in stops:
             assert not go(setup, prepared, out, stop, in_search)["finished"]
             assert 1 <= len(json.loads((out / ".train" / "rate.json").read_text())) <= (1 if in_search else 5)
         got = go(setup, prepared, out)
-        assert got["finished"] and got["steps"] > 200
+        assert got["finished"] and got["steps"] > 90
         log = (out / "log.jsonl").read_text()
         results.append((load(out).decoder.state_dict(), log, got["lr"], got["loss"], got["steps"]))
     (a, log_a, *rest_a), (b, log_b, *rest_b) = results
@@ -211,7 +260,7 @@ def test_goes_on_after_stops_to_the_same_bits(text, tmp_path):
 
 def test_micro_batches_follow_one_another():
     order = Order(Numbers(1, 400), 4, 8)
-    assert [trainer.numbered(order)(n)[0].number for n in range(3)] == [0, 8, 16]
+    assert [numbered(order)(n)[0].number for n in range(3)] == [0, 8, 16]
 
 
 def test_a_search_goes_on_from_what_it_found(text, tmp_path):
@@ -222,7 +271,7 @@ def test_a_search_goes_on_from_what_it_found(text, tmp_path):
 
 def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
     setup, prepared = begun(text, tmp_path / "m")
-    rates = search.RATES[setup.plan.optimizer]
+    rates, held = search.RATES[setup.plan.optimizer], prepared.held_by({"animals": 1.0})
 
     def run(plan, batches, held, precision, seed, lr, steps, go_on):
         if lr == rates[0] or all_break:
@@ -233,7 +282,7 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
 
     def find(work):
         work.mkdir(exist_ok=True)
-        return search.find_rate(setup.plan, None, prepared.held, "fp32", 0, work, lambda text: None, lambda: True)
+        return search.find_rate(setup.plan, None, held, "fp32", 0, work, lambda text: None, lambda: True)
 
     all_break = False
     best = find(tmp_path / "one")
@@ -243,7 +292,16 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
     (tmp_path / "three" / "rate.json").write_text(json.dumps(kept))  # stopped after three: the best is still to come
     plan = replace(setup.plan, optimizer="adamw")
     monkeypatch.setattr(search, "short_run", lambda *a: abs(math.log(a[5] / 0.004)))
-    found = search.find_rate(plan, None, prepared.held, "fp32", 0, tmp_path / "three", lambda text: None, lambda: True)
+    found = search.find_rate(
+        plan,
+        None,
+        Held(prepared.held, {"animals": 1.0}),
+        "fp32",
+        0,
+        tmp_path / "three",
+        lambda text: None,
+        lambda: True,
+    )
     assert found == min(search.RATES["adamw"], key=lambda lr: abs(math.log(lr / 0.004))) and str(found) not in kept
     monkeypatch.setattr(search, "short_run", run)
     all_break = True
@@ -251,21 +309,110 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
         find(tmp_path / "two")
 
 
-def test_checkpoints_from_before_a_spike_stay(text, tmp_path, monkeypatch):
-    setup, prepared = begun(text, tmp_path / "m", lr=1e-3)
-    models = []
-    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0.0)
+@pytest.mark.parametrize("often", [1, 10**9])
+def test_goes_back_to_a_checkpoint_when_the_weights_are_spoilt(often, text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=8 * 16 * 60)
+    models, spoilt, said = [], [], []
     monkeypatch.setattr(trainer, "Decoder", lambda *a: models.append(Decoder(*a)) or models[-1])
 
-    def poison(update):
-        if update.step == 12 and update.action is None:
+    def spoil(update):
+        if update.step == 30 and update.action is None and len(spoilt) < often:
+            spoilt.append(update)
             with torch.no_grad():
                 next(models[-1].parameters()).fill_(math.nan)
 
-    with pytest.raises(NonFinite):
-        trainer.train_model(setup, prepared, tmp_path / "m", say=lambda text: None, on_update=poison)
-    kept = [checkpoint.load(c) for c in checkpoint.published(tmp_path / "m" / ".train" / "checkpoints")]
-    assert kept and any(all(t.isfinite().all() for t in state["model"].values()) for state in kept)
+    def go_on():
+        return trainer.train_model(setup, prepared, tmp_path / "m", say=said.append, on_update=spoil)
+
+    if often == 1:
+        got = go_on()
+        assert got["finished"] and got["loss"] < 5 and "going back from update 30 to 20, and" in " ".join(said)
+        log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
+        assert [x["step"] for x in log if not x["action"]] == list(range(1, 61))
+        assert [x["action"] for x in log if x["action"]] == ["replace_batch"] * 4 + ["rollback"]
+    else:
+        with pytest.raises(NonFinite, match="again and again after update 20"):
+            go_on()
+        kept = [checkpoint.load(c) for c in checkpoint.published(tmp_path / "m" / ".train" / "checkpoints")]
+        assert any(all(t.isfinite().all() for t in state["model"].values()) for state in kept)
+
+
+def test_made_longer_it_is_what_it_had_been_if_so_planned(text, tmp_path):
+    models = []
+    for name, tokens in (("long", 90), ("short", 60)):
+        out = tmp_path / name
+        setup, prepared = begun(text, out, keep_stable=name == "short", lr=1e-3, tokens=8 * 16 * tokens)
+        setups.write_setup(setup, out / ".train")
+        got = go(setup, prepared, out)
+        assert got["finished"] and got["steps"] == tokens
+    again = job.begin({"animals": open_corpus([text])}, Wish(), out / ".train", resume=True, more=str(8 * 16 * 30))[0]
+    assert go(again, prepared, out)["steps"] == 90
+    models = [load(tmp_path / name).decoder.state_dict() for name in ("long", "short")]
+    assert all(torch.equal(models[0][k], models[1][k]) for k in models[0])
+
+
+def test_what_is_finished_is_made_longer_only_where_that_was_kept(text, tmp_path, capsys):
+    command = ["lm", "train", str(text), "--out", str(tmp_path / "m"), "--context", "16"]
+    small = ["--size", "60k", "--batch", "64", "--rate", "0.005"]
+    assert main([*command, *small, "--keep-stable", "--precision", "mixed"]) == 0
+    shown = capsys.readouterr().err
+    assert "0.005 of Muon from given" in shown and "mixed" in shown and "64 x 16 tokens" in shown
+    for more, said in (
+        (["--resume"], "say how much --more"),
+        (["--resume", "--more", "much"], "--more"),
+        (["--resume", "--more", "2k", "--rate", "0.1"], "--rate: expected as when this training began (0.005)"),
+        (["--more", "2k", *small], "not empty"),
+    ):
+        assert main([*command, *more]) == 2
+        assert said in capsys.readouterr().err.splitlines()[-1]
+    assert main([*command, "--resume", "--more", "20k"]) == 0
+    assert "going on from update" in capsys.readouterr().err and load(tmp_path / "m")
+    for path in sorted((tmp_path / "m" / ".train").rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    assert main([*command, "--resume", "--more", "20k"]) == 2
+    assert "is a finished model" in capsys.readouterr().err
+
+
+def test_a_mix_trains_to_a_good_end(text, tmp_path, capsys):
+    other = tmp_path / "numbers.txt"
+    other.write_text("".join(f"{i} and {i + 1} are {2 * i + 1}. " for i in range(900)))
+    command = ["lm", "train", str(text), str(other), "--context", "16", "--size", "60k", "--batch", "64", "--json"]
+    assert main([*command, "--out", str(tmp_path / "m"), "--mix", "animals=3", "--mix", "numbers=1"]) == 0
+    out, err = capsys.readouterr()
+    got = json.loads(out)
+    assert "animals  75% of the training" in err and "numbers  25% of the training" in err
+    parts = got["parts"]
+    assert parts.keys() == {"animals", "numbers"} and min(parts.values()) < got["bits_per_byte"] < max(parts.values())
+    assert main([*command, "--out", str(tmp_path / "n"), "--mix-temperature", "9,1,0.5", "--dry-run"]) == 0
+    assert got["bytes"] > got["tokens"] > 0 and got["flops"] > got["tokens"]
+
+
+def test_one_command_at_a_time_works_in_a_folder(text, tmp_path, capsys):
+    log = tmp_path / "m" / ".train" / "log.jsonl"
+    with works.working(tmp_path / "m", resume=False) as work:
+        log.write_text("a line\n")
+        (work / "setup.json").write_text("{}")
+        for more in ([], ["--resume"]):
+            assert main(["lm", "train", str(text), "--size", "60k", "--out", str(tmp_path / "m"), *more]) == 2
+            assert "another training goes on there" in capsys.readouterr().err
+    assert log.read_text() == "a line\n"
+
+
+def test_a_stop_while_tokenizing_loses_nothing(text, tmp_path, capsys, monkeypatch):
+    command = ["lm", "train", str(text), "--out", str(tmp_path / "m")]
+    small = ["--context", "16", "--size", "60k", "--batch", "64"]
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shards, "write", stop)
+        assert main([*command, *small]) == 130
+        assert "--resume" in capsys.readouterr().err
+    work = tmp_path / "m" / ".train"
+    assert json.loads((work / "spent.json").read_text()) > 0 and (work / "tokenizer.json").exists()
+    assert main([*command, *small]) == 2  # not over it
+    assert main([*command, "--resume"]) == 0 and load(tmp_path / "m")
 
 
 def test_no_model_comes_out_of_no_update(text, tmp_path):
@@ -294,7 +441,7 @@ def test_nothing_is_lost_when_saving_fails(text, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(trainer, "save", full)
+        patched.setattr(works, "save", full)
         with pytest.raises(OSError, match="No space"):
             go(setup, prepared, tmp_path / "m")
     got = go(setup, prepared, tmp_path / "m")
@@ -309,9 +456,9 @@ def test_nothing_is_lost_when_saving_fails(text, tmp_path, monkeypatch):
 def test_going_on_is_with_what_was_begun(text, tmp_path, capsys, monkeypatch):
     work = tmp_path / "m" / ".train"
     setup, _ = begun(text, tmp_path / "m", lr=1e-3, tokens=6000)
-    setups.write_setup(replace(setup, asked={"size": "60k"}, precision="bf16"), work)
+    setups.write_setup(replace(setup, asked={"size": 60_000}, precision="bf16"), work)
     command = ["lm", "train", str(text), "--out", str(tmp_path / "m"), "--resume"]
-    for more, said in ((["--seed", "4"], "--seed: expected as when"), (["--size", "90k"], "(60k), got 90k")):
+    for more, said in ((["--seed", "4"], "--seed: expected as when"), (["--size", "90k"], "(60000), got 90000")):
         assert main([*command, *more]) == 2
         assert said in capsys.readouterr().err.splitlines()[-1]
     changed = tmp_path / "animals.txt"
@@ -328,9 +475,9 @@ def test_a_look_at_the_held_out_loss_counts_every_window_once(monkeypatch):
     model = Decoder(config)
     windows = Order(held, length, 1, seed=0).epoch_windows
     with torch.no_grad():
-        each = [search.loss_of(model, Order(held, length, 1, seed=0).at(n)) for n in range(windows)]
+        each = [loss_of(model, Order(held, length, 1, seed=0).at(n)) for n in range(windows)]
     plain = sum(float(loss) for loss, _ in each) / sum(n for _, n in each)
     for rows in (1, 8, 16):
-        monkeypatch.setattr(search, "ROWS", rows)
-        assert search.held_loss(model, held, length) == pytest.approx(plain, rel=1e-6)
-    assert search.held_loss(model, held, length, most=3) != pytest.approx(plain, rel=1e-6)
+        monkeypatch.setattr(helds, "ROWS", rows)
+        assert Held({"a": held}, {"a": 2.0}).loss(model, length) == pytest.approx(plain, rel=1e-6)
+    assert Held({"a": held}, {"a": 2.0}).loss(model, length, most=3) != pytest.approx(plain, rel=1e-6)

@@ -7,8 +7,9 @@ import pytest
 
 from smidgen.kit.errors import BadInput
 from smidgen.lm import shards
+from smidgen.lm.held import Held
+from smidgen.lm.mixture import numbered
 from smidgen.lm.plan import make_plan
-from smidgen.lm.train import numbered
 from smidgen.lm.wind_tunnel import Setting, random_settings, rates, short_runs, wind_tunnel
 from smidgen.nets.decoder import DecoderConfig
 from smidgen.train.order import Order
@@ -45,7 +46,8 @@ def test_measures_runs_on_text(tmp_path):
     ids = np.arange(4000) * 7 % 40
     tokens, held = (shards.write(tmp_path / name, [part], 40, "none") for name, part in (("a", ids), ("b", ids[:400])))
     plan = make_plan(corpus_bytes=8000, size=100_000, seconds=None, flops_a_second=1e9, context=16, words=64, batch=4)
-    measure = short_runs(plan, numbered(Order(tokens, 16, plan.rows, 0)), held, steps=20)
+    text = Held({"text": held}, {"text": 1.0})
+    measure = short_runs(plan, numbered(Order(tokens, 16, plan.rows, 0)), text, steps=20)
     found = wind_tunnel(TARGET, 32, rates((1e-4, 1e-2)), measure)
     assert found.rate == 1e-2 and found.losses[1][1] < 3 < found.losses[0][1] < math.inf
     with np.errstate(all="ignore"):

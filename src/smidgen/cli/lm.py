@@ -7,6 +7,7 @@ from typing import Any
 
 from smidgen.cli import lm_training as training
 from smidgen.cli.output import say, say_json, tell
+from smidgen.kit.errors import bad
 from smidgen.kit.extras import need
 from smidgen.train import journal
 from smidgen.web import words
@@ -17,32 +18,45 @@ def train(
     *,
     out: str | None,
     resume: bool,
+    more: str | None,
+    keep_stable: bool,
     dry_run: bool,
     as_json: bool,
     logs: list[str],
     skip_corrupt: bool,
     **asked: Any,
 ) -> int:
-    """`asked`: size, time, precision, mix, context, seed; None (or an empty list) where nothing was said."""
+    """`asked`: as `wish_of` takes it; None (or an empty list) where nothing was said."""
     begun = clock.monotonic()
     need("torch", extra="text", why="Training a language model")
     journal.check(logs)
-    from smidgen.lm.prepare import survey
+    from smidgen.lm import job
+    from smidgen.lm.work import SETUP, WORK, working
 
-    asked, folder = training.said_by_person(asked), training.folder_of(sources, out)
-    corpora = training.corpora_of(sources)
-    if not resume and not dry_run:
-        training.fresh(folder)
-    surveys = {name: survey(corpus) for name, corpus in corpora.items()}
-    setup = training.begun_with(folder, surveys, asked, resume)
-    for line in training.plan_lines(setup):
-        tell(line)
+    wish, folder, corpora = training.wish_of(**asked), job.folder_of(sources, out), job.corpora_of(sources)
     if dry_run:
+        if resume:
+            raise bad("--dry-run", "a training that is not begun", "--resume")
+        setup, _ = job.begin(corpora, wish, None)
+        for line in training.plan_lines(setup):
+            tell(line)
         training.say_plan(setup) if as_json else None
         return 0
-    setup, prepared = training.tokens_of(setup, corpora, surveys, folder, resume, skip_corrupt)
-    result = training.trained(setup, prepared, folder, begun, logs)
-    training.say_result(result, setup, folder, as_json, f"with: smidgen lm train {' '.join(sources)}")
+    go_on = f"with: smidgen lm train {' '.join(sources)}"
+    try:
+        with working(folder, resume, begun) as work:
+            setup, surveys = job.begin(corpora, wish, work, resume, more, keep_stable)
+            for line in training.plan_lines(setup):
+                tell(line)
+            corrupt = "skip" if skip_corrupt else "refuse"
+            setup, prepared = job.tokens_of(setup, corpora, surveys, work, corrupt, tell)
+            result = training.trained(setup, prepared, folder, begun, logs)
+    except KeyboardInterrupt:
+        if not (folder / WORK / SETUP).is_file():
+            raise
+        training.say_stopped(folder, as_json, go_on)
+        return 130
+    training.say_result(result, setup, folder, as_json, go_on)
     return 0 if result["finished"] else 130
 
 

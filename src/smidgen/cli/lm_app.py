@@ -22,13 +22,28 @@ def lm_train(
     mix: Annotated[
         list[str] | None, typer.Option("--mix", metavar="NAME=WEIGHT", help="Share of a corpus, by its file's name.")
     ] = None,
+    mix_temperature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HIGH,LOW,SHARE",
+            help="Shares by size, evened out by a temperature; LOW after that share of the updates. 1: by size.",
+        ),
+    ] = None,
     context: Annotated[
         int | None, typer.Option(min=8, metavar="256", help="Tokens that the model sees at once.")
     ] = None,
+    rate: Annotated[float | None, typer.Option(metavar="0.01", help="Peak rate. Default: searched for.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, metavar="32", help="Windows of an update.")] = None,
     seed: Annotated[int | None, typer.Option(help="With --size, equal seeds give equal models. Default: 0.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out, as it was begun.")
     ] = False,
+    keep_stable: Annotated[
+        bool, typer.Option("--keep-stable", help="Keep what is needed to train the model further one day.")
+    ] = False,
+    more: Annotated[
+        str | None, typer.Option(metavar="30m", help="With --resume: train what was kept for so much longer.")
+    ] = None,
     log: Annotated[
         list[str] | None, typer.Option("--log", metavar="NAME", help="Log to tensorboard or mlflow as well.")
     ] = None,
@@ -48,10 +63,15 @@ def lm_train(
             time=time,
             out=out,
             precision=precision,
-            mix=mix or [],
+            mix=mix,
+            mix_temperature=mix_temperature,
             context=context,
+            rate=rate,
+            batch=batch,
             seed=seed,
             resume=resume,
+            more=more,
+            keep_stable=keep_stable,
             logs=log or [],
             skip_corrupt=skip_corrupt,
             dry_run=dry_run,

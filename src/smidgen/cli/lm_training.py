@@ -3,49 +3,58 @@
 `smidgen lm train` is it in one process; `train.launch` takes the same parts to many.
 """
 
-import math
-import shutil
 import signal
 import time as clock
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smidgen.budget.budget import parse_duration
 from smidgen.cli.output import say, say_json, tell
-from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.errors import bad
 from smidgen.web import words
 
 if TYPE_CHECKING:
-    from smidgen.lm.corpus import Corpus
-    from smidgen.lm.prepare import Prepared, Survey
+    from smidgen.lm.prepare import Prepared
     from smidgen.lm.setup import Setup
+    from smidgen.lm.wish import Wish
     from smidgen.train.sharding import Sharding
 
-_UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 SAY_EVERY = 10.0  # seconds
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-CONTEXT = 256  # tokens, where none is asked for
 
 
-def parse_size(text: str) -> int:
-    """Parameters from 10M, 1.5b, 300k or 250000. Raises BadInput."""
-    plain = text.strip().lower()
-    factor = _UNITS.get(plain[-1:], 1)
-    try:
-        value = float(plain[:-1] if factor > 1 else plain) * factor
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e13:
-        raise bad("--size", "a number of parameters such as 10M or 300k", text)
-    return round(value)
+def wish_of(
+    size: str | None,
+    time: str | None,
+    precision: str | None,
+    mix: list[str] | None,
+    mix_temperature: str | None,
+    context: int | None,
+    rate: float | None,
+    batch: int | None,
+    seed: int | None,
+) -> "Wish":
+    """What the flags ask for. Raises BadInput: one that cannot be read."""
+    from smidgen.lm.job import parse_count
+    from smidgen.lm.wish import Wish
+
+    return Wish(
+        size=None if size is None else parse_count(size),
+        seconds=None if time is None else parse_duration(time, "--time"),
+        precision=precision,
+        mix=parse_mix(mix) if mix else None,
+        mix_temperature=None if mix_temperature is None else parse_temperature(mix_temperature),
+        context=context,
+        rate=rate,
+        batch=batch,
+        seed=seed,
+    )
 
 
-def parse_mix(pairs: list[str], names: list[str]) -> list[float] | None:
-    """Weights in the order of the names. Raises BadInput: unknown, missing, or not a number above 0."""
-    if not pairs:
-        return None
+def parse_mix(pairs: list[str]) -> dict[str, float]:
+    """Weights by name. Raises BadInput: not NAME=WEIGHT with a weight above 0."""
     found: dict[str, float] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
@@ -53,96 +62,20 @@ def parse_mix(pairs: list[str], names: list[str]) -> list[float] | None:
             found[name] = float(value)
         except ValueError:
             found[name] = 0.0
-        if not 0 < found[name] < math.inf:
+        if not 0 < found[name] < float("inf"):
             raise bad("--mix", "NAME=WEIGHT with a weight above 0", pair)
-    if set(found) != set(names):
-        raise bad("--mix", f"a weight for each of {', '.join(names)}", ", ".join(found))
-    return [found[n] for n in names]
+    return found
 
 
-def corpora_of(sources: list[str]) -> "dict[str, Corpus]":
-    """Corpora by name. Raises BadInput: unreadable, or two of one name."""
-    from smidgen.lm.corpus import open_corpus
-
-    corpora = {_name(s): open_corpus([s]) for s in sources}
-    if len(corpora) < len(sources):
-        raise BadInput("Two corpora have the same name: rename one, --mix and the folder of tokens need to tell them.")
-    return corpora
-
-
-def folder_of(sources: list[str], out: str | None) -> Path:
-    """Where the model goes."""
-    return Path(out or f"{_name(sources[0])}-lm").resolve()
-
-
-def said_by_person(asked: dict[str, Any]) -> dict[str, Any]:
-    """Without what was left out."""
-    return {k: v for k, v in asked.items() if v not in (None, [])}
-
-
-def fresh(folder: Path) -> None:
-    """A new training wants a new folder; what one left that never began is no hindrance."""
-    from smidgen.lm.setup import SETUP
-
-    work = folder / ".train"
-    if not folder.exists():
-        return
-    if any(path != work for path in folder.iterdir()) or (work / SETUP).exists():
-        raise BadInput(f"{folder} is not empty: name another --out, or go on with --resume.")
-    shutil.rmtree(work, ignore_errors=True)
-
-
-def begun_with(folder: Path, surveys: "dict[str, Survey]", asked: dict[str, Any], resume: bool) -> "Setup":
-    """The set-up: a new one, or that of the training to go on with, which must be of the same texts and flags."""
-    from smidgen.lm.setup import read_setup, set_up
-
-    if resume:
-        setup = read_setup(folder / ".train")
-        _same(setup, surveys, asked)
-        return setup
-    return set_up(
-        surveys,
-        weights=parse_mix(asked.get("mix", []), list(surveys)),
-        precision=asked.get("precision", "auto"),
-        size=parse_size(asked["size"]) if "size" in asked else None,
-        seconds=parse_duration(asked["time"]) if "time" in asked else None,
-        context=asked.get("context", CONTEXT),
-        seed=asked.get("seed", 0),
-        asked=asked,
-    )
-
-
-def _same(setup: "Setup", surveys: "dict[str, Survey]", asked: dict[str, Any]) -> None:
-    """What is said on resuming must be what was said at first."""
-    for name, value in asked.items():
-        if setup.asked.get(name) != value:
-            was = setup.asked.get(name, "nothing")
-            raise bad(f"--{name}", f"as when this training began ({was})", str(value), "Leave it out, or start anew.")
-    if {name: s.digest for name, s in surveys.items()} != setup.texts or list(surveys) != list(setup.texts):
-        raise BadInput("The corpora are not those that this training began with: start anew in another folder.")
-
-
-def tokens_of(
-    setup: "Setup",
-    corpora: "dict[str, Corpus]",
-    surveys: "dict[str, Survey]",
-    folder: Path,
-    resume: bool,
-    skip_corrupt: bool,
-) -> "tuple[Setup, Prepared]":
-    """Tokens on the disk, and the set-up that fits them, which is kept from now on."""
-    from smidgen.lm.prepare import prepare
-    from smidgen.lm.setup import fitting, write_setup
-
-    work = folder / ".train"
-    prepared = prepare(corpora, surveys, setup.plan.words, work, "skip" if skip_corrupt else "refuse")
-    for why in prepared.skipped:
-        tell(f"Left out: {why}")
-    tell(f"{sum(len(p) for p in prepared.parts):,} tokens of {prepared.tokenizer.words:,} words")
-    if not resume:
-        setup = replace(setup, plan=fitting(setup.plan, prepared))
-        write_setup(setup, work)
-    return setup, prepared
+def parse_temperature(text: str) -> tuple[float, ...]:
+    """HIGH, or HIGH,LOW, or HIGH,LOW,SHARE. Raises BadInput."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if not 1 <= len(values) <= 3:
+        raise bad("--mix-temperature", "HIGH, or HIGH,LOW, or HIGH,LOW,SHARE such as 5,1,0.5", text)
+    return values
 
 
 def trained(
@@ -154,11 +87,12 @@ def trained(
     sharding: "Sharding | None" = None,
 ) -> dict[str, Any]:
     """Trains with progress, spoken by rank 0; Ctrl-C ends it after the update that runs."""
-    from smidgen.lm.train import seconds_before, train_model
+    from smidgen.lm.train import train_model
+    from smidgen.lm.work import WORK, seconds_before
 
     leads = sharding is None or sharding.ranks.rank == 0
     asked_to_stop, said = False, 0.0
-    begun_at_first = begun - seconds_before(folder / ".train")
+    begun_at_first = begun - seconds_before(folder / WORK)
     speak: Callable[[str], None] = tell if leads else lambda text: None
 
     def on_signal(*_: object) -> None:
@@ -216,7 +150,7 @@ def say_result(result: dict[str, Any], setup: "Setup", folder: Path, as_json: bo
         say_json({**result, "model": str(folder), **said})
         return
     if not result["finished"]:
-        tell(f"Stopped. Go on {go_on} --out {folder} --resume")
+        say_stopped(folder, False, go_on)
         return
     speed, updates = words.whole(result["tokens_per_second"]), words.plural(result["steps"], "update")
     if result["loss"] is None:
@@ -224,8 +158,17 @@ def say_result(result: dict[str, Any], setup: "Setup", folder: Path, as_json: bo
     else:
         bits = f"{result['bits_per_byte']:.3f} bits a byte ({result['loss']:.3f} nats a token)"
         say(f"{bits} on text held out, after {updates} ({speed} tokens/s)")
+        if len(result["parts"]) > 1:
+            say(", ".join(f"{name} {found:.3f}" for name, found in result["parts"].items()))
     say(f"model   {folder}")
     say(f"try it  smidgen lm generate {folder} 'Once'")
+
+
+def say_stopped(folder: Path, as_json: bool, go_on: str) -> None:
+    """`go_on`: the command that goes on with it."""
+    if as_json:
+        say_json({"finished": False, "model": str(folder)})
+    tell(f"Stopped. Go on {go_on} --out {folder} --resume")
 
 
 def say_plan(setup: "Setup") -> None:
@@ -247,7 +190,3 @@ def plan_lines(setup: "Setup") -> list[str]:
         f"forecast  {words.duration(said.seconds)}, {words.size(said.memory_bytes)} of memory, "
         f"{low:.2f} to {high:.2f} bits a byte on text held out",
     ]
-
-
-def _name(source: str) -> str:
-    return Path(source).name.split(".")[0] or "corpus"

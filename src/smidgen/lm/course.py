@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from smidgen.lm.plan import Plan
 from smidgen.train.loop import Update
 from smidgen.train.schedules import WSD
 
@@ -28,6 +29,15 @@ class Course:
     held: list[float]
     clock: Callable[[], float] = time.monotonic
     update_seconds: float = 0.0  # of an update, a running mean
+
+    @classmethod
+    def of(cls, plan: Plan, until: float) -> "Course":
+        """Of a plan whose time, if it has one, ends at `until`."""
+        decay = max(1, round(plan.decay * plan.steps))
+        wsd = WSD(warmup=max(5, round(plan.warmup * plan.steps)), decay=decay)
+        if plan.seconds is None:
+            wsd = replace(wsd, stable_until=max(wsd.warmup, plan.steps - decay))
+        return cls(wsd, until, plan.seconds or 0.0, plan.decay, [])
 
     def __call__(self, step: int) -> float:
         """The rate's factor for update number `step`."""
@@ -63,12 +73,15 @@ class Course:
         self.fall(step, round(EARLY_FALL * step))
         return True
 
-    def state(self) -> dict[str, Any]:
-        return {"stable_until": self.wsd.stable_until, "decay": self.wsd.decay, "warmup": self.wsd.warmup} | {
-            "held": self.held
+    def state(self, before_fall: bool = False) -> dict[str, Any]:
+        """For a checkpoint. `before_fall`: as if none had begun, so that the training can be made longer."""
+        wsd, held = self.wsd, list(self.held)
+        return {"stable_until": None if before_fall else wsd.stable_until, "decay": wsd.decay, "warmup": wsd.warmup} | {
+            "held": held
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: dict[str, Any], step: int) -> None:
+        """Goes on at update number `step`; a fall that had begun goes on, else it begins as is planned now."""
         self.held = list(state["held"])
-        kept = {k: state[k] for k in ("stable_until", "decay", "warmup")}
-        self.wsd = replace(self.wsd, **kept)
+        if state["stable_until"] is not None and state["stable_until"] <= step:
+            self.wsd = replace(self.wsd, **{k: state[k] for k in ("stable_until", "decay", "warmup")})

@@ -20,8 +20,8 @@ def evaluate(model: LanguageModel, documents: Iterable[str], batch_tokens: int =
     """Scores of the texts, each token predicted once with at least half a context before it where there is one.
 
     Returns:
-        bits_per_byte; perplexity (of a token of this tokenizer); tokens, bytes; tokens_per_second; memory_bytes (peak
-        of the process).
+        bits_per_byte; perplexity (of a token of this tokenizer); nats, tokens, bytes: of all; tokens_per_second;
+        memory_bytes (peak of the process).
     Raises:
         BadInput: no text.
     """
@@ -52,6 +52,7 @@ def evaluate(model: LanguageModel, documents: Iterable[str], batch_tokens: int =
     return {
         "bits_per_byte": nats / math.log(2) / max(1, count_bytes),
         "perplexity": math.exp(min(700.0, nats / max(1, tokens))),
+        "nats": nats,
         "tokens": tokens,
         "bytes": count_bytes,
         "tokens_per_second": tokens / seconds,

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from smidgen.kit.errors import BadInput
 from smidgen.kit.machine import free_bytes, resident_bytes
 from smidgen.laws.text_loss import text_loss
-from smidgen.lm.plan import LOOK_WINDOWS, RATES, Plan, row_bytes
+from smidgen.lm.held import JUDGED, WINDOWS
+from smidgen.lm.plan import RATES, Plan, row_bytes
 from smidgen.lm.prepare import Survey
 from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
@@ -62,7 +63,7 @@ def forecast(
     seconds = plan.seconds
     if seconds is None:
         search = plan.search_steps * len(RATES[plan.optimizer]) / plan.steps
-        looks = (plan.steps // plan.look_every) * LOOK_WINDOWS * plan.context
+        looks = (plan.steps // plan.look_every) * WINDOWS * plan.context + 2 * JUDGED
         looking = looks * flops_per_token(plan.config, plan.context, training=False)
         seconds = (plan.flops * (1 + search) + looking) / training_speed + 2 * size / TOKENIZING
     bits = text_loss(plan.parameters, plan.tokens, size, compressed)
@@ -77,6 +78,11 @@ def memory_bytes(plan: Plan, precision: Precision, held: int, longest: int = 0) 
     return round(
         held + LIBRARIES + TOKENIZER + DOCUMENT * longest + each * plan.parameters + activations + pool_bytes(plan)
     )
+
+
+def judging_seconds(plan: Plan, matrix_speed: float) -> float:
+    """Of the last look, at text that decided nothing: each token is read about twice, at half the matrix speed."""
+    return 2 * JUDGED * flops_per_token(plan.config, plan.context, training=False) / (0.5 * matrix_speed)
 
 
 def pool_bytes(plan: Plan) -> int:

@@ -23,7 +23,7 @@ SMALLEST = 60_000  # parameters
 WORD_BYTES = 3.2  # of English text, a token of a few thousand words; only for a first guess
 RATES = {"muon": (5e-3, 1e-2, 2e-2), "adamw": (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)}  # peak rates that the short search tries
 SEARCHED, FEWEST = 0.025, 20  # of the updates, for each rate of the search; with fewer updates it says nothing
-LOOKS, LOOK_WINDOWS = 20, 64  # at the held-out loss in a training, and windows of one look, at most
+LOOKS = 20  # at the held-out loss in a training
 USUAL = {"muon": 1e-2, "adamw": 2e-3}  # where nothing can be searched
 
 

@@ -1,28 +1,32 @@
 """From texts to tokens on disk: what is trained on, and what is held out to be predicted.
 
-Of many documents, one in fifty is held out whole; of few, the ends of the long ones. Where all are few and short
-nothing is, and nobody can say how well the model predicts other text.
+Of many documents, one in 25 is held out whole; of few, the ends of the long ones. One half of that tells which rate is
+best and when to end, the other, which decides nothing, how good the model is. Where all are few and short nothing is
+held out, and nobody can say how well the model predicts other text.
 """
 
 import bz2
+import functools
 import hashlib
-import math
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import write_bytes
 from smidgen.lm import shards, tokenizer
 from smidgen.lm.corpus import Corpus
-from smidgen.lm.shards import TokenShards
+from smidgen.lm.held import Held
+from smidgen.lm.shards import NothingWhole, TokenShards
 from smidgen.lm.tokenizer import Tokenizer
 
-EVERY = 50  # documents, of which one is held out
+EVERY = 25  # documents, of which one is held out: by turns to choose on and to judge on
 SAMPLE = 900_000  # bytes that are compressed: one block of bzip2
-LONG, END, END_SHARE = 2000, 200, 0.02  # characters of a document that is divided; of its end at least, and its share
+LONG, END, END_SHARE = 2000, 200, 0.02  # characters of a document that is divided; of each of its two ends at least,
+# and its share
+ROLES = ("parts", "held", "judged")  # the folders of tokens: to train on, to choose on, to judge on
+MEASURED = 1 << 16  # tokens whose bytes are counted
 
 
 @dataclass(frozen=True)
@@ -39,24 +43,38 @@ class Survey:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Tokens of each part of the corpus, and of what is held out of all; None where that is nothing."""
+    """Tokens by the name of their corpus.
+
+    Attributes:
+        parts: to train on. held: what the rate and the end are chosen on; judged: what the model is judged on at last;
+            both without corpora of which nothing is held out. again: tokens that were damaged and made anew.
+    """
 
     tokenizer: Tokenizer
-    parts: tuple[TokenShards, ...]
-    held: TokenShards | None
+    parts: dict[str, TokenShards]
+    held: dict[str, TokenShards]
+    judged: dict[str, TokenShards]
+    again: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> list[str]:
         """What shards were left out, and why: a sentence each."""
-        return [why for tokens in (*self.parts, self.held) if tokens is not None for why in tokens.skipped]
+        every = (*self.parts.values(), *self.held.values(), *self.judged.values())
+        return [why for tokens in every for why in tokens.skipped]
 
-    @property
-    def bytes_per_token(self) -> float:
-        """Of the text that is held out; documents' starts count as tokens."""
-        if self.held is None:
-            return math.nan
-        ids = self.held.read(0, min(len(self.held), 1 << 18))
-        return len(self.tokenizer.decode(ids.tolist()).encode()) / len(ids)
+    @functools.cached_property
+    def bytes_per_token(self) -> dict[str, float]:
+        """Of the text of each part; documents' starts count as tokens."""
+        out = {}
+        for name, tokens in self.parts.items():
+            ids = tokens.read(0, min(len(tokens), MEASURED))
+            out[name] = len(self.tokenizer.decode(ids.tolist()).encode()) / len(ids)
+        return out
+
+    def held_by(self, shares: dict[str, float], judged: bool = False) -> Held | None:
+        """What is held out, each part with its share in training; None where that is nothing."""
+        tokens = self.judged if judged else self.held
+        return Held(tokens, {name: shares[name] for name in tokens}) if tokens else None
 
 
 def survey(corpus: Corpus) -> Survey:
@@ -75,10 +93,10 @@ def survey(corpus: Corpus) -> Survey:
 def prepare(
     corpora: dict[str, Corpus], surveys: dict[str, Survey], words: int, folder: Path, corrupt: str = "refuse"
 ) -> Prepared:
-    """Trains the tokenizer on all texts and tokenizes each part; what is there already is used again.
+    """Trains the tokenizer on what is trained on and tokenizes each part; what is there already is used again.
 
     Args:
-        corrupt: "refuse" a damaged shard, or "skip" it.
+        corrupt: "refuse" a damaged shard, or "skip" it; where no shard of a part is whole, that is tokenized anew.
     Raises:
         BadInput: names a corpus with nothing to train on, and a damaged shard.
     """
@@ -86,45 +104,59 @@ def prepare(
         made = tokenizer.load(folder)
     else:
         folder.mkdir(parents=True, exist_ok=True)
-        made = tokenizer.train((d.text for c in corpora.values() for d in c), words)
+        every = (_divided(corpus, surveys[name].documents) for name, corpus in corpora.items())
+        made = tokenizer.train((texts[0] for part in every for texts in part if texts[0].strip()), words)
         write_bytes(folder / tokenizer.FILE, made.json)
-    divided = {name: (corpus, surveys[name].documents) for name, corpus in corpora.items()}
-    parts = []
-    for name, (corpus, documents) in divided.items():
-        place = folder / "parts" / name
-        if not (place / shards.INDEX).is_file():
-            kept = (made.encode_document(text) for text, _ in _divided(corpus, documents) if text.strip())
-            try:
-                shards.write(place, kept, made.words, made.identity)
-            except BadInput as error:
-                raise BadInput(f"{name}: {error}") from None
-        parts.append(TokenShards(place, corrupt, tokenizer=made.identity))
-    held = (text for corpus, documents in divided.values() for _, text in _divided(corpus, documents) if text.strip())
-    return Prepared(made, tuple(parts), _written(held, made, folder / "held", corrupt))
+    again: list[str] = []
+    found: dict[str, dict[str, TokenShards]] = {role: {} for role in ROLES}
+    for (name, corpus), (which, role) in itertools.product(corpora.items(), enumerate(ROLES)):
+        divided = functools.partial(_divided, corpus, surveys[name].documents)
+        texts = functools.partial(_role, divided, which)
+        tokens = _tokens(texts, made, folder / role / name, corrupt, again)
+        if tokens is not None:
+            found[role][name] = tokens
+        elif role == "parts":
+            raise BadInput(f"{name}: there is no text to train on.")
+    return Prepared(made, found["parts"], found["held"], found["judged"], tuple(again))
 
 
-def _written(texts: Iterator[str], made: Tokenizer, place: Path, corrupt: str) -> TokenShards | None:
-    if not (place / shards.INDEX).is_file():
-        first = next(texts, None)
-        if first is None:
-            return None
-
-        def encoded() -> Iterator[np.ndarray]:
-            yield made.encode_document(first)
-            yield from map(made.encode_document, texts)
-
-        shards.write(place, encoded(), made.words, made.identity)
-    return TokenShards(place, corrupt, tokenizer=made.identity)
+def _role(divided: Callable[[], Iterator[tuple[str, str, str]]], which: int) -> Iterator[str]:
+    return (texts[which] for texts in divided() if texts[which].strip())
 
 
-def _divided(corpus: Corpus, documents: int) -> Iterator[tuple[str, str]]:
-    """Of each document what is trained on and what is held out."""
+def _tokens(
+    texts: Callable[[], Iterator[str]], made: Tokenizer, place: Path, corrupt: str, again: list[str]
+) -> TokenShards | None:
+    """Tokens on the disk, made where they are not there; None where there is no text."""
+
+    def write() -> bool:
+        some = texts()
+        first = next(some, None)
+        if first is not None:
+            documents = map(made.encode_document, itertools.chain([first], some))
+            shards.write(place, documents, made.words, made.identity)
+        return first is not None
+
+    if not (place / shards.INDEX).is_file() and not write():
+        return None
+    try:
+        return TokenShards(place, corrupt, tokenizer=made.identity)
+    except NothingWhole as error:
+        again.append(f"{error} It was tokenized anew.")
+        write()
+        return TokenShards(place, tokenizer=made.identity)
+
+
+def _divided(corpus: Corpus, documents: int) -> Iterator[tuple[str, str, str]]:
+    """Of each document what is trained on, what is chosen on, and what is judged on."""
     for number, document in enumerate(corpus):
         text = document.text
-        if documents >= EVERY:
-            yield ("", text) if number % EVERY == EVERY - 1 else (text, "")
+        if documents >= 2 * EVERY:
+            turn, place = divmod(number, EVERY)
+            out = place == EVERY - 1
+            yield "" if out else text, text if out and turn % 2 == 0 else "", text if out and turn % 2 else ""
         elif len(text) >= LONG:
-            cut = len(text) - max(END, int(END_SHARE * len(text)))
-            yield text[:cut], text[cut:]
+            end = max(END, int(END_SHARE * len(text)))
+            yield text[: -2 * end], text[-2 * end : -end], text[-end:]
         else:
-            yield text, ""
+            yield text, "", ""

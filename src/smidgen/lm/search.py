@@ -3,22 +3,20 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from smidgen.kit.files import read_json, write_json
-from smidgen.lm.plan import LOOK_WINDOWS, RATES, USUAL, Plan
-from smidgen.lm.shards import TokenShards
+from smidgen.lm.held import Held, loss_of
+from smidgen.lm.plan import RATES, USUAL, Plan
 from smidgen.nets.decoder import Decoder
 from smidgen.train.loop import LoopConfig, NonFinite, Run, train
 from smidgen.train.muon import Muon
-from smidgen.train.order import Batch, Order
+from smidgen.train.order import Batch
 from smidgen.train.precision import Precision, cast
 from smidgen.train.schedules import WSD
 from smidgen.train.width import width_groups
 
-ROWS = 16  # windows that are read at once to look at the held-out loss
 KEPT = "rate.json"
 
 
@@ -34,30 +32,10 @@ def optimizer_of(model: Decoder, lr: float, kind: str = "muon", decay: float = 0
     return Muon([{**groups[0], "orthogonal": True}, groups[1]], lr)
 
 
-def loss_of(model: Any, batch: Batch) -> tuple[torch.Tensor, int]:
-    """Sum over the targets of a batch."""
-    return model(batch.ids_BT, documents_BT=batch.documents_BT, targets_BT=batch.targets_BT), batch.targets_BT.numel()
-
-
-@torch.no_grad()
-def held_loss(model: Decoder, held: TokenShards | None, length: int, most: int = LOOK_WINDOWS) -> float | None:
-    """Nats a token on at most so many windows of what is held out; None where nothing is."""
-    if held is None or len(held) < 2:
-        return None
-    length, training, total, count = min(length, len(held) - 1), model.training, 0.0, 0
-    windows = min(most, Order(held, length, 1, seed=0).epoch_windows)
-    model.eval()
-    for first in range(0, windows, ROWS):  # the order is the same in batches of any size
-        loss, n = loss_of(model, Order(held, length, min(ROWS, windows - first), seed=0).at(first))
-        total, count = total + float(loss), count + n
-    model.train(training)
-    return total / count
-
-
 def find_rate(
     plan: Plan,
     batches: Callable[[int], tuple[Batch]],
-    held: TokenShards | None,
+    held: Held | None,
     precision: Precision,
     seed: int,
     work: Path,
@@ -102,7 +80,7 @@ def find_rate(
 def short_run(
     plan: Plan,
     batches: Callable[[int], tuple[Batch]],
-    held: TokenShards,
+    held: Held,
     precision: Precision,
     seed: int,
     lr: float,
@@ -120,4 +98,4 @@ def short_run(
     config = LoopConfig(precision=precision, accumulate=plan.accumulate)
     run = Run(model, optimizer_of(model, lr, plan.optimizer))
     train(run, batches, loss_of, schedule, config, steps=steps, go_on=go_on)
-    return held_loss(model, held, plan.context) if run.step == steps else None
+    return held.loss(model, plan.context) if run.step == steps else None

@@ -19,6 +19,7 @@ SCHEMA = 1
 INDEX = "shards.json"
 CHUNK = 1 << 20  # bytes under one checksum
 SHARD_TOKENS = 1 << 26
+_CURE = "Remove {}, so that it is tokenized anew, or leave the shard out (--skip-corrupt)."
 
 
 def write(
@@ -86,6 +87,10 @@ def _checksums(data: np.ndarray) -> list[int]:
     return [zlib.crc32(data[i : i + CHUNK].data) for i in range(0, len(data), CHUNK)]
 
 
+class NothingWhole(BadInput):
+    """Every shard of a folder is damaged."""
+
+
 class TokenShards:
     """The tokens of a folder as one stream; implements `train.order.Tokens`.
 
@@ -124,7 +129,7 @@ class TokenShards:
                     raise
                 self.skipped.append(str(error))
         if not self._shards:
-            raise BadInput(f"{self.folder}: no shard is whole. Tokenize the corpus again. {' '.join(self.skipped[:1])}")
+            raise NothingWhole(f"{self.folder}: no shard is whole.")
         self._ends = np.cumsum([s.length for s in self._shards])
         self.documents = sum(len(s.starts) for s in self._shards)
         self.fingerprint = digest(self.tokenizer, *(s.checksum for s in self._shards))
@@ -205,18 +210,17 @@ class _Shard:
 
 def _mapped(path: Path, dtype: np.dtype, count: int) -> np.ndarray:
     if not path.is_file():
-        raise BadInput(f"{path} is missing: tokenize the corpus again, or leave it out (--skip-corrupt).")
+        raise BadInput(f"{path} is missing. {_CURE.format(path.parent)}")
     size = path.stat().st_size
     if size != count * dtype.itemsize:
         raise BadInput(
             f"{path} has {size:,} bytes, and should have {count * dtype.itemsize:,}: it was cut off or edited. "
-            "Tokenize the corpus again, or leave it out (--skip-corrupt)."
+            f"{_CURE.format(path.parent)}"
         )
     return np.asarray(np.memmap(path, dtype, "r", shape=(count,))) if count else np.empty(0, dtype)
 
 
 def _damaged(path: Path, chunk: int) -> BadInput:
     return BadInput(
-        f"{path} is corrupt (its checksum is wrong in the bytes from {chunk * CHUNK:,}): tokenize the corpus again, or "
-        "leave it out (--skip-corrupt)."
+        f"{path} is corrupt (its checksum is wrong in the bytes from {chunk * CHUNK:,}). {_CURE.format(path.parent)}"
     )

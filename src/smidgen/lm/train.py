@@ -1,57 +1,43 @@
-"""A language model from a person's own text: plan, search the rate, train, save. Each step can be stopped and gone on.
+"""A language model from a person's own text: search the rate, train, judge, save. Each step can be stopped and gone on.
 
 Everything that training needs lies in `OUT/.train` until the model is saved: tokens, set-up, log, checkpoints. What is
-left then is an ordinary transformers folder with its log.
+left then is an ordinary transformers folder with its log (and `.train`, where it is to be trained further one day).
 """
 
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from smidgen.kit.errors import BadInput
-from smidgen.kit.files import read_json, write_bytes, write_json
 from smidgen.kit.machine import resident_bytes
 from smidgen.lm.course import Course
-from smidgen.lm.forecast import pool_bytes
-from smidgen.lm.mixture import Mixture
-from smidgen.lm.model import LanguageModel, save
+from smidgen.lm.forecast import judging_seconds, pool_bytes
+from smidgen.lm.held import loss_of
+from smidgen.lm.mixture import batches_of, numbered
+from smidgen.lm.model import LanguageModel
 from smidgen.lm.plan import Plan
 from smidgen.lm.prepare import Prepared
-from smidgen.lm.search import find_rate, held_loss, loss_of, optimizer_of
+from smidgen.lm.search import find_rate, optimizer_of
 from smidgen.lm.setup import Setup
-from smidgen.nets.decoder import Decoder
+from smidgen.lm.work import CHECKPOINTS, LOG, STABLE, WORK, Spent, deliver, put_aside
+from smidgen.nets.decoder import Decoder, flops_per_token
 from smidgen.train.checkpoint import Keep, LazyCheckpointer
 from smidgen.train.guard import SpikeGuard
 from smidgen.train.journal import Journal, Logs, open_log
-from smidgen.train.loop import LoopConfig, Run, Update, train
-from smidgen.train.order import Batch, Order
+from smidgen.train.loop import LoopConfig, NonFinite, Run, Update, train
 from smidgen.train.precision import cast
-from smidgen.train.schedules import WSD
 from smidgen.train.sharding import Sharding
 from smidgen.train.sharding.reading import load_newest
 from smidgen.train.sharding.saved import as_zero, model_state
 
 CHECKPOINT_SECONDS = 60.0
-LOG, SPENT = "log.jsonl", "spent.json"
-
-
-def batches_of(prepared: Prepared, weights: list[float] | None, plan: Plan, seed: int) -> Order | Mixture:
-    """The source of micro-batches: one stream, or a mixture in these shares."""
-    if len(prepared.parts) == 1:
-        return Order(prepared.parts[0], plan.context, plan.rows, seed)
-    orders = tuple(Order(p, plan.context, 1, seed) for p in prepared.parts)
-    return Mixture(orders, tuple(weights or (float(len(p)) for p in prepared.parts)), plan.rows, seed)
-
-
-def numbered(order: Order | Mixture, rows: slice = slice(None)) -> Callable[[int], tuple[Batch]]:
-    """Micro-batches by number, one after another; `rows`: a rank's part of each."""
-    return lambda number: (order.at(number * order.batch).part(rows),)
+ROLL_BACK_AFTER, SPAN = 5, 10  # spikes in a row; updates whose batches are then left out
+MOST_RETURNS = 3  # to the same checkpoint
 
 
 def train_model(
@@ -74,122 +60,213 @@ def train_model(
         sharding: this process is one of many that train the same model, all with these arguments; rank 0 keeps the
             log and writes the model, what depends on a clock is decided there, and only it should `say` anything.
     Returns:
-        loss on held-out text in nats a token, and in bits a byte (None: nothing is held out), steps, tokens, seconds,
-        lr, tokens_per_second, memory_bytes (the most that this program held), and `finished`.
+        `finished`, steps, tokens, bytes of text that these were, flops, seconds, lr, tokens_per_second, memory_bytes
+        (the most that this program held); of a finished training also loss in nats a token, bits_per_byte and `parts`
+        (bits a byte of each corpus) on text that decided nothing (None: nothing is held out).
     """
-    plan, work, begun = setup.plan, out / ".train", time.monotonic() if begun is None else begun
-    trouble = _once(say)
-    spent = _Spent(work, begun, trouble)
-    until = math.inf if plan.seconds is None else begun + plan.seconds - spent.before
-    order = batches_of(prepared, setup.weights, plan, setup.seed)
-    batches = numbered(order, sharding.rows(plan.rows) if sharding else slice(None))
-    ranks = sharding.ranks if sharding else None
-    leads = ranks is None or ranks.rank == 0
+    return _Training(setup, prepared, out, begun, say, stopped, sharding).run(on_update, logs)
 
-    def agreed(value: Any) -> Any:
-        return ranks.first(value) if ranks else value
 
-    def in_time() -> bool:
-        return time.monotonic() < until and not stopped()
+class _Training:
+    """One sitting of a training."""
 
-    def search() -> float | None:
-        found = find_rate(plan, numbered(order), prepared.held, setup.precision, setup.seed, work, say, in_time)
-        spent.keep()
+    def __init__(
+        self,
+        setup: Setup,
+        prepared: Prepared,
+        out: Path,
+        begun: float | None,
+        say: Callable[[str], None],
+        stopped: Callable[[], bool],
+        sharding: Sharding | None,
+    ) -> None:
+        self.setup, self.plan, self.prepared, self.out = setup, setup.plan, prepared, out
+        self.work, self.say, self.stopped, self.sharding = out / WORK, say, stopped, sharding
+        self.ranks = sharding.ranks if sharding else None
+        self.leads = self.ranks is None or self.ranks.rank == 0
+        self.trouble = _once(say)
+        self.spent = Spent(self.work, time.monotonic() if begun is None else begun, self.trouble)
+        lengths = {name: len(part) for name, part in prepared.parts.items()}
+        self.shares = setup.shares(lengths)
+        self.held, self.judged = prepared.held_by(self.shares), prepared.held_by(self.shares, judged=True)
+        self.order = batches_of(prepared.parts, setup.phases(lengths), self.plan, setup.seed)
+        self.until, seconds = math.inf, self.plan.seconds
+        if seconds is not None:
+            last = judging_seconds(self.plan, setup.forecast.matrix_speed) if self.judged else 0.0
+            self.until = self.spent.begun + seconds - self.spent.before - min(last, 0.1 * seconds)
+
+    def agreed(self, value: Any) -> Any:
+        """What rank 0 says."""
+        return self.ranks.first(value) if self.ranks else value
+
+    def run(self, on_update: Callable[[Update], None] | None, logs: Sequence[str]) -> dict[str, Any]:
+        plan, lr = self.plan, self.plan.lr
+        if lr is None:
+            lr = self.ranks.on_first(self._search) if self.ranks else self._search()
+        if lr is None:
+            if not self.agreed(self.stopped()):
+                raise _no_time(plan)
+            return {"finished": False, "steps": 0}
+        torch.manual_seed(self.setup.seed)
+        model = cast(Decoder(plan.config, self.setup.seed), self.setup.precision)
+        optimizer = optimizer_of(model, lr, plan.optimizer)
+        optimizer = self.sharding.optimizer(model, optimizer) if self.sharding else optimizer
+        guard = SpikeGuard(factor=2.0, least=0.2, rollback_after=ROLL_BACK_AFTER, span=SPAN)
+        self.state = Run(model, optimizer, guard)
+        self.course, self.went_back = Course.of(plan, self.until), []
+        gone_on = self._load()
+        if gone_on:
+            self.say(f"going on from update {self.state.step}")
+        self.checkpointer = LazyCheckpointer(
+            self.work / CHECKPOINTS,
+            keep=Keep(last=2, every=plan.look_every, most=1),  # the one to go back to
+            pool_bytes=pool_bytes(plan),
+            on_failure=self.trouble,
+            **(self.sharding.checkpoints() if self.sharding else {}),
+        )
+        after = self.state.step + 1
+        more = [open_log(kind, self.out, self.work, after=after) for kind in logs] if self.leads else []
+        log, spent = self.work / LOG, self.state.seconds
+        own = [Journal(log, after=after, on_failure=self.trouble, spent=spent)] if self.leads else []
+        self.journal = Logs([*own, *more], self.trouble)
+        try:
+            if not gone_on:
+                self._keep()  # what is gone back to where the first updates spoil it
+            finished = self._train(on_update)
+        finally:
+            self.checkpointer.close()
+            self.journal.close()
+        return self._result(lr, finished)
+
+    def _search(self) -> float | None:
+        def in_time() -> bool:
+            return time.monotonic() < self.until and not self.stopped()
+
+        batches = numbered(self.order)
+        setup = self.setup
+        found = find_rate(self.plan, batches, self.held, setup.precision, setup.seed, self.work, self.say, in_time)
+        self.spent.keep()
         return found
 
-    lr = plan.lr
-    if lr is None:
-        lr = ranks.on_first(search) if ranks else search()
-    if lr is None:
-        if not agreed(stopped()):
-            raise _no_time(plan)
-        return {"finished": False, "steps": 0}
-    torch.manual_seed(setup.seed)
-    model = cast(Decoder(plan.config, setup.seed), setup.precision)
-    optimizer = optimizer_of(model, lr, plan.optimizer)
-    optimizer = sharding.optimizer(model, optimizer) if sharding else optimizer
-    run = Run(model, optimizer, SpikeGuard(factor=2.0, least=0.2))
-    course = _course(plan, until)
-    found = load_newest(work / "checkpoints", ranks)
-    if found is not None:
+    def _load(self, every: int = 1) -> bool:
+        """Goes on from the newest checkpoint, of those at each so many updates; whether there was one."""
+        found = load_newest(self.work / CHECKPOINTS, self.ranks, every)
+        if found is None:
+            return False
         for why in found.skipped:
-            say(why)
-        run.load_state_dict(found.state)
-        if not prepared.skipped:  # without some shards the order is another, and goes on from the same number
-            order.resume(run.extra["order"])
-        course.load(run.extra["course"])
-        say(f"going on from update {run.step}")
-    more = [open_log(kind, out, work, after=run.step + 1) for kind in logs] if leads else []
-    own = [Journal(work / LOG, after=run.step + 1, on_failure=trouble)] if leads else []
-    journal = Logs([*own, *more], trouble)
-    every, saved = plan.look_every, time.monotonic()
-    checkpointer = LazyCheckpointer(
-        work / "checkpoints",
-        keep=Keep(last=2),
-        pool_bytes=pool_bytes(plan),
-        on_failure=trouble,
-        **(sharding.checkpoints() if sharding else {}),
-    )
+            self.say(why)
+        self.state.load_state_dict(found.state)
+        if not self.prepared.skipped:  # without some shards the order is another, and goes on from the same number
+            self.order.resume(self.state.extra["order"])
+        self.course.load(self.state.extra["course"], self.state.step)
+        return True
 
-    def keep() -> None:
-        run.extra = {"course": course.state(), "order": order.state(run.batch * plan.rows)}
-        checkpointer.save(run.state_dict(), run.step)
-        if leads:
-            spent.keep()
+    def _keep(self, before_fall: bool = False) -> None:
+        run = self.state
+        order = self.order.state(run.batch * self.plan.rows)
+        run.extra = {"course": self.course.state(before_fall), "order": order}
+        self.checkpointer.save(run.state_dict(), run.step)
+        if self.leads:
+            self.spent.keep()
 
-    def after(update: Update) -> None:
-        nonlocal saved
-        course.timed(update)
-        values = {k: v for k, v in asdict(update).items() if k != "step"}
-        if update.action is None and update.step % every == 0:
-            values["held"] = held_loss(model, prepared.held, plan.context)
-            if values["held"] is not None and course.looked(update.step, values["held"]):
-                say("The loss on held-out text is rising: the training comes to its end.")
-        journal.write(update.step, **values)
-        # none in a spike: it would push out the ones from before
-        if update.action is None and agreed(time.monotonic() - saved > CHECKPOINT_SECONDS):
-            keep()
-            saved = time.monotonic()
-        if on_update:
-            on_update(update)
+    def _keep_stable(self) -> None:
+        """Puts a checkpoint from before the fall aside, from which the training can be made longer."""
+        self.checkpointer.wait_durable()  # one of this very step may be under way
+        self._keep(before_fall=True)
+        self.checkpointer.wait_durable()
+        if self.leads:
+            try:
+                put_aside(self.work)
+            except OSError as error:
+                self.trouble(error)
 
-    config = LoopConfig(precision=setup.precision, accumulate=plan.accumulate)
-    try:
+    def _roll_back(self, run: Run) -> None:
+        """To the newest checkpoint of those that a count of updates made: others are there or not as time went, and
+        would make another model of the same training."""
+        self.checkpointer.wait_durable()
+        was = run.step
+        if self._load(self.plan.look_every):
+            self.went_back.append(run.step)
+            if self.went_back.count(run.step) > MOST_RETURNS:
+                raise NonFinite(f"The training breaks down again and again after update {run.step}: lower the --rate.")
+            self.say(f"going back from update {was} to {run.step}, and over the batches in between")
+            self.journal.cut(run.step + 1)
+
+    def _train(self, on_update: Callable[[Update], None] | None) -> bool:
+        """Updates to the end; whether that was reached."""
+        run, course, plan, saved = self.state, self.course, self.plan, time.monotonic()
+        per_token = flops_per_token(plan.config, plan.context)
+        kept_stable = not self.setup.keep_stable or (self.work / STABLE).exists()
+
+        def schedule(step: int) -> float:
+            nonlocal kept_stable
+            factor = course(step)
+            if not kept_stable and self.agreed(step == course.wsd.stable_until):
+                kept_stable = True
+                self._keep_stable()
+            return factor
+
+        def after(update: Update) -> None:
+            nonlocal saved
+            course.timed(update)
+            values = {k: v for k, v in asdict(update).items() if k != "step"}
+            values |= {"tokens": run.targets, "flops": run.targets * per_token, "bytes": run.targets * self._size}
+            regular = update.action is None and update.step % plan.look_every == 0
+            if regular and self.held:
+                values["held"] = self.held.loss(run.model, plan.context)  # pyright: ignore
+                if course.looked(update.step, values["held"]):
+                    self.say("The loss on held-out text is rising: the training comes to its end.")
+            self.journal.write(update.step, **values)
+            # none in a spike: it would push out the ones from before
+            if update.action is None and (self.agreed(time.monotonic() - saved > CHECKPOINT_SECONDS) or regular):
+                self._keep()
+                saved = time.monotonic()
+            if on_update:
+                on_update(update)
+
         train(
             run,
-            batches,
+            numbered(self.order, self.sharding.rows(plan.rows) if self.sharding else slice(None)),
             loss_of,
-            course,
-            config,
+            schedule,
+            LoopConfig(precision=self.setup.precision, accumulate=plan.accumulate),
             on_update=after,
-            before_update=checkpointer.before_update,
-            go_on=lambda: course.go_on(run.step) and not stopped(),
+            before_update=self.checkpointer.before_update,
+            go_on=lambda: course.go_on(run.step) and not self.stopped(),
+            roll_back=self._roll_back,
         )
-        finished = agreed(not stopped())
+        finished = self.agreed(not self.stopped())
         if finished and run.step == 0:
             raise _no_time(plan)
-        checkpointer.wait_durable()  # one of this very step may be under way
-        keep()
-    finally:
-        checkpointer.close()
-        journal.close()
-    loss = held_loss(model, prepared.held, plan.context)
-    result = {
-        "loss": loss,
-        "bits_per_byte": None if loss is None else loss / math.log(2) / prepared.bytes_per_token,
-        "steps": run.step,
-        "tokens": run.targets,
-        "seconds": round(spent.now(), 1),
-        "lr": lr,
-        "tokens_per_second": run.targets / max(run.seconds, 1e-9),
-        "memory_bytes": resident_bytes(peak=True),
-        "finished": finished,
-    }
-    if finished:
-        whole = _whole(model, run, plan)
-        if leads:
-            _export(LanguageModel(whole.float().eval(), prepared.tokenizer), out, work)
-    return result
+        self.checkpointer.wait_durable()
+        self._keep()
+        return finished
+
+    @property
+    def _size(self) -> float:
+        """Bytes of text of a token."""
+        sizes = self.prepared.bytes_per_token
+        return sum(self.shares[name] * size for name, size in sizes.items())
+
+    def _result(self, lr: float, finished: bool) -> dict[str, Any]:
+        run, plan = self.state, self.plan
+        result: dict[str, Any] = {"finished": finished, "loss": None, "bits_per_byte": None, "parts": {}}
+        if finished:
+            whole = _whole(run.model, run, plan)  # pyright: ignore
+            if self.leads:
+                model = LanguageModel(whole.float().eval(), self.prepared.tokenizer)
+                result |= self.judged.judge(model) if self.judged else {}
+                deliver(model, self.out, self.setup.keep_stable)
+        return result | {
+            "steps": run.step,
+            "tokens": run.targets,
+            "bytes": round(run.targets * self._size),
+            "flops": run.targets * flops_per_token(plan.config, plan.context),
+            "seconds": round(self.spent.now(), 1),
+            "lr": lr,
+            "tokens_per_second": run.targets / max(run.seconds, 1e-9),
+            "memory_bytes": resident_bytes(peak=True),
+        }
 
 
 def _no_time(plan: Plan) -> BadInput:
@@ -210,14 +287,6 @@ def _whole(model: Decoder, run: Run, plan: Plan) -> Decoder:
     return made
 
 
-def _course(plan: Plan, until: float) -> Course:
-    decay = max(1, round(plan.decay * plan.steps))
-    wsd = WSD(warmup=max(5, round(plan.warmup * plan.steps)), decay=decay)
-    if plan.seconds is None:
-        wsd = replace(wsd, stable_until=max(wsd.warmup, plan.steps - decay))
-    return Course(wsd, until, plan.seconds or 0.0, plan.decay, [])
-
-
 def _once(say: Callable[[str], None]) -> Callable[[Exception], None]:
     """Says a trouble that training goes on with, once for each cause: a full disk stops every checkpoint."""
     said: set[str] = set()
@@ -230,35 +299,3 @@ def _once(say: Callable[[str], None]) -> Callable[[Exception], None]:
             say(f"{str(error).rstrip('.')}. The training goes on; this is not said again.")
 
     return tell
-
-
-def seconds_before(work: Path) -> float:
-    """Of all earlier sittings of the training in `work`."""
-    path = work / SPENT
-    return float(read_json(path)) if path.is_file() else 0.0
-
-
-class _Spent:
-    """Seconds of all sittings of a training; those of earlier ones lie in a file."""
-
-    def __init__(self, work: Path, begun: float, trouble: Callable[[Exception], None]) -> None:
-        self.path, self.begun, self.trouble = work / SPENT, begun, trouble
-        self.before = seconds_before(work)
-
-    def now(self) -> float:
-        return self.before + time.monotonic() - self.begun
-
-    def keep(self) -> None:
-        try:
-            write_json(self.path, round(self.now(), 3))
-        except OSError as error:
-            self.trouble(error)
-
-
-def _export(model: LanguageModel, out: Path, work: Path) -> None:
-    """The model's files into `out`, whole each; what training needed goes last: until then it can go on."""
-    save(model, work / "model")
-    for path in sorted((work / "model").iterdir()):
-        path.replace(out / path.name)
-    write_bytes(out / LOG, (work / LOG).read_bytes())
-    shutil.rmtree(work)

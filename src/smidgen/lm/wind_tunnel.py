@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from smidgen.kit.errors import BadInput, bad
+from smidgen.lm.held import Held
 from smidgen.lm.plan import Plan
 from smidgen.lm.search import short_run
-from smidgen.lm.shards import TokenShards
 from smidgen.nets.decoder import DecoderConfig
 from smidgen.train.loop import NonFinite
 from smidgen.train.order import Batch
@@ -117,7 +117,7 @@ def wind_tunnel(
 def short_runs(
     plan: Plan,
     batches: Callable[[int], tuple[Batch]],
-    held: TokenShards,
+    held: Held,
     *,
     steps: int,
     precision: Precision = "fp32",

@@ -36,6 +36,7 @@ class SpikeGuard:
 
     Attributes:
         action: what the loop shall do. span: batches left out by "skip" and after a "rollback".
+        rollback_after: spikes in a row after which it is "rollback" instead, and again after as many more; None: never.
         patience: spikes in a row after which the loss is taken as the new normal (data changed, not a spike).
         seen: the log, one `Spike` each.
     """
@@ -45,6 +46,7 @@ class SpikeGuard:
     window: int = 50
     action: Action = "replace_batch"
     span: int = 100
+    rollback_after: int | None = None
     patience: int = 10
     seen: list[Spike] = field(default_factory=list)
     _good: deque = field(default_factory=deque)
@@ -57,6 +59,8 @@ class SpikeGuard:
             raise bad("window", "at least 2 steps", self.window)
         if self.action not in ACTIONS:
             raise bad("action", " or ".join(ACTIONS), self.action)
+        if self.rollback_after is not None and self.rollback_after < 1:
+            raise bad("rollback_after", "at least 1 spike, or None", self.rollback_after)
 
     def check(self, step: int, loss: float, batches: range | None = None) -> Action | None:
         """What to do about this loss; None: it is good, and remembered.
@@ -76,7 +80,11 @@ class SpikeGuard:
             self._good.clear()
             self._remember(loss)
             return None
-        return self.action
+        return "rollback" if self.rollback_after and self._row % self.rollback_after == 0 else self.action
+
+    def rolled_back(self, before: "SpikeGuard") -> None:
+        """Called when this guard was put back to a checkpoint: the spikes since then did happen."""
+        self.seen, self._row = before.seen, before._row
 
     def _remember(self, loss: float) -> None:
         self._row = 0

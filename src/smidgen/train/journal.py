@@ -25,6 +25,10 @@ class Log(Protocol):
 
     def write(self, step: int, **values: Any) -> None: ...
 
+    def cut(self, after: int) -> None:
+        """Updates from this one on are done again."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -32,16 +36,19 @@ class Journal:
     """Appends to a file of JSON lines.
 
     Args:
-        after: on resuming, lines of this and later steps are removed: those are done again.
+        after: on resuming, lines of this and later steps are removed: those are done again. spent: seconds of the run
+            until then; what the guard did by then (`action`) did happen, and stays.
         on_failure: called where a line cannot be written (disk full); it is tried again with the next one. None: raise.
     """
 
-    def __init__(self, path: Path, after: int | None = None, on_failure: Trouble | None = None) -> None:
+    def __init__(
+        self, path: Path, after: int | None = None, on_failure: Trouble | None = None, spent: float = 0.0
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._on_failure = path, on_failure
         if after is not None and path.is_file():
-            kept = [line for line in read(path) if line.get("step", -1) < after]
-            write_bytes(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
-        self._file, self._on_failure = path.open("a", encoding="utf-8"), on_failure
+            self._keep(after, spent)
+        self._file = path.open("a", encoding="utf-8")
 
     def write(self, step: int, **values: Any) -> None:
         """One line: the step and what is known of it; numbers that are not finite become null."""
@@ -49,8 +56,22 @@ class Journal:
         self._trying(lambda: self._file.write(json.dumps({"step": step, **clean}) + "\n"))
         self._trying(self._file.flush)
 
+    def cut(self, after: int) -> None:
+        """Updates from this one on are done again; what the guard did (`action`) stays on record."""
+        self._trying(self._file.close)
+        self._trying(lambda: self._keep(after, math.inf))
+        self._file = self._path.open("a", encoding="utf-8")
+
     def close(self) -> None:
         self._trying(self._file.close)
+
+    def _keep(self, after: int, spent: float) -> None:
+        def stays(line: dict[str, Any]) -> bool:
+            happened = line.get("action") and line.get("spent", math.inf) <= spent
+            return line.get("step", -1) < after or bool(happened)
+
+        kept = [line for line in read(self._path) if stays(line)]
+        write_bytes(self._path, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def _trying(self, step: Callable[[], Any]) -> None:
         try:
@@ -85,6 +106,9 @@ class TensorBoard:
         for name, value in numbers(values).items():
             self._writer.add_scalar(name, value, step)
 
+    def cut(self, after: int) -> None:
+        """Its events stay; those of the same steps follow."""
+
     def close(self) -> None:
         self._writer.close()
 
@@ -110,6 +134,9 @@ class MLflow:
         if len(self._waiting) >= SEND:
             self._send()
 
+    def cut(self, after: int) -> None:
+        """Its values stay; those of the same steps follow."""
+
     def close(self) -> None:
         self._send()
         self._mlflow.end_run()
@@ -128,6 +155,9 @@ class Logs:
 
     def write(self, step: int, **values: Any) -> None:
         self._each(lambda log: log.write(step, **values))
+
+    def cut(self, after: int) -> None:
+        self._each(lambda log: log.cut(after))
 
     def close(self) -> None:
         self._each(lambda log: log.close())

@@ -5,6 +5,7 @@ plans, speaks, and writes the model; the folder of checkpoints must be one for a
 A command: it stands above the rooms that it puts together, wherever its file lies.
 """
 
+import contextlib
 import inspect
 import os
 import sys
@@ -21,9 +22,14 @@ from smidgen.cli.lm_app import lm_train
 from smidgen.cli.options import OPTIONS
 from smidgen.cli.output import tell
 from smidgen.kit.errors import SmidgenError, bad
-from smidgen.lm.prepare import Survey, prepare, survey
-from smidgen.lm.setup import Setup
+from smidgen.lm import job
+from smidgen.lm.forecast import Forecast, memory_bytes
+from smidgen.lm.plan import Plan
+from smidgen.lm.prepare import Survey, prepare
+from smidgen.lm.setup import Setup, write_setup
+from smidgen.lm.work import WORK, working
 from smidgen.train import journal
+from smidgen.train.precision import Precision
 from smidgen.train.sharding import Sharding, start, stop
 from smidgen.train.sharding.errors import FailedElsewhere
 from smidgen.web import words
@@ -49,36 +55,35 @@ def launch(
     if backend == "fsdp" and offload:
         raise bad("--offload", "--backend native", "--backend fsdp")
     journal.check(log or [])
-    begun, folder = clock.monotonic(), training.folder_of(corpus, asked.pop("out"))
-    resume, skip_corrupt = asked.pop("resume"), asked.pop("skip_corrupt")
-    asked = training.said_by_person(asked)
+    begun, folder, corpora = clock.monotonic(), job.folder_of(corpus, asked.pop("out")), job.corpora_of(corpus)
+    resume, more, keep_stable = (asked.pop(name) for name in ("resume", "more", "keep_stable"))
+    corrupt = "skip" if asked.pop("skip_corrupt") else "refuse"
+    wish = training.wish_of(**asked)
     ranks = start()
     sharding = Sharding(stage, backend, offload, ranks=ranks)  # pyright: ignore
-    corpora = training.corpora_of(corpus)
+    with contextlib.ExitStack() as held:
 
-    def planned() -> tuple[Setup, dict[str, Survey]]:
-        surveys = {name: survey(corpus) for name, corpus in corpora.items()}
-        setup = training.begun_with(folder, surveys, asked, resume)
-        setup = setup if resume else _suited(setup, sharding)
-        sharding.rows(setup.plan.rows)
-        if not resume and not dry_run:
-            training.fresh(folder)
-        for line in [*training.plan_lines(setup), _spread_line(setup, sharding)]:
-            tell(line)
-        return setup, surveys
+        def planned() -> tuple[Setup, dict[str, Survey]]:
+            work = None if dry_run else held.enter_context(working(folder, resume, begun))
+            setup, surveys = job.begin(corpora, wish, work, resume, more, keep_stable)
+            if not resume:
+                setup = _suited(setup, sharding)
+                if work:
+                    write_setup(setup, work)
+            sharding.rows(setup.plan.rows)
+            for line in [*training.plan_lines(setup), _spread_line(setup, sharding)]:
+                tell(line)
+            return setup, surveys
 
-    setup, surveys = ranks.on_first(planned)
-    if dry_run:
-        if as_json and ranks.rank == 0:
-            training.say_plan(setup)
-        return
-
-    def tokens() -> Setup:
-        return training.tokens_of(setup, corpora, surveys, folder, resume, skip_corrupt)[0]
-
-    made = ranks.on_first(tokens)
-    prepared = prepare(corpora, surveys, made.plan.words, folder / ".train", "skip" if skip_corrupt else "refuse")
-    result = training.trained(made, prepared, folder, begun, log or [], sharding)
+        setup, surveys = ranks.on_first(planned)
+        if dry_run:
+            if as_json and ranks.rank == 0:
+                training.say_plan(setup)
+            return
+        work = folder / WORK
+        made = ranks.on_first(lambda: job.tokens_of(setup, corpora, surveys, work, corrupt, tell)[0])
+        prepared = prepare(corpora, surveys, made.plan.words, work, corrupt)
+        result = training.trained(made, prepared, folder, begun, log or [], sharding)
     if ranks.rank == 0:
         again = f"torchrun --nproc-per-node N -m smidgen.train.launch {' '.join(corpus)}"
         training.say_result(
@@ -90,7 +95,7 @@ def launch(
 
 def _suited(setup: Setup, sharding: Sharding) -> Setup:
     """A new plan for these processes: as many rows as divide, nearest to what one would take; no Muon where FSDP cuts
-    every matrix."""
+    every matrix. The forecast is then of one process: its part of states and rows, all of them as fast as this one."""
     plan, size = setup.plan, sharding.ranks.size
     rows = max(1, round(plan.rows / size)) * size
     if rows != plan.rows:
@@ -98,15 +103,26 @@ def _suited(setup: Setup, sharding: Sharding) -> Setup:
         plan = replace(plan, rows=rows, batch_from=f"{plan.batch_from}, and {plan.rows} rows made {rows} for {many}")
     if sharding.backend == "fsdp":
         plan = replace(plan, optimizer="adamw")
-    return replace(setup, plan=plan)
+    return replace(setup, plan=plan, forecast=_shared(setup.forecast, plan, setup.precision, sharding))
+
+
+def _shared(said: Forecast, plan: Plan, precision: Precision, sharding: Sharding) -> Forecast:
+    size = sharding.ranks.size
+    each, alone = _states(plan.parameters, sharding)
+    alone_rows = memory_bytes(plan, precision, 0) - memory_bytes(replace(plan, rows=plan.rows // size), precision, 0)
+    seconds = said.seconds if plan.seconds is not None else said.seconds / size
+    return replace(said, seconds=seconds, memory_bytes=round(said.memory_bytes - alone_rows - (alone - each)))
+
+
+def _states(parameters: int, sharding: Sharding) -> tuple[float, float]:
+    """Bytes of weights, gradients and optimizer states in each process, and in one alone."""
+    shapes = ((sharding.stage, sharding.ranks.size), (0, 1))
+    each, alone = (model_state_bytes(parameters, s, n, **FLOAT32_STATE)["total"] for s, n in shapes)
+    return each, alone
 
 
 def _spread_line(setup: Setup, sharding: Sharding) -> str:
-    size, count = sharding.ranks.size, setup.plan.parameters
-    each, alone = (
-        model_state_bytes(count, stage, ranks, **FLOAT32_STATE)["total"]
-        for stage, ranks in ((sharding.stage, size), (0, 1))
-    )
+    size, (each, alone) = sharding.ranks.size, _states(setup.plan.parameters, sharding)
     return (
         f"spread    over {words.plural(size, 'process', 'processes')}, stage {sharding.stage}: {words.size(each)} of "
         f"weights, gradients and optimizer states in each, of {words.size(alone)}"

@@ -10,13 +10,14 @@ that the guard decides the same everywhere, and rank 0 decides what depends on a
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from smidgen.kit.errors import SmidgenError, bad
+from smidgen.train.checkpoint.rng import rng_state, set_rng_state
 from smidgen.train.guard import Action, SpikeGuard
 from smidgen.train.precision import Precision, context, products
 from smidgen.train.schedules import set_rate
@@ -90,7 +91,7 @@ class Run:
             **run_state(self.model, self.optimizer),
             "guard": self.guard.state_dict() if self.guard else None,
             "progress": {k: getattr(self, k) for k in ("step", "batch", "targets", "seconds")},
-            "random": torch.get_rng_state(),
+            "random": rng_state(),
             "extra": self.extra,
         }
 
@@ -100,7 +101,10 @@ class Run:
             self.guard.load_state_dict(state["guard"])
         for name, value in state["progress"].items():
             setattr(self, name, value)
-        torch.set_rng_state(state["random"])
+        if isinstance(state["random"], dict):
+            set_rng_state(state["random"])
+        else:  # torch's alone, in early versions
+            torch.set_rng_state(state["random"])
         self.extra = state["extra"]
 
 
@@ -218,8 +222,9 @@ def clip(parameters: list[Tensor], limit: float | None) -> float:
 def _avoid(run: Run, action: Action, accumulate: int, roll_back: Callable[[Run], None] | None) -> None:
     """Leaves the batches out that set off the spike: this update's (they are behind already), or a span of them."""
     assert run.guard is not None
-    after, seen, seconds = run.batch, list(run.guard.seen), run.seconds
+    after, before, seconds = run.batch, replace(run.guard, seen=list(run.guard.seen)), run.seconds
     if action == "rollback" and roll_back is not None:
         roll_back(run)
-        run.guard.seen, run.seconds = seen, seconds  # the spike happened, and was paid for
+        run.guard.rolled_back(before)
+        run.seconds = seconds  # it was paid for
     run.batch = after if action == "replace_batch" else after + run.guard.span * accumulate

@@ -10,7 +10,6 @@ Folders that no manifest names are what a killed run left, and go when the next 
 
 import contextlib
 import datetime
-import os
 import re
 import secrets
 import zlib
@@ -20,6 +19,7 @@ from typing import Any
 
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import json_bytes, read_json, remove_tree, write_json
+from smidgen.kit.lock import FolderLock
 from smidgen.train.checkpoint.errors import CheckpointCorrupt, CheckpointFailed
 from smidgen.train.checkpoint.layout import FORMAT, VERSION, check_version, corrupt
 from smidgen.train.checkpoint.shard import Written, sync_folder
@@ -27,19 +27,25 @@ from smidgen.train.checkpoint.shard import Written, sync_folder
 _MANIFEST = re.compile(r"checkpoint-(\d{8,})\.json")
 _DATA = re.compile(r"step-\d{10,}-[0-9a-zA-Z_.-]+")
 _PLAIN = re.compile(r"[0-9a-zA-Z_-][0-9a-zA-Z_.-]*")  # a name, never a path
-_open_here: set[str] = set()  # a process's own locks do not exclude each other
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """Which checkpoints stay: the newest `last`, and those whose step `every` divides (0: none)."""
+    """Which checkpoints stay: the newest `last`, and those whose step `every` divides (0: none), of these only the
+    newest `most` (0: all)."""
 
     last: int = 2
     every: int = 0
+    most: int = 0
 
     def __post_init__(self) -> None:
-        if self.last < 1 or self.every < 0:
-            raise bad("keep", "at least the last 1, and every >= 0", (self.last, self.every))
+        if self.last < 1 or self.every < 0 or self.most < 0:
+            raise bad("keep", "at least the last 1, every >= 0, most >= 0", (self.last, self.every, self.most))
+
+    def staying(self, steps: list[int]) -> set[int]:
+        """Places of those that stay among checkpoints of these steps, oldest first."""
+        regular = [i for i, step in enumerate(steps) if self.every and step % self.every == 0]
+        return {*range(len(steps))[-self.last :], *regular[-self.most :]}
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ class Folder:
         self.path = Path(path).absolute()
         self.rank, self.world, self.attempt, self.keep = rank, world, attempt, keep or Keep()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _Lock(self.path) if rank == 0 else None
+        taken = f"{self.path}: another run writes its checkpoints here; choose another folder."
+        self._lock = FolderLock(self.path, taken) if rank == 0 else None
         if rank == 0:
             self._clean()
 
@@ -170,8 +177,9 @@ class Folder:
     def _retire(self) -> None:
         """Removes what need not be kept: first the manifest, then its files."""
         found = _readable(self.path)
-        for old in found[: -self.keep.last]:
-            if not (self.keep.every and old.step % self.keep.every == 0):
+        staying = self.keep.staying([p.step for p in found])
+        for place, old in enumerate(found):
+            if place not in staying:
                 with contextlib.suppress(OSError):
                     (self.path / f"checkpoint-{old.sequence:08d}.json").unlink()
                     remove_tree(self.path / old.data)
@@ -188,29 +196,6 @@ class Folder:
             mine = self.world > 1 and f"-{self.attempt}-" in place.name  # another rank was faster than this one
             if _DATA.fullmatch(place.name) and place.name not in named and not mine:
                 remove_tree(place)
-
-
-class _Lock:
-    """One writer a folder; the system lets go of it when the process ends, however it ends."""
-
-    def __init__(self, folder: Path) -> None:
-        import fcntl
-
-        self.key = str(folder.resolve())
-        self.fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644) if self.key not in _open_here else -1
-        try:
-            if self.fd < 0:
-                raise BlockingIOError
-            fcntl.lockf(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if self.fd >= 0:
-                os.close(self.fd)
-            raise BadInput(f"{folder}: another run writes its checkpoints here; choose another folder.") from None
-        _open_here.add(self.key)
-
-    def release(self) -> None:
-        _open_here.discard(self.key)
-        os.close(self.fd)
 
 
 def manifests(folder: Path) -> list[str]:

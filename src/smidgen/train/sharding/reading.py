@@ -54,9 +54,11 @@ def merge(parts: list[State]) -> State:
     return {"weights": weights, "state": state, "groups": parts[0]["groups"]}
 
 
-def load_newest(folder: Path, ranks: Ranks | None = None) -> Loaded | None:
+def load_newest(folder: Path, ranks: Ranks | None = None, every: int = 1) -> Loaded | None:
     """The newest checkpoint that is whole, by any number of ranks, the same one on all; None where there is none.
 
+    Args:
+        every: only those whose step it divides.
     Raises:
         CheckpointCorrupt: there are checkpoints, and all are damaged.
     """
@@ -65,7 +67,7 @@ def load_newest(folder: Path, ranks: Ranks | None = None) -> Loaded | None:
     def choose() -> tuple[str | None, list[str]]:
         nonlocal found
         skipped: list[str] = []
-        found = _newest(folder, skipped)
+        found = _newest(folder, skipped, every)
         return found[0] if found else None, skipped
 
     name, skipped = ranks.on_first(choose) if ranks else choose()
@@ -78,10 +80,12 @@ def load_newest(folder: Path, ranks: Ranks | None = None) -> Loaded | None:
     return Loaded(state, source.step, source, tuple(skipped))
 
 
-def _newest(folder: Path, skipped: list[str]) -> tuple[str, State] | None:
+def _newest(folder: Path, skipped: list[str], every: int) -> tuple[str, State] | None:
     for name in reversed(manifests(folder)):
         try:
-            return name, read(read_manifest(folder, name))
+            source = read_manifest(folder, name)
+            if source.step % every == 0:
+                return name, read(source)
         except (CheckpointCorrupt, MissingShards) as error:
             skipped.append(str(error))
     return None
