@@ -10,7 +10,7 @@ from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate
 from smidgen.lm.held import documents
 from smidgen.lm.model import LanguageModel
-from smidgen.lm.prepare import EVERY, _divided, prepare, survey
+from smidgen.lm.prepare import EVERY, _divided, prepare, sample, survey
 from smidgen.nets.decoder import Decoder, DecoderConfig
 
 
@@ -43,6 +43,12 @@ def test_a_corpus_may_be_called_held_and_few_short_texts_hold_nothing_out(tmp_pa
     again = prepare(corpora, surveys, 300, tmp_path / "work")
     assert again.tokenizer.identity == made.tokenizer.identity
     assert [p.fingerprint for p in again.parts.values()] == [p.fingerprint for p in made.parts.values()]
+
+
+def test_a_sample_is_spread_over_the_texts():
+    texts = [chr(97 + i) * 10 for i in range(20)]
+    assert list(sample(texts, 1.0)) == list(sample(texts, 3.0)) == texts
+    assert list(sample(texts, 0.25)) == texts[3::4]
 
 
 def test_words_are_not_made_of_what_is_held_out(tmp_path):
