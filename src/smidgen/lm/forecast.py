@@ -46,11 +46,13 @@ def forecast(
     training_speed: float,
     matrix_speed: float,
     held: int | None = None,
+    processes: int = 1,
 ) -> Forecast:
     """Of a plan, before anything is read but the survey.
 
     Args:
         training_speed, matrix_speed: floating-point operations a second, measured.
+        processes: that train together; the search and the looks at held-out text gain nothing by that.
         held: bytes that the program held before it measured anything; default: what it holds now.
     Raises:
         BadInput: this machine has less free memory than it takes.
@@ -69,7 +71,7 @@ def forecast(
         search = plan.search_steps * len(RATES[plan.optimizer]) / plan.steps
         looks = (plan.steps // plan.look_every) * WINDOWS * plan.context + 2 * JUDGED
         looking = looks * flops_per_token(plan.config, plan.context, training=False)
-        seconds = (plan.flops * (1 + search) + looking) / training_speed + 2 * size / TOKENIZING
+        seconds = (plan.flops * (1 / processes + search) + looking) / training_speed + 2 * size / TOKENIZING
     bits = text_loss(plan.parameters, plan.tokens, size, compressed)
     return Forecast(seconds, memory, bits, matrix_speed)
 

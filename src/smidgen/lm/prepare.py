@@ -141,15 +141,20 @@ def _tokens(
 ) -> TokenShards | None:
     """Tokens on the disk, made where they are not there; None where there is no text."""
 
+    none = place.with_name(f"{place.name}.none")  # so that all of it is not read again
+
     def write() -> bool:
         some = texts()
         first = next(some, None)
-        if first is not None:
+        if first is None:
+            none.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(none, b"")
+        else:
             documents = map(made.encode_document, itertools.chain([first], some))
             shards.write(place, documents, made.words, made.identity)
         return first is not None
 
-    if not (place / shards.INDEX).is_file() and not write():
+    if none.is_file() or (not (place / shards.INDEX).is_file() and not write()):
         return None
     try:
         return TokenShards(place, corrupt, tokenizer=made.identity)
