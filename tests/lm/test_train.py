@@ -331,9 +331,7 @@ def spoil_after(monkeypatch, when):
     monkeypatch.setattr(trainer, "optimizer_of", optimizer_of)
 
 
-@pytest.mark.parametrize(
-    ("spoilt", "returns"), [(39, [20]), (40, [40, 20])]
-)  # at 40 it is kept spoilt
+@pytest.mark.parametrize(("spoilt", "returns"), [(39, [20]), (40, [40, 20])])  # at 40 it is kept spoilt
 def test_goes_back_to_a_checkpoint_when_the_weights_are_spoilt(spoilt, returns, text, tmp_path, monkeypatch):
     results = []
     for name, stops in (("whole", []), ("parts", [spoilt + 8 * len(returns)])):  # one of them stops after the return
@@ -354,6 +352,18 @@ def test_goes_back_to_a_checkpoint_when_the_weights_are_spoilt(spoilt, returns, 
         assert [x["action"] for x in log if x["action"]] == (["replace_batch"] * 4 + ["rollback"]) * len(returns)
         results.append(load(tmp_path / name).decoder.state_dict())
     assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
+
+
+def test_a_loss_that_stays_high_is_taken_as_it_is(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=8 * 16 * 90)
+    said, done = [], []
+    real = trainer.loss_of
+    monkeypatch.setattr(trainer, "loss_of", lambda *a: (real(*a)[0] + 2000 * (len(done) >= 50), real(*a)[1]))
+    got = trainer.train_model(setup, prepared, tmp_path / "m", say=said.append, on_update=done.append)
+    assert got["finished"] and got["steps"] == 90
+    assert [line for line in said if "going back" in line] == [
+        "going back from update 50 to 40, and over the batches in between"
+    ]
 
 
 def test_weights_that_are_spoilt_again_and_again_end_it(text, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ from smidgen.lm.search import find_rate, optimizer_of
 from smidgen.lm.setup import Setup, write_setup
 from smidgen.lm.work import CHECKPOINTS, FINISHED, LOG, STABLE, WORK, Spent, deliver, once
 from smidgen.nets.decoder import Decoder, flops_per_token
-from smidgen.train.checkpoint import Keep, LazyCheckpointer
+from smidgen.train.checkpoint import Keep, LazyCheckpointer, Loaded
 from smidgen.train.guard import SpikeGuard
 from smidgen.train.journal import Journal, Logs, open_log
 from smidgen.train.loop import LoopConfig, NonFinite, Run, Update, train
@@ -118,12 +118,13 @@ class _Training:
         self.state = Run(model, optimizer, guard)
         self.course, self.went_back = Course.of(plan, self.until, self.held is not None), []
         longer = self.agreed((self.work / FINISHED).is_file())
-        gone_on = self._load(STABLE if longer else CHECKPOINTS)
-        if longer and not gone_on:
+        found = load_newest(self.work / (STABLE if longer else CHECKPOINTS), self.ranks)
+        if longer and found is None:
             raise BadInput(
                 f"{self.work / STABLE}: the state from before the fall is gone: it cannot be trained further."
             )
-        if gone_on:
+        if found is not None:
+            self._take(found)
             self.went_back = list(self.state.extra["went_back"])
             self.say(f"going on from update {self.state.step}")
         if longer and self.leads:
@@ -142,7 +143,7 @@ class _Training:
         own = [Journal(log, after=after, on_failure=self.trouble, spent=spent)] if self.leads else []
         self.journal = Logs([*own, *more], self.trouble)
         try:
-            if not gone_on or longer:
+            if found is None or longer:
                 self._keep()  # what is gone back to where the first updates spoil it
             if longer:
                 self.checkpointer.wait_durable()
@@ -165,18 +166,14 @@ class _Training:
         self.spent.keep()
         return found
 
-    def _load(self, name: str = CHECKPOINTS, every: int = 1, below: float = math.inf) -> bool:
-        """Goes on from the newest checkpoint (of those at each so many updates, before one); whether there was any."""
-        found = load_newest(self.work / name, self.ranks, every, below)
-        if found is None:
-            return False
+    def _take(self, found: Loaded) -> None:
+        """Goes on from a checkpoint."""
         for why in found.skipped:
             self.say(why)
         self.state.load_state_dict(found.state)
         if not self.prepared.skipped:  # without some shards the order is another, and goes on from the same number
             self.order.resume(self.state.extra["order"])
         self.course.load(self.state.extra["course"], self.state.step)
-        return True
 
     def _whole_state(self, before_fall: bool = False) -> dict[str, Any]:
         run = self.state
@@ -201,14 +198,20 @@ class _Training:
 
     def _roll_back(self, run: Run) -> None:
         """To the newest checkpoint of those that a count of updates made: others are there or not as time went, and
-        would make another model of the same training. Where that did not help before, to the one before it."""
+        would make another model of the same training. A loss that is high again after that is taken as it is; one that
+        is no number goes back further."""
+        assert run.guard is not None
         self.checkpointer.wait_durable()
-        was, every = run.step, self.plan.look_every
-        if not self._load(every=every):
+        was, every, finite = run.step, self.plan.look_every, math.isfinite(run.guard.seen[-1].loss)
+        found = load_newest(self.work / CHECKPOINTS, self.ranks, every, below=was + 1)
+        if found is not None and self.went_back[-1:] == [found.step]:
+            if finite:
+                return
+            found = load_newest(self.work / CHECKPOINTS, self.ranks, every, below=found.step) or found
+        if found is None:
             self.say("There is no checkpoint to go back to.")
             return
-        if self.went_back and run.step == self.went_back[-1]:
-            self._load(every=every, below=run.step)
+        self._take(found)
         self.went_back.append(run.step)
         if self.went_back.count(run.step) > MOST_RETURNS:
             raise NonFinite(f"The training breaks down again and again after update {run.step}: lower the --rate.")

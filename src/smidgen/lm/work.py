@@ -117,9 +117,7 @@ def deliver(model: LanguageModel, out: Path, keep: bool) -> None:
         (work / "model").rmdir()
         write_bytes(work / FINISHED, b"")
     else:
-        (work / SETUP).unlink(
-            missing_ok=True
-        )  # first: nobody goes on with what a kill leaves of the rest
+        (work / SETUP).unlink(missing_ok=True)  # first: nobody goes on with what a kill leaves of the rest
         shutil.rmtree(work)
 
 
