@@ -6,7 +6,7 @@ from typing import Any
 from smidgen.papers.claim import Claim, Part, Published, Scale
 
 IMAGES, HELD, EDGE = 1500, 1800, 7  # of a seed: to learn from and to compare with
-SIGMA, CLEAN = 0.4, 0.1  # of the noise, pixels being in -1 to 1; share
+SIGMA, CLEAN = 0.2, 0.1  # of the noise, pixels being in -1 to 1; share
 DEALT = 3  # hands of images
 WIDTH, BLOCKS, STEPS, BATCH, RATE = 352, 3, 2000, 128, 3e-3
 SAMPLES, FEATURES, LESSONS = 2000, 64, 600  # LESSONS: of the classifier whose features are compared
@@ -36,15 +36,16 @@ CLAIM = Claim(
     "rest noisy comes near it, far beyond the tenth alone.",
     experiment=f"""
         MNIST digits (Fashion-MNIST is not at hand) of {EDGE} x {EDGE} pixels in -1 to 1; {IMAGES:,} training images a
-        seed, with noise of {SIGMA} drawn once for each. Arms, with the same networks, order and latent numbers: all
-        clean; the clean tenth alone; all noisy; a tenth clean and the rest noisy; and the same with noisy rows taken
-        for clean ("naive"). A residual network of linear layers, about a million parameters, {STEPS:,} updates of
-        {BATCH}: for time a quarter of the planned 6,000 images and 4,000 x 256, so that each image is seen as often as
-        planned. In development, of 14 x 14 pixels (and of 6,000 images too) all arms were so far from real images after
-        these updates, the clean ones more than the few, that nothing could be told of data. Adam at {RATE}, averaged
-        weights; levels of noisy rows are drawn above their own and weighted, which has the mean gradient of the
-        published clamping with less noise. Convolutions, dropout, augmentation and the consistency term of the paper
-        are left out.
+        seed, with noise of {SIGMA} drawn once for each: what the planned 0.4 on 14 x 14 pixels comes to where four are
+        averaged (with 0.4 on these pixels, on a seed that is not judged, the mixture was worse than the clean tenth
+        alone). Arms, with the same networks, order and latent numbers: all clean; the clean tenth alone; all noisy; a
+        tenth clean and the rest noisy; and the same with noisy rows taken for clean ("naive"). A residual network of
+        linear layers, about a million parameters, {STEPS:,} updates of {BATCH}: for time a quarter of the planned 6,000
+        images and 4,000 x 256, so that each image is seen as often as planned. In development, of 14 x 14 pixels (and
+        of 6,000 images too) all arms were so far from real images after these updates, the clean ones more than the
+        few, that nothing could be told of data. Adam at {RATE}, averaged weights; levels of noisy rows are drawn above
+        their own and weighted, which has the mean gradient of the published clamping with less noise. Convolutions,
+        dropout, augmentation and the consistency term of the paper are left out.
 
         Score: Frechet distance of {SAMPLES:,} samples (18 steps) to {HELD:,} other images, in the {FEATURES} features
         of a small convolutional classifier of the seed's clean images; gains are differences of logarithms. All-noisy
@@ -102,7 +103,7 @@ CLAIM = Claim(
         ),
     ),
     seeds=3,
-    minutes=7,
+    minutes=10,
     data=("mnist10k",),
     added="2026-11-29",
 )
@@ -142,12 +143,11 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
         torch.set_num_threads(threads)
     values = {f"fd {name}": value for name, value in fd.items()}
     values |= {f"log fd {name}": math.log(max(fd[name], 1e-9)) for name in ARMS}
-    if fd["few"] > fd["clean"]:
-        values["gap closed"] = (fd["few"] - fd["mix"]) / (fd["few"] - fd["clean"])
+    gap = fd["few"] - fd["clean"]
+    values["gap closed"] = (fd["few"] - fd["mix"]) / gap if gap > 0 or not full else math.nan
     few, many = len(rows["few"]["x"]), len(images)
     table = {"n_clean": [few, many, few], "n_noisy": [0, 0, many - few], "score": [fd["few"], fd["clean"], fd["mix"]]}
-    price = mixture_prices(table)[0].price
-    return values | ({"noisy for one clean": price[1]} if math.isfinite(price[1]) else {})
+    return values | {"noisy for one clean": mixture_prices(table)[0].price[1]}
 
 
 def _rows(images: Any, seed: int) -> dict[str, dict[str, Any]]:
