@@ -8,9 +8,7 @@ _NAMES = {"auc": "AUC", "macro_f1": "macro F1", "log_loss": "log loss", "rmse": 
 def sentences(found: dict[str, Any]) -> list[str]:
     """From a plan's result, most useful first."""
     return [
-        s
-        for s in (_target(found), _split(found), _doubt(found), *_worths(found), *_others(found), *cannot(found))
-        if s
+        s for s in (_target(found), _split(found), _doubt(found), *_worths(found), *_others(found), *cannot(found)) if s
     ]
 
 
