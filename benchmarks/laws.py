@@ -83,7 +83,7 @@ def bootstrap_speed() -> dict[str, Any]:
 
 
 def released() -> dict[str, float]:
-    from smidgen.papers import p044_overtraining, _p097_step_law
+    from smidgen.papers import _p097_step_law, p044_overtraining
 
     parts = [_p097_step_law.excesses(seed) for seed in range(_p097_step_law.FOLDS)]  # each cell once
     whole = {f"excess of {name}": float(np.mean([e for part in parts for e in part[name]])) for name in parts[0]}
