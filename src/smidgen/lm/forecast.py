@@ -4,6 +4,7 @@ Seconds come from the speed measured on the very shape; memory is counted; bits 
 other texts (`laws.text_loss`).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,9 +18,9 @@ from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
 LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
-# Bytes that making a tokenizer takes and leaves held: a table of the words, which fills up; and for each byte of the
-# longest document while it is tokenized, and of that what stays. Measured on texts of 2, 10 and 40 MB.
-TABLE, TABLE_BYTE, TABLE_FULL = 60 << 20, 9, 15 << 20
+# Bytes that making a tokenizer takes and leaves held: a table of the words, which fills up as it grows; and for
+# each byte of the longest document while it is tokenized, and of that what stays. Measured on texts of 0.1 to 40 MB.
+TABLE, TABLE_FULL = 50_000, 14_000_000  # times the root of the bytes of text
 DOCUMENT, DOCUMENT_LEFT = 7, 2
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
@@ -83,7 +84,7 @@ def memory_bytes(plan: Plan, precision: Precision, held: int, surveys: Sequence[
     activations = plan.rows * row_bytes(plan.config, plan.context) * (1.0 if precision == "fp32" else 0.6)
     training = each * plan.parameters + activations + pool_bytes(plan)
     size, longest = sum(s.bytes for s in surveys), max((s.longest for s in surveys), default=0)
-    table = TABLE + TABLE_BYTE * min(size, TABLE_FULL)
+    table = TABLE * math.sqrt(min(size, TABLE_FULL))
     return round(held + LIBRARIES + table + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
 
 
