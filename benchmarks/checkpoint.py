@@ -30,6 +30,7 @@ from typing import Any
 import torch
 
 from smidgen.kit.machine import machine, versions
+from smidgen.lm.forecast import POOL
 from smidgen.train.checkpoint import LazyCheckpointer, attach, load_newest
 
 RESULTS = Path(__file__).resolve().parent / "results" / "checkpoint.json"
@@ -132,6 +133,7 @@ def measure(rounds: int, place: Path) -> dict[str, Any]:
     ways: dict[str, Callable[[], Any]] = {
         "smidgen": lambda: Ours(training, place / "ours", training.nbytes + (16 << 20)),
         "smidgen, half the pool": lambda: Ours(training, place / "half", training.nbytes // 2),
+        f"smidgen, {POOL >> 20} MiB as lm train": lambda: Ours(training, place / "lm", POOL),
         "torch.save": lambda: TorchSave(training, place / "torch", sync=False),
         "torch.save, on the disk": lambda: TorchSave(training, place / "torch_sync", sync=True),
         "dcp.async_save": lambda: AsyncSave(training, place / "dcp"),

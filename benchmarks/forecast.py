@@ -35,6 +35,7 @@ FITTED = {
 }
 JUDGED = {"books_lm": ("text",), "tiny_shakespeare": ()}
 SIZES = (("60k", "20s"), ("150k", "20s"), ("400k", "40s"), ("1M", "60s"))  # size, time
+FILES = (1, 4)  # times that the first judged text is written into one file, for memory
 
 
 def text_of(name: str, fields: tuple[str, ...]) -> list[str]:
@@ -54,17 +55,31 @@ def trainings(names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
         for name, fields in names.items():
             corpus = Path(place) / f"{name}.jsonl"
             corpus.write_text("".join(json.dumps({"text": t}) + "\n" for t in text_of(name, fields)))
-            for number, (size, time) in enumerate(SIZES):
-                command = [sys.executable, "-m", "smidgen", "lm", "train", str(corpus), "--size", size, "--json"]
-                command += ["--out", f"{place}/{name}{number}", *(["--time", time] if time else [])]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    raise SystemExit(f"{' '.join(command)}\n{done.stderr[-1000:]}")
-                got = json.loads(done.stdout.strip().splitlines()[-1])
-                kept = {k: got[k] for k in ("seconds", "memory_bytes", "bits_per_byte", "tokens", "forecast")}
-                out.append({"corpus": name, **kept, "parameters": got["plan"]["parameters"], **said(corpus)})
-                print(name, size, time, f"{got['bits_per_byte']:.3f} bits a byte", flush=True)
+            out += [trained(name, corpus, size, time) for size, time in SIZES]
     return out
+
+
+def files() -> list[dict[str, Any]]:
+    """Trainings of one text in one large file."""
+    (name, fields), *_ = JUDGED.items()
+    out = []
+    with tempfile.TemporaryDirectory() as place:
+        for times in FILES:
+            corpus = Path(place) / f"{name}{times}.txt"
+            corpus.write_text("\n".join(text_of(name, fields) * times))
+            out.append(trained(f"{name}, one file of {corpus.stat().st_size / 1e6:.0f} MB", corpus, "1M", "120s"))
+    return out
+
+
+def trained(name: str, corpus: Path, size: str, time: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "smidgen", "lm", "train", str(corpus), "--size", size, "--time", time, "--json"]
+    done = subprocess.run([*command, "--out", f"{corpus}-{size}"], capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-1000:]}")
+    got = json.loads(done.stdout.strip().splitlines()[-1])
+    kept = {k: got[k] for k in ("seconds", "memory_bytes", "bits_per_byte", "tokens", "forecast")}
+    print(name, size, time, f"{got['bits_per_byte']:.3f} bits a byte", flush=True)
+    return {"corpus": name, **kept, "parameters": got["plan"]["parameters"], **said(corpus)}
 
 
 def said(corpus: Path) -> dict[str, float]:
@@ -115,6 +130,8 @@ def main() -> None:
     if args.verb in ("collect", "run"):
         key, names = ("fitted", FITTED) if args.verb == "collect" else ("judged", JUDGED)
         found[key] = trainings(names)
+        if args.verb == "run":
+            found["files"] = files()
         found |= {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
         return

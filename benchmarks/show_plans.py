@@ -38,6 +38,9 @@ def _asked(found: Row) -> str:
     return markdown(heads, lines) + "\n\n" + markdown(BAR_HEAD, bars)
 
 
+PARTS = {"known": "tasks of the first run, other draws", "new tasks": "new tasks", "summary": "all"}
+
+
 def planning_table(found: Row) -> str:
     if not found:
         return WAITING
@@ -45,15 +48,21 @@ def planning_table(found: Row) -> str:
     lines = [(name, f"{own[way]['log_loss']:.4f}", f"{own[way]['accuracy']:.4f}") for way, name in WAYS.items()]
     table = markdown((f"{own['tasks']} tasks, {own['cells']} purchases", "log loss after", "accuracy after"), lines)
     gaps = []
-    for way in ("all on labels", "even"):
-        mean, low, high = own[f"less log loss than {way}"]
-        gaps.append((f"less log loss than {WAYS[way]}", f"{mean:.4f}", f"{low:.4f} to {high:.4f}"))
+    for part, told in PARTS.items():
+        for way in ("all on labels", "even"):
+            mean, low, high = found[part][f"less log loss than {way}"]
+            gaps.append((told, f"than {WAYS[way]}", found[part]["tasks"], f"{mean:.4f}", f"{low:.4f} to {high:.4f}"))
     bars = [
         bar(f"less log loss than {WAYS[way]}", own[f"less log loss than {way}"][0], 0.0, least=True)
         for way in ("all on labels", "even")
     ]
-    held = f"\n\nThe forecast's interval held the log loss after the purchase in {own['forecast held']:.0%} of them."
-    gap_table = markdown(("the plan's split has", "mean over tasks", "90 % interval"), gaps)
+    other = own["not all on labels"]
+    held = (
+        f"\n\nIn {other['cells']} of {own['cells']} the plan did not spend all on labels; it had "
+        f"{abs(other['mean gain']):.4f} {'less' if other['mean gain'] >= 0 else 'more'} log loss there. "
+        f"The forecast's interval held the log loss after the purchase in {own['forecast held']:.0%} of all."
+    )
+    gap_table = markdown(("the plan's split has less log loss", "", "tasks", "mean over tasks", "90 % interval"), gaps)
     return table + "\n\n" + gap_table + held + "\n\n" + markdown(BAR_HEAD, bars)
 
 

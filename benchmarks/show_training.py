@@ -88,10 +88,11 @@ def forecast_table(found: Row) -> str:
             "{:.2f} to {:.2f} / ".format(r["forecast"]["bits_per_byte"][0], r["forecast"]["bits_per_byte"][2])
             + f"{r['bits_per_byte']:.2f}",
         )
-        for r in found["judged"]
+        for r in [*found["judged"], *found.get("files", [])]
     ]
     head = ("corpus", "parameters", "seconds, forecast / measured", "memory, MB", "bits a byte on text held out")
-    off = max(abs(r["memory_bytes"] / r["forecast"]["memory_bytes"] - 1) for r in found["judged"])
+    every = [*found["judged"], *found.get("files", [])]
+    off = max(abs(r["memory_bytes"] / r["forecast"]["memory_bytes"] - 1) for r in every)
     inside = sum(
         r["forecast"]["bits_per_byte"][0] <= r["bits_per_byte"] <= r["forecast"]["bits_per_byte"][2]
         for r in found["judged"]

@@ -19,7 +19,7 @@ class Clock:
 def run(total, update, warmup=5, state=None, stop=10**9):
     """Updates of so many seconds until the course ends; factors by step, the course, the clock."""
     clock = Clock()
-    course = Course(WSD(warmup=warmup, decay=10), total, total, 0.2, [], clock)
+    course = Course(WSD(warmup=warmup, decay=10), total, total, 0.2, [], None, clock)
     if state:
         course.load(state, len(state["done"]))
     factors, step = [], len(state["done"]) if state else 0
@@ -62,3 +62,23 @@ def test_held_out_text_ends_it():
     answers = [course.looked(40 * (i + 1), loss) for i, loss in enumerate(looks)]
     assert answers == [False, False, False, False, True, False] and LOOKS == 3
     assert course.falling(200) and course.wsd.end == 250 and not course.go_on(250)
+
+
+def test_without_held_out_text_the_clock_gives_no_more_updates_than_planned():
+    clock = Clock()
+    course = Course(WSD(warmup=5, decay=10), 1000.0, 1000.0, 0.2, [], 50, clock)
+    factors, step = [], 0
+    while course.go_on(step):
+        factors.append(course(step))
+        clock.now += 0.1
+        course.timed(Update(step, 1.0, 1.0, 1.0, 1, 0.1, clock.now))
+        step += 1
+    assert step == 50 and factors[39] == 1.0 > factors[40] and factors[-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_going_back_to_before_a_fall_takes_it_back():
+    course = Course(WSD(warmup=5, decay=10), 100.0, 100.0, 0.2, [], None, Clock())
+    before = course.state()
+    course.fall(20, 8)
+    course.load(before, 15)
+    assert course.wsd.stable_until is None and course(30) == 1.0

@@ -51,7 +51,10 @@ def test_counts_grow_with_what_is_trained():
     assert memory_bytes(long, "fp32", 0) > memory_bytes(small, "fp32", 0)
     apart = memory_bytes(large, "mixed", 0) - memory_bytes(large, "bf16", 0)  # 18 and 8 bytes a parameter
     assert apart == pytest.approx(10 * large.parameters, abs=1)
-    assert memory_bytes(small, "fp32", 0, longest=10**7) - memory_bytes(small, "fp32", 0) > 10**8
+    short, one = Survey(99, 10**8, "x", 2.0, 10**5), Survey(1, 10**8, "x", 2.0, 10**8)  # equal texts, one in one piece
+    tokenizing = memory_bytes(small, "fp32", 0, [one])
+    assert tokenizing - memory_bytes(small, "fp32", 0, [short]) > 3 * 10**8
+    assert tokenizing == memory_bytes(planned(size=500_000), "fp32", 0, [one])  # that is the most, not the training
     surveys = [Survey(1, 10**6, "x", 2.0, 10**5)]
     slow, fast = (forecast(small, surveys, "fp32", speed, 1e11).seconds for speed in (1e9, 1e10))
     assert slow == pytest.approx(10 * fast, rel=0.1)

@@ -10,7 +10,7 @@ from smidgen.lm.corpus import open_corpus
 from smidgen.lm.evaluate import evaluate
 from smidgen.lm.held import documents
 from smidgen.lm.model import LanguageModel
-from smidgen.lm.prepare import EVERY, _divided, prepare, survey
+from smidgen.lm.prepare import EVERY, _divided, prepare, sample, survey
 from smidgen.nets.decoder import Decoder, DecoderConfig
 
 
@@ -43,6 +43,12 @@ def test_a_corpus_may_be_called_held_and_few_short_texts_hold_nothing_out(tmp_pa
     again = prepare(corpora, surveys, 300, tmp_path / "work")
     assert again.tokenizer.identity == made.tokenizer.identity
     assert [p.fingerprint for p in again.parts.values()] == [p.fingerprint for p in made.parts.values()]
+
+
+def test_a_sample_is_spread_over_the_texts():
+    texts = [chr(97 + i) * 10 for i in range(20)]
+    assert list(sample(texts, 1.0)) == list(sample(texts, 3.0)) == texts
+    assert list(sample(texts, 0.25)) == texts[3::4]
 
 
 def test_words_are_not_made_of_what_is_held_out(tmp_path):
@@ -78,6 +84,7 @@ def test_bits_a_byte_of_a_mix_are_of_its_mixed_text(tmp_path):
     wanted = (3 * nats["a"] + nats["b"]) / (3 * size["a"] + size["b"]) / math.log(2)
     assert found["bits_per_byte"] == pytest.approx(wanted, rel=1e-6)
     assert found["parts"] == {n: pytest.approx(e["bits_per_byte"]) for n, e in each.items()}
+    assert found["judged_tokens"] == sum(e["tokens"] for e in each.values())
     assert "".join(documents(made.judged["b"], model, 10**6)) == texts["b"][0][-200:]
 
 
@@ -86,3 +93,13 @@ def test_a_survey_tells_texts_apart(tmp_path, other):
     first = survey(corpus(tmp_path, "a", ["one", "two"]))
     assert first.documents == 2 and first.bytes == 6
     assert survey(corpus(tmp_path, "b", ["one", "two"])) == first != survey(corpus(tmp_path, "c", other))
+
+
+def test_a_part_of_what_is_judged_is_spread_over_it(tmp_path):
+    texts = [f"{i} " * 30 for i in range(40 * EVERY)]
+    corpora = {"a": corpus(tmp_path, "a", texts)}
+    made = prepare(corpora, {"a": survey(corpora["a"])}, 300, tmp_path / "work")
+    model = LanguageModel(Decoder(DecoderConfig(made.tokenizer.words, 32, 1, 2, 2, 32, 16)), made.tokenizer)
+    every = list(documents(made.judged["a"], model, 10**6))
+    assert every == texts[2 * EVERY - 1 :: 2 * EVERY]
+    assert list(documents(made.judged["a"], model, len(made.judged["a"]) // 4)) == every[::4]

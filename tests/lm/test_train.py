@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.cli.lm_training import parse_mix, parse_temperature
 from smidgen.cli.main import main
 from smidgen.data.mix_schedules import Cooldown
 from smidgen.kit.errors import BadInput
@@ -26,7 +25,7 @@ from smidgen.lm.mixture import Mixture, Phase, cooled, numbered, shares_of
 from smidgen.lm.model import load
 from smidgen.lm.plan import ACTIVATIONS, make_plan, row_bytes, size_for
 from smidgen.lm.prepare import prepare, survey
-from smidgen.lm.wish import Wish
+from smidgen.lm.wish import Wish, parse_count, parse_mix, parse_temperature
 from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.train import checkpoint
 from smidgen.train.loop import NonFinite
@@ -110,12 +109,12 @@ def test_plan_keeps_what_is_given():
 
 
 def test_flags():
-    assert [job.parse_count(t) for t in ("10M", "1.5b", "300k", "2000")] == [10_000_000, 1_500_000_000, 300_000, 2000]
+    assert [parse_count(t) for t in ("10M", "1.5b", "300k", "2000")] == [10_000_000, 1_500_000_000, 300_000, 2000]
     assert parse_mix(["b=1", "a=3"]) == {"b": 1.0, "a": 3.0} and parse_temperature("5,1,0.5") == (5.0, 1.0, 0.5)
     for wrong in ("M", "-3", "ten"):
         with pytest.raises(BadInput, match="--size"):
-            job.parse_count(wrong)
-    for pairs in (["a=0"], ["a=1", "b=x"], ["a=inf", "b=1"]):
+            parse_count(wrong)
+    for pairs in (["a"], ["a=1", "b=x"]):
         with pytest.raises(BadInput, match="--mix"):
             parse_mix(pairs)
     for wrong in ("", "a", "1,2,3,4"):
@@ -130,6 +129,7 @@ def test_flags():
         ({"size": 10}, "--size"),
         ({"size": 10**6, "mix": {"a": 1.0}}, "a weight for each of a, b"),
         ({"size": 10**6, "mix": {"a": 1.0, "b": -1.0}}, "weights above 0"),
+        ({"size": 10**6, "mix": {"a": math.inf, "b": 1.0}}, "weights above 0"),
         ({"size": 10**6, "mix": {"a": 1.0, "b": 1.0}, "mix_temperature": (2.0,)}, "without --mix"),
         ({"size": 10**6, "mix_temperature": (5.0, 1.0, 2.0)}, "switch"),
         ({"size": 10**6, "precision": "fp8"}, "--precision"),
@@ -309,57 +309,102 @@ def test_a_rate_that_breaks_down_is_passed_over(text, tmp_path, monkeypatch):
         find(tmp_path / "two")
 
 
-@pytest.mark.parametrize("often", [1, 10**9])
-def test_goes_back_to_a_checkpoint_when_the_weights_are_spoilt(often, text, tmp_path, monkeypatch):
-    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=8 * 16 * 60)
-    models, spoilt, said = [], [], []
-    monkeypatch.setattr(trainer, "Decoder", lambda *a: models.append(Decoder(*a)) or models[-1])
+def spoil_after(monkeypatch, when):
+    """Weights become NaN in each update, counted from the first, of which `when` says so."""
+    made = 0
 
-    def spoil(update):
-        if update.step == 30 and update.action is None and len(spoilt) < often:
-            spoilt.append(update)
-            with torch.no_grad():
-                next(models[-1].parameters()).fill_(math.nan)
+    def optimizer_of(model, *args):
+        optimizer = search.optimizer_of(model, *args)
+        inner = optimizer.step
 
-    def go_on():
-        return trainer.train_model(setup, prepared, tmp_path / "m", say=said.append, on_update=spoil)
+        def step():
+            nonlocal made
+            inner()
+            made += 1
+            if when(made):
+                with torch.no_grad():
+                    next(model.parameters()).fill_(math.nan)
 
-    if often == 1:
-        got = go_on()
-        assert got["finished"] and got["loss"] < 5 and "going back from update 30 to 20, and" in " ".join(said)
-        log = [json.loads(line) for line in (tmp_path / "m" / "log.jsonl").read_text().splitlines()]
+        optimizer.step = step
+        return optimizer
+
+    monkeypatch.setattr(trainer, "optimizer_of", optimizer_of)
+
+
+@pytest.mark.parametrize(("spoilt", "returns"), [(39, [20]), (40, [40, 20])])  # at 40 it is kept spoilt
+def test_goes_back_to_a_checkpoint_when_the_weights_are_spoilt(spoilt, returns, text, tmp_path, monkeypatch):
+    results = []
+    for name, stops in (("whole", []), ("parts", [spoilt + 8 * len(returns)])):  # one of them stops after the return
+        setup, prepared = begun(text, tmp_path / name, lr=1e-3, tokens=8 * 16 * 60)
+        spoil_after(monkeypatch, lambda made: made == spoilt)
+        said, done = [], []
+
+        def sitting(stop, out=tmp_path / name, setup=setup, prepared=prepared, said=said, done=done):
+            stopped = lambda: len(done) >= stop  # noqa: E731
+            return trainer.train_model(setup, prepared, out, say=said.append, on_update=done.append, stopped=stopped)
+
+        assert not any(sitting(stop)["finished"] for stop in stops)
+        got = sitting(10**9)
+        back = [int(line.split(" to ")[1].split(",")[0]) for line in said if "going back" in line]
+        assert got["finished"] and got["loss"] < 5 and back == returns
+        log = [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
         assert [x["step"] for x in log if not x["action"]] == list(range(1, 61))
-        assert [x["action"] for x in log if x["action"]] == ["replace_batch"] * 4 + ["rollback"]
-    else:
-        with pytest.raises(NonFinite, match="again and again after update 20"):
-            go_on()
-        kept = [checkpoint.load(c) for c in checkpoint.published(tmp_path / "m" / ".train" / "checkpoints")]
-        assert any(all(t.isfinite().all() for t in state["model"].values()) for state in kept)
+        assert [x["action"] for x in log if x["action"]] == (["replace_batch"] * 4 + ["rollback"]) * len(returns)
+        results.append(load(tmp_path / name).decoder.state_dict())
+    assert all(torch.equal(results[0][k], results[1][k]) for k in results[0])
 
 
-def test_made_longer_it_is_what_it_had_been_if_so_planned(text, tmp_path):
-    models = []
-    for name, tokens in (("long", 90), ("short", 60)):
+def test_a_loss_that_stays_high_is_taken_as_it_is(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=8 * 16 * 90)
+    said, done = [], []
+    real = trainer.loss_of
+    monkeypatch.setattr(trainer, "loss_of", lambda *a: (real(*a)[0] + 2000 * (len(done) >= 50), real(*a)[1]))
+    got = trainer.train_model(setup, prepared, tmp_path / "m", say=said.append, on_update=done.append)
+    assert got["finished"] and got["steps"] == 90
+    assert [line for line in said if "going back" in line] == [
+        "going back from update 50 to 40, and over the batches in between"
+    ]
+
+
+def test_weights_that_are_spoilt_again_and_again_end_it(text, tmp_path, monkeypatch):
+    setup, prepared = begun(text, tmp_path / "m", lr=1e-3, tokens=8 * 16 * 60)
+    spoil_after(monkeypatch, lambda made: made >= 30)
+    said = []
+    with pytest.raises(NonFinite, match="again and again after update"):
+        trainer.train_model(setup, prepared, tmp_path / "m", say=said.append)
+    assert "to 20, and" in str(said) and "to 0, and" in str(said)  # where 20 does not help, from before it
+    kept = [checkpoint.load(c) for c in checkpoint.published(tmp_path / "m" / ".train" / "checkpoints")]
+    assert any(all(t.isfinite().all() for t in state["model"].values()) for state in kept)
+
+
+def test_made_longer_it_goes_on_from_before_the_fall(text, tmp_path):
+    for name, updates in (("long", 90), ("short", 60)):
         out = tmp_path / name
-        setup, prepared = begun(text, out, keep_stable=name == "short", lr=1e-3, tokens=8 * 16 * tokens)
+        setup, prepared = begun(text, out, keep_stable=name == "short", lr=1e-4, tokens=8 * 16 * updates)
+        plan = replace(setup.plan, first_steps=600)  # of which warm-up and looks are shares
+        setup = replace(setup, plan=plan)
         setups.write_setup(setup, out / ".train")
         got = go(setup, prepared, out)
-        assert got["finished"] and got["steps"] == tokens
-    again = job.begin({"animals": open_corpus([text])}, Wish(), out / ".train", resume=True, more=str(8 * 16 * 30))[0]
+        assert got["finished"] and got["steps"] == updates, got
+    corpora, more = {"animals": open_corpus([text])}, str(8 * 16 * 30)
+    again = job.begin(corpora, Wish(), out / ".train", resume=True, more=more)[0]
+    assert (out / ".train" / "finished").exists()  # until it is under way
     assert go(again, prepared, out)["steps"] == 90
-    models = [load(tmp_path / name).decoder.state_dict() for name in ("long", "short")]
-    assert all(torch.equal(models[0][k], models[1][k]) for k in models[0])
+    a, b = (load(tmp_path / name).decoder.state_dict() for name in ("long", "short"))
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_what_is_finished_is_made_longer_only_where_that_was_kept(text, tmp_path, capsys):
     command = ["lm", "train", str(text), "--out", str(tmp_path / "m"), "--context", "16"]
     small = ["--size", "60k", "--batch", "64", "--rate", "0.005"]
+    assert main([*command, *small, "--dry-run", "--resume"]) == 2 and "--dry-run" in capsys.readouterr().err
     assert main([*command, *small, "--keep-stable", "--precision", "mixed"]) == 0
     shown = capsys.readouterr().err
     assert "0.005 of Muon from given" in shown and "mixed" in shown and "64 x 16 tokens" in shown
     for more, said in (
         (["--resume"], "say how much --more"),
         (["--resume", "--more", "much"], "--more"),
+        (["--resume", "--more", "30m"], "--more: expected tokens such as 20M"),
         (["--resume", "--more", "2k", "--rate", "0.1"], "--rate: expected as when this training began (0.005)"),
         (["--more", "2k", *small], "not empty"),
     ):
@@ -375,16 +420,20 @@ def test_what_is_finished_is_made_longer_only_where_that_was_kept(text, tmp_path
 
 def test_a_mix_trains_to_a_good_end(text, tmp_path, capsys):
     other = tmp_path / "numbers.txt"
-    other.write_text("".join(f"{i} and {i + 1} are {2 * i + 1}. " for i in range(900)))
-    command = ["lm", "train", str(text), str(other), "--context", "16", "--size", "60k", "--batch", "64", "--json"]
+    other.write_text("".join(f"{i} and {i + 1} are {2 * i + 1}. " for i in range(500)))
+    command = ["lm", "train", str(text), str(other), "--context", "16", "--size", "60k", "--batch", "128", "--json"]
     assert main([*command, "--out", str(tmp_path / "m"), "--mix", "animals=3", "--mix", "numbers=1"]) == 0
     out, err = capsys.readouterr()
     got = json.loads(out)
     assert "animals  75% of the training" in err and "numbers  25% of the training" in err
     parts = got["parts"]
     assert parts.keys() == {"animals", "numbers"} and min(parts.values()) < got["bits_per_byte"] < max(parts.values())
-    assert main([*command, "--out", str(tmp_path / "n"), "--mix-temperature", "9,1,0.5", "--dry-run"]) == 0
     assert got["bytes"] > got["tokens"] > 0 and got["flops"] > got["tokens"]
+    cooled = [*command, "--out", str(tmp_path / "n"), "--rate", "0.005"]
+    assert main([*cooled, "--mix-temperature", "9,1,0.5", "--keep-stable"]) == 0
+    assert main([*cooled, "--resume", "--more", "20k"]) == 0  # the switch stays where it was
+    assert main([*cooled, "--resume", "--more", "20k", "--mix-temperature", "9,1,0.6"]) == 2
+    assert "--mix-temperature: expected as when" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_one_command_at_a_time_works_in_a_folder(text, tmp_path, capsys):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from smidgen.laws.curve import Point, fit_curve
+from smidgen.laws.worth import Mix
+from smidgen.learn.logistic import CLASSIFIER as Logistic
 from smidgen.studies.blur import Blur
 from smidgen.studies.losses import Scale
 from smidgen.studies.outlook import Outlook
@@ -80,22 +82,69 @@ def test_wrong_labels_blur_probabilities_and_not_the_order_of_classes():
     p = np.array([[0.9, 0.1], [0.2, 0.8]])
     blur = Blur.of(p, "log_loss")
     assert blur is not None and Blur.of(p, "accuracy") is None
-    q = 0.8 * p + 0.2 / 2  # one label in ten is wrong: a fifth are drawn evenly
-    assert blur.cost(0.1) == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=1e-3) and blur.cost(0.0) == 0.0
+    q = 0.8**2 * p + (1 - 0.8**2) / 2  # one label in ten is wrong: a fifth are drawn evenly
+    assert blur.cost(0.1) == pytest.approx((p * np.log(p / q)).sum(1).mean(), rel=0.01) and blur.cost(0.0) == 0.0
     known = outlook({"label@0.2": 0.1, "unlabelled": 0.1}, {"label@0.2": 0.5, "unlabelled": 0.1}, blur)
     bought = {"label@0.2": 200.0, "unlabelled": 100.0}  # these have no label that could be wrong
-    gap = np.exp(known.log_losses(bought, False)) - np.exp(replace(known, blur=None).log_losses(bought, False))
-    assert gap == pytest.approx(np.full(len(gap), blur.cost(40 / 260)))
+    clean, now = (np.exp(replace(known, blur=None).log_losses(b, False)) for b in (bought, {}))
+    gap = np.exp(known.log_losses(bought, False)) - clean
+    assert gap == pytest.approx(blur.cost(40 / 260, clean / now)) and (gap > blur.cost(40 / 260)).mean() > 0.9
+
+
+def test_blur_costs_sure_models_most_and_is_taken_off_again():
+    p = np.random.default_rng(0).dirichlet(np.full(3, 0.5), 200)
+    for metric in ("log_loss", "brier"):
+        blur = Blur.of(p, metric)
+        assert blur is not None
+        times = np.linspace(0.2, 1.2, 6)
+        costs = blur.cost(0.1, times)
+        assert (np.diff(costs) < 0).all() and costs[0] > 1.8 * costs[-1]
+        for today in (0.9 * blur.today, 1.2 * blur.today):  # as measured, on rows by chance
+            for part, cost in zip(times, costs, strict=True):
+                assert blur.without(0.1, part * today + cost, today) == pytest.approx(part * today, rel=0.02)
+        assert blur.without(0.1, 1e-3, blur.today) == pytest.approx(1e-3 / 4)  # a loss below any cost
+        mix = blur.taken_off(Mix(20, 20, 0.8 * blur.today, 0.05, 2), 0.3, blur.today)  # 15 in 100 are wrong
+        assert mix.loss + blur.cost(0.15, mix.loss / blur.today) == pytest.approx(0.8 * blur.today, rel=0.02)
+        removed = 0.8 * blur.today / mix.loss - 1
+        assert removed > 0.1 and mix.spread / 2**0.5 > 0.3 * removed  # what is taken off is not known well
 
 
 @pytest.mark.parametrize("metric", ["log_loss", "brier"])
 @pytest.mark.parametrize("classes", [2, 3])
-def test_the_cost_of_blur_is_that_of_learning_from_wrong_labels(metric, classes):
+def test_the_cost_of_blur_is_that_of_learning_from_labels_that_were_made_wrong_twice(metric, classes):
     rng = np.random.default_rng(0)
-    p = np.repeat(rng.dirichlet(np.full(classes, 0.7), 40), 4000, 0)
-    y = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
-    told = np.where(rng.random(len(y)) < 0.1, (y + rng.integers(1, classes, len(y))) % classes, y)
+    each = rng.dirichlet(np.full(classes, 0.7), 40)
+    p = np.repeat(each, 4000, 0)
+    told = y = (p.cumsum(1) > rng.random((len(p), 1))).argmax(1)
+    for _ in range(2):
+        told = np.where(rng.random(len(y)) < 0.1, (told + rng.integers(1, classes, len(y))) % classes, told)
     q = np.repeat(np.eye(classes)[told].reshape(40, 4000, classes).mean(1), 4000, 0)  # what such labels teach
     score = METRICS[metric].score
-    blur = Blur.of(p, metric)
-    assert blur is not None and blur.cost(0.1) == pytest.approx(score(y, q) - score(y, p), rel=0.12)
+    blur = Blur.of(each, metric)
+    assert blur is not None
+    assert blur.cost(0.1) == pytest.approx(score(y, q) - score(y, p), rel=0.12)
+
+
+def test_the_cost_of_blur_is_what_wrong_labels_cost_on_a_real_table(table):
+    rows = table("tab_banknote", 1372)
+    X, y = rows.drop(columns="target").to_numpy(float), rows.target.astype("category").cat.codes.to_numpy(int)
+    wrong = (np.arange(440) >= 40) & (np.random.default_rng(0).random(440) < 0.1)
+    score = METRICS["log_loss"].score
+    clean, blurred = (
+        Logistic(random_state=0).fit(X[:440], labels).predict_proba(X[440:])
+        for labels in (y[:440], np.where(wrong, 1 - y[:440], y[:440]))
+    )
+    blur = Blur.of(clean, "log_loss")
+    assert blur is not None
+    paid = score(y[440:], blurred) - score(y[440:], clean)
+    assert blur.cost(float(wrong.mean())) == pytest.approx(paid, rel=0.35)
+
+
+def test_cheap_labels_are_bought_for_hard_tasks_and_not_for_easy_ones():
+    for losses, p, few, many in (((0.3, 0.2, 0.12), 0.97, 0.0, 0.0), ((0.68, 0.66, 0.63), 0.6, 60.0, 120.0)):
+        points = [Point(n, loss, 60, 0.02, 4) for n, loss in zip((9, 18, 36), losses, strict=True)]
+        curve = fit_curve("log_loss", points, baseline=0.69, labels=40)
+        offers, draws = tuple(offers_of({"label": 1.0, "label@0.1": 0.3})), len(curve.law.draws_KP)
+        worths = {"label": np.ones(draws), "label@0.1": np.full(draws, 0.64)}
+        blur = Blur.of(np.array([[p, 1 - p]]), "log_loss")
+        assert few <= Outlook(curve, Scale.of("log_loss"), offers, worths, 40, blur).split(120.0).money[1] <= many

@@ -5,12 +5,17 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from smidgen.kit.errors import BadInput
+from smidgen.lm.forecast import memory_bytes
 from smidgen.lm.model import load
+from smidgen.lm.prepare import Survey
+from smidgen.lm.setup import set_up
+from smidgen.lm.wish import Wish
 from smidgen.train import launch
 from smidgen.train.sharding import Sharding, start, stop
 
@@ -46,6 +51,22 @@ def test_a_world_size_that_does_not_divide_is_told_what_would():
     with pytest.raises(BadInput, match=r"12 rows of a batch divide \(1, 2, 3, 4, 6, 12\), got 5"):
         Sharding(ranks=SimpleNamespace(rank=0, size=5)).rows(12)
     assert Sharding(ranks=SimpleNamespace(rank=2, size=4)).rows(12) == slice(6, 9)
+
+
+@pytest.mark.parametrize(("rate", "precision"), [(0.01, "fp32"), (0.01, "bf16"), (None, "fp32")])
+def test_the_forecast_is_of_one_process_of_them(rate, precision):
+    surveys = {"a": Survey(10, 10**7, "x", 2.0, 10**5)}
+    setup = set_up(surveys, Wish(size=5_000_000, rate=rate, batch=8, precision=precision))
+    held = setup.forecast.memory_bytes - memory_bytes(setup.plan, precision, 0, list(surveys.values()))
+    sharding = Sharding(3, ranks=SimpleNamespace(rank=0, size=4))
+    plan = launch._suited(setup, surveys, sharding)
+    whole = memory_bytes(plan.plan, precision, held, list(surveys.values()))
+    if rate is None:  # the search is rank 0's alone
+        assert plan.forecast.memory_bytes == pytest.approx(whole)
+    else:
+        rows = memory_bytes(replace(plan.plan, rows=2), precision, held, list(surveys.values()))
+        states = (16 if precision == "fp32" else 8) * plan.plan.parameters
+        assert plan.forecast.memory_bytes == pytest.approx(rows - 0.75 * states, rel=1e-3) and rows < whole
 
 
 def test_one_process_needs_no_torchrun_and_errors_are_sentences(text, tmp_path, capsys, monkeypatch):

@@ -1,5 +1,6 @@
 """`smidgen lm ...`: the language model verbs, thin over `smidgen.lm`."""
 
+import shlex
 import sys
 import time as clock
 from pathlib import Path
@@ -31,9 +32,10 @@ def train(
     need("torch", extra="text", why="Training a language model")
     journal.check(logs)
     from smidgen.lm import job
+    from smidgen.lm.wish import Wish
     from smidgen.lm.work import SETUP, WORK, working
 
-    wish, folder, corpora = training.wish_of(**asked), job.folder_of(sources, out), job.corpora_of(sources)
+    wish, folder, corpora = Wish.of(**asked), job.folder_of(sources, out), job.corpora_of(sources)
     if dry_run:
         if resume:
             raise bad("--dry-run", "a training that is not begun", "--resume")
@@ -42,7 +44,7 @@ def train(
             tell(line)
         training.say_plan(setup) if as_json else None
         return 0
-    go_on = f"with: smidgen lm train {' '.join(sources)}"
+    go_on = f"with: smidgen lm train {shlex.join(sources)}"
     try:
         with working(folder, resume, begun) as work:
             setup, surveys = job.begin(corpora, wish, work, resume, more, keep_stable)

@@ -3,79 +3,23 @@
 `smidgen lm train` is it in one process; `train.launch` takes the same parts to many.
 """
 
-import signal
+import shlex
 import time as clock
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smidgen.budget.budget import parse_duration
 from smidgen.cli.output import say, say_json, tell
-from smidgen.kit.errors import bad
 from smidgen.web import words
 
 if TYPE_CHECKING:
     from smidgen.lm.prepare import Prepared
     from smidgen.lm.setup import Setup
-    from smidgen.lm.wish import Wish
     from smidgen.train.sharding import Sharding
 
 SAY_EVERY = 10.0  # seconds
 OPTIMIZERS = {"muon": "Muon", "adamw": "AdamW"}
-
-
-def wish_of(
-    size: str | None,
-    time: str | None,
-    precision: str | None,
-    mix: list[str] | None,
-    mix_temperature: str | None,
-    context: int | None,
-    rate: float | None,
-    batch: int | None,
-    seed: int | None,
-) -> "Wish":
-    """What the flags ask for. Raises BadInput: one that cannot be read."""
-    from smidgen.lm.job import parse_count
-    from smidgen.lm.wish import Wish
-
-    return Wish(
-        size=None if size is None else parse_count(size),
-        seconds=None if time is None else parse_duration(time, "--time"),
-        precision=precision,
-        mix=parse_mix(mix) if mix else None,
-        mix_temperature=None if mix_temperature is None else parse_temperature(mix_temperature),
-        context=context,
-        rate=rate,
-        batch=batch,
-        seed=seed,
-    )
-
-
-def parse_mix(pairs: list[str]) -> dict[str, float]:
-    """Weights by name. Raises BadInput: not NAME=WEIGHT with a weight above 0."""
-    found: dict[str, float] = {}
-    for pair in pairs:
-        name, _, value = pair.partition("=")
-        try:
-            found[name] = float(value)
-        except ValueError:
-            found[name] = 0.0
-        if not 0 < found[name] < float("inf"):
-            raise bad("--mix", "NAME=WEIGHT with a weight above 0", pair)
-    return found
-
-
-def parse_temperature(text: str) -> tuple[float, ...]:
-    """HIGH, or HIGH,LOW, or HIGH,LOW,SHARE. Raises BadInput."""
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if not 1 <= len(values) <= 3:
-        raise bad("--mix-temperature", "HIGH, or HIGH,LOW, or HIGH,LOW,SHARE such as 5,1,0.5", text)
-    return values
 
 
 def trained(
@@ -87,20 +31,13 @@ def trained(
     sharding: "Sharding | None" = None,
 ) -> dict[str, Any]:
     """Trains with progress, spoken by rank 0; Ctrl-C ends it after the update that runs."""
+    from smidgen.lm.stopping import stopping
     from smidgen.lm.train import train_model
     from smidgen.lm.work import WORK, seconds_before
 
     leads = sharding is None or sharding.ranks.rank == 0
-    asked_to_stop, said = False, 0.0
-    begun_at_first = begun - seconds_before(folder / WORK)
+    said, begun_at_first = 0.0, begun - seconds_before(folder / WORK)
     speak: Callable[[str], None] = tell if leads else lambda text: None
-
-    def on_signal(*_: object) -> None:
-        nonlocal asked_to_stop
-        if asked_to_stop and sharding is None:
-            raise KeyboardInterrupt
-        asked_to_stop = True
-        speak("Stopping after this update" + ("; once more stops at once." if sharding is None else "."))
 
     def on_update(update: Any) -> None:
         nonlocal said
@@ -111,8 +48,7 @@ def trained(
             said = now
             speak(_progress(setup, update, now - begun_at_first))
 
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
+    with stopping(speak, twice=sharding is None) as stopped:
         return train_model(
             setup,
             prepared,
@@ -120,12 +56,10 @@ def trained(
             begun=begun,
             say=speak,
             on_update=on_update,
-            stopped=lambda: asked_to_stop,
+            stopped=stopped,
             logs=logs,
             sharding=sharding,
         )
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _progress(setup: "Setup", update: Any, spent: float) -> str:
@@ -157,7 +91,8 @@ def say_result(result: dict[str, Any], setup: "Setup", folder: Path, as_json: bo
         say(f"{updates} ({speed} tokens/s). The text is too short to hold any out: how good it is nobody knows.")
     else:
         bits = f"{result['bits_per_byte']:.3f} bits a byte ({result['loss']:.3f} nats a token)"
-        say(f"{bits} on text held out, after {updates} ({speed} tokens/s)")
+        much = words.plural(result["judged_tokens"], "token")
+        say(f"{bits} on text held out ({much}), after {updates} ({speed} tokens/s)")
         if len(result["parts"]) > 1:
             say(", ".join(f"{name} {found:.3f}" for name, found in result["parts"].items()))
     say(f"model   {folder}")
@@ -168,7 +103,7 @@ def say_stopped(folder: Path, as_json: bool, go_on: str) -> None:
     """`go_on`: the command that goes on with it."""
     if as_json:
         say_json({"finished": False, "model": str(folder)})
-    tell(f"Stopped. Go on {go_on} --out {folder} --resume")
+    tell(f"Stopped. Go on {go_on} --out {shlex.quote(str(folder))} --resume")
 
 
 def say_plan(setup: "Setup") -> None:

@@ -40,9 +40,10 @@ def shown(found: dict[str, Any]) -> list[str]:
     now = found["now"]
     rows = [["now", "", f"{found['n']:,}", "", words.number(now["estimate"]), _ends(now["interval"])]]
     for f in found["forecasts"]:
-        cells = [f["purchase"], f"+{f['amount']:,.0f}", f"{f['total']:,.0f}", f"{f['cost']:,.2f}"]
+        cells = [f["purchase"], f"+{words.count(f['amount'])}", words.count(f["total"]), f"{f['cost']:,.2f}"]
         rows.append([*cells, words.number(f["estimate"]), _ends(f["interval"])])
-    heads = ["purchase", "more", "rows", "cost", name, f"{words.percent(found['level'])} interval"]
+    total = "in all" if found.get("how") else "rows"  # hours and megabytes are no rows
+    heads = ["purchase", "more", total, "cost", name, f"{words.percent(found['level'])} interval"]
     lines = [*table(rows, heads, right=(1, 2, 3, 4)), ""]
     lines += found["sentences"]
     lines += [f"Warning: {text}" for text in found["warnings"]]

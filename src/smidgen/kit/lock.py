@@ -25,16 +25,14 @@ class FolderLock:
             import fcntl
         except ImportError:  # Windows: two users of one folder are the caller's care
             return
+        if self._key in _held_here:  # to open and close the file again would let go of it
+            raise BadInput(taken)
+        self._fd = os.open(Path(folder) / NAME, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            if self._key in _held_here:
-                raise BlockingIOError
-            self._fd = os.open(Path(folder) / NAME, os.O_RDWR | os.O_CREAT, 0o644)
             fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if self._fd >= 0:
-                os.close(self._fd)
-            if not isinstance(error, BlockingIOError | PermissionError):
-                raise
+        except OSError:
+            os.close(self._fd)
+            self._fd = -1
             raise BadInput(taken) from None
         _held_here.add(self._key)
 

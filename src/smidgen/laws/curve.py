@@ -19,48 +19,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from smidgen.kit.errors import BadInput, bad
+from smidgen.laws.curve_points import HOME, Counted, CurvePrior, Point, rows_sd, settled
 from smidgen.laws.draws import posterior
 from smidgen.laws.form import Parameter
 from smidgen.laws.law import Law, fit
 from smidgen.laws.points import Points
 
-HOME = 50.0  # labels at which the level is told
 LEVEL = 0.9
 FAMILIES = ("error", "log_loss", "rmse")
 CARRY = 16.0  # a forecast goes no further than so many times the labels that there are
 HELD = 2  # points scored on more than so many rows a label were scored on rows held out
 FREE = 3.0  # sd of an offset that is bound by a count of errors instead
-LEAST_SD = 0.03  # of one point's log loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurvePrior:
-    """What is known of curves before one is measured.
-
-    Attributes:
-        mean, covariance: of (level, floor, power): log(loss / baseline) at 50 labels, log odds of the share that no
-            label removes, log of the exponent. They go together: hard tasks have high levels and small exponents.
-        rows: relative sd of a loss over one row (error: in units of its binomial noise).
-        luck: sd of the log loss of one training around its curve, at 50 labels; it falls with the root of their number.
-        widen: intervals are so much wider than the posterior says, as calibration asks; widen_held: where points were
-            scored on many rows that are no labels of the study.
-        damp, damp_held: the share of the change of log loss, from the labels that there are on, that is forecast: means
-            of losses fall less than means of their logarithms, since hard tasks gain least.
-    """
-
-    mean: tuple[float, float, float]
-    covariance: tuple[tuple[float, float, float], ...]
-    rows: float
-    luck: float
-    widen: float = 1.0
-    widen_held: float = 1.0
-    damp: float = 1.0
-    damp_held: float = 1.0
+VAGUE = 1.0  # sd that is added to the prior of the level: tasks differ by more than a normal law of few tasks says
 
 
 @functools.cache
@@ -75,28 +49,6 @@ def known_priors() -> dict[str, CurvePrior]:
     }
 
 
-@dataclass(frozen=True)
-class Point:
-    """One size of a learning curve: mean loss of trainings on `n` labels, scored on `rows` different rows; `spread`:
-    standard deviation of the log loss between its `repeats` trainings (0: one training)."""
-
-    n: float
-    loss: float
-    rows: int
-    spread: float = 0.0
-    repeats: int = 1
-
-
-@dataclass(frozen=True)
-class Counted:
-    """A share of `rows` that was wrong after training on `n` labels."""
-
-    n: float
-    share: float
-    rows: float
-    baseline: float
-
-
 class CurveForm:
     """log(loss / baseline) = offset + level + log(floor + (1 - floor) (n / 50)^-power).
 
@@ -106,7 +58,7 @@ class CurveForm:
 
     name, inputs = "learning curve", ("n",)
 
-    def __init__(self, prior: CurvePrior, offset_sd: float, counted: "Counted | None" = None) -> None:
+    def __init__(self, prior: CurvePrior, offset_sd: float, counted: Counted | None = None) -> None:
         self.counted = counted
         self.mean_3, self.root_33 = np.array(prior.mean), np.linalg.cholesky(np.array(prior.covariance))
         self.parameters = (
@@ -164,7 +116,7 @@ class Curve:
 
     Attributes:
         law: of loss / baseline, with draws; baseline: loss of the constant prediction. labels: that there are.
-        widen: of its intervals. most: that the loss can be. damp: of its changes, see `CurvePrior`.
+        widen: of its intervals. most: that the loss can be.
     """
 
     law: Law
@@ -173,7 +125,6 @@ class Curve:
     labels: int
     widen: float = 1.0
     most: float = math.inf
-    damp: float = 1.0
 
     def log_losses(self, n: float | np.ndarray, luck: bool = True, seed: int = 0) -> np.ndarray:
         """Plausible log losses of one training on `n` labels (one number, or one for each draw) `[K]`; without `luck`,
@@ -184,8 +135,7 @@ class Curve:
         own_KP[:, 3] = 0.0  # the offset is of the rows that were scored, not of the curve
         n_K = np.broadcast_to(np.asarray(n, float), len(own_KP))
         assert isinstance(self.law.form, CurveForm)
-        now_K = self.law.form.each(own_KP, np.full(len(own_KP), float(self.labels)))
-        log_K = now_K + self.damp * (self.law.form.each(own_KP, n_K) - now_K) + math.log(self.baseline)
+        log_K = self.law.form.each(own_KP, n_K) + math.log(self.baseline)
         middle_K = log_K
         if luck:
             sd = self.prior.luck * np.sqrt(HOME / n_K)
@@ -240,6 +190,7 @@ def fit_curve(
     baseline: float,
     labels: int,
     prior: CurvePrior | None = None,
+    noise: float | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> Curve:
@@ -248,6 +199,8 @@ def fit_curve(
     Args:
         family: "error" (1 - accuracy, 1 - auc, ...), "log_loss" or "rmse". points: at least two sizes.
         baseline: the loss of a prediction that knows the labels' shares or mean alone. labels: that there are.
+        noise: sd of the log loss that the rows scored leave (by resampling them, say), where the loss is neither a
+            share of wrong rows nor a log loss nor an RMSE: the family lends its curve then, not its noise.
     Raises:
         BadInput: an unknown family, a baseline not above 0, or too few points: says how many more, and where.
     """
@@ -263,18 +216,18 @@ def fit_curve(
             f"Measure {2 - len(sizes)} more, at {where} labels.",
         )  # fmt: skip
     prior = prior or known_priors()[family]
-    n, y, sd = (np.array(v) for v in zip(*(_settled(p, family, baseline, prior) for p in points), strict=True))
-    told = Points.of({"n": n}, y, sd)
-    law = fit(CurveForm(prior, _offset(points, family, prior)), told)
-    if family == "error":
+    shared = rows_sd(points, family, prior, noise)
+    n, y, sd = (np.array(v) for v in zip(*(settled(p, family, baseline, prior, shared) for p in points), strict=True))
+    wide, told = vague(prior), Points.of({"n": n}, y, sd)
+    law = fit(CurveForm(wide, shared), told)
+    if family == "error" and noise is None:
         most = max(points, key=lambda p: p.n)
         counted = Counted(most.n, min(most.loss, 1.0), most.rows / prior.rows**2, baseline)
-        law = replace(law, form=CurveForm(prior, FREE, counted))  # how far the rows are off follows from their count
+        law = replace(law, form=CurveForm(wide, FREE, counted))  # how far the rows are off follows from their count
     held = min(p.rows for p in points) > HELD * labels
     widen = prior.widen_held if held else prior.widen
     most = 1.0 if family == "error" else math.inf
-    damp = prior.damp_held if held else prior.damp
-    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels, widen, most, damp)
+    return Curve(posterior(law, draws, seed=seed), prior, baseline, labels, widen, most)
 
 
 def widened(loss_K: np.ndarray, middle: float, factor: float, power: float) -> np.ndarray:
@@ -284,28 +237,9 @@ def widened(loss_K: np.ndarray, middle: float, factor: float, power: float) -> n
     return np.maximum(middle**power + factor * (loss_K**power - middle**power), 1e-4) ** (1 / power)
 
 
-def plain(prior: CurvePrior, **changes: Any) -> CurvePrior:
-    """A prior with some numbers changed."""
-    return replace(prior, **changes)
-
-
-def _settled(point: Point, family: str, baseline: float, prior: CurvePrior) -> tuple[float, float, float]:
-    """(n, loss / baseline, sd of its logarithm that is its own). An error of 0 on few rows is no error of 0: one row's
-    worth of the baseline is mixed in."""
-    loss = point.loss
-    if family == "error":
-        loss = (loss * point.rows + baseline) / (point.rows + 1)
-    # a few trainings say little about their own spread: what is known of trainings counts as two of them
-    luck = prior.luck**2 * HOME / point.n
-    variance = ((point.repeats - 1) * point.spread**2 + 2 * luck) / (point.repeats + 1)
-    sd = max(math.sqrt(variance / point.repeats), LEAST_SD)
-    return point.n, max(loss / baseline, 1e-6), sd
-
-
-def _offset(points: Sequence[Point], family: str, prior: CurvePrior) -> float:
-    """The sd of log loss that the rows scored give, which all points share."""
-    most = max(points, key=lambda p: p.n)
-    if family != "error":
-        return prior.rows / math.sqrt(most.rows)
-    share = (most.loss * most.rows + 0.5) / (most.rows + 1)
-    return prior.rows * math.sqrt(max(1 - share, 0.02) / (share * most.rows))
+def vague(prior: CurvePrior) -> CurvePrior:
+    """A prior that knows less of the level, and of floor and power given the level as much as before."""
+    covariance = np.array(prior.covariance)
+    along = covariance[:, 0] / covariance[0, 0]
+    wider = covariance + VAGUE**2 * np.outer(along, along)
+    return replace(prior, covariance=tuple(map(tuple, wider.tolist())))

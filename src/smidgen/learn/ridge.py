@@ -68,19 +68,20 @@ class RidgeRegressor(RegressorHead):
 
 
 def press(Z: np.ndarray, y: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    """Mean squared leave-one-out error `[len(strengths)]`; Z `[n, r]` has centred orthogonal columns."""
+    """Mean squared leave-one-out error `[len(strengths)]`, of many targets y `[n, V]` `[len(strengths), V]`; Z `[n, r]`
+    has centred orthogonal columns."""
     n = len(y)
     power = (Z**2).sum(0)
-    centred = y - y.mean()
+    centred = y - y.mean(0)
     along = Z.T @ centred
-    out = np.empty(len(strengths))
+    out = np.empty((len(strengths), *y.shape[1:]))
     for i, strength in enumerate(strengths):
-        residual = centred - Z @ (along / (power + strength))
+        residual = centred - Z @ (along.T / (power + strength)).T
         spare = 1 - 1 / n - (Z**2) @ (1 / (power + strength))
         if spare.min() > 1e-8:
-            out[i] = np.mean((residual / spare) ** 2)
+            out[i] = np.mean((residual.T / spare) ** 2, axis=-1)
         else:  # rows that the fit follows exactly have no left-out error to compute: the average stands in (GCV)
-            out[i] = np.mean(residual**2) / max(float(spare.mean()), 1e-8) ** 2
+            out[i] = np.mean(residual**2, axis=0) / max(float(spare.mean()), 1e-8) ** 2
     return out
 
 

@@ -19,7 +19,7 @@ class Course:
     """Attributes:
     wsd: the schedule; its fall begins at `stable_until`, or where there is none, so that it ends with the time.
     until: when the time is up, on `clock`; infinite without one. total: seconds of the whole, for the fall's share.
-    fall_share: of the time. held: losses seen so far on held-out text.
+    fall_share: of the time. held: losses seen so far on held-out text. most: updates at most, where the clock ends it.
     """
 
     wsd: WSD
@@ -27,23 +27,30 @@ class Course:
     total: float
     fall_share: float
     held: list[float]
+    most: int | None = None
     clock: Callable[[], float] = time.monotonic
     update_seconds: float = 0.0  # of an update, a running mean
 
     @classmethod
-    def of(cls, plan: Plan, until: float) -> "Course":
-        """Of a plan whose time, if it has one, ends at `until`."""
+    def of(cls, plan: Plan, until: float, held_out: bool = True) -> "Course":
+        """Of a plan whose time, if it has one, ends at `until`; without held-out text, which could tell when to end,
+        there are no more updates than it has."""
         decay = max(1, round(plan.decay * plan.steps))
-        wsd = WSD(warmup=max(5, round(plan.warmup * plan.steps)), decay=decay)
+        wsd = WSD(warmup=max(5, round(plan.warmup * plan.first)), decay=decay)
         if plan.seconds is None:
             wsd = replace(wsd, stable_until=max(wsd.warmup, plan.steps - decay))
-        return cls(wsd, until, plan.seconds or 0.0, plan.decay, [])
+        return cls(wsd, until, plan.seconds or 0.0, plan.decay, [], None if held_out else plan.steps)
+
+    def __post_init__(self) -> None:
+        self._planned = self.wsd
 
     def __call__(self, step: int) -> float:
         """The rate's factor for update number `step`."""
         left = self.until - self.clock()
         if self.wsd.stable_until is None and self.update_seconds and left <= self.fall_share * self.total:
             self.fall(step, math.ceil(left / self.update_seconds) - 1)  # as many as `go_on` still allows
+        if self.wsd.stable_until is None and self.most is not None and step >= self.most - self.wsd.decay:
+            self.fall(step, self.most - step)
         return self.wsd(step)
 
     def fall(self, step: int, updates: int) -> None:
@@ -82,6 +89,6 @@ class Course:
 
     def load(self, state: dict[str, Any], step: int) -> None:
         """Goes on at update number `step`; a fall that had begun goes on, else it begins as is planned now."""
-        self.held = list(state["held"])
+        self.held, self.wsd = list(state["held"]), self._planned
         if state["stable_until"] is not None and state["stable_until"] <= step:
             self.wsd = replace(self.wsd, **{k: state[k] for k in ("stable_until", "decay", "warmup")})

@@ -4,6 +4,8 @@ Seconds come from the speed measured on the very shape; memory is counted; bits 
 other texts (`laws.text_loss`).
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smidgen.kit.errors import BadInput
@@ -16,7 +18,10 @@ from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
 LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
-TOKENIZER, DOCUMENT = 40 << 20, 35  # bytes that making a tokenizer leaves held, and for each of the longest document
+# Bytes that making a tokenizer takes and leaves held: a table of the words, which fills up as it grows; and for
+# each byte of the longest document while it is tokenized, and of that what stays. Measured on texts of 0.1 to 40 MB.
+TABLE, TABLE_FULL = 50_000, 14_000_000  # times the root of the bytes of text
+DOCUMENT, DOCUMENT_LEFT = 7, 2
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
 
@@ -42,18 +47,20 @@ def forecast(
     training_speed: float,
     matrix_speed: float,
     held: int | None = None,
+    processes: int = 1,
 ) -> Forecast:
     """Of a plan, before anything is read but the survey.
 
     Args:
         training_speed, matrix_speed: floating-point operations a second, measured.
+        processes: that train together; the search and the looks at held-out text gain nothing by that.
         held: bytes that the program held before it measured anything; default: what it holds now.
     Raises:
         BadInput: this machine has less free memory than it takes.
     """
     size = sum(s.bytes for s in surveys)
     compressed = sum(s.compressed * s.bytes for s in surveys) / max(1, size)
-    memory = memory_bytes(plan, precision, resident_bytes() if held is None else held, max(s.longest for s in surveys))
+    memory = memory_bytes(plan, precision, resident_bytes() if held is None else held, surveys)
     free = free_bytes()
     if free is not None and memory - resident_bytes() > free:
         raise BadInput(
@@ -65,19 +72,20 @@ def forecast(
         search = plan.search_steps * len(RATES[plan.optimizer]) / plan.steps
         looks = (plan.steps // plan.look_every) * WINDOWS * plan.context + 2 * JUDGED
         looking = looks * flops_per_token(plan.config, plan.context, training=False)
-        seconds = (plan.flops * (1 + search) + looking) / training_speed + 2 * size / TOKENIZING
+        seconds = (plan.flops * (1 / processes + search) + looking) / training_speed + 2 * size / TOKENIZING
     bits = text_loss(plan.parameters, plan.tokens, size, compressed)
     return Forecast(seconds, memory, bits, matrix_speed)
 
 
-def memory_bytes(plan: Plan, precision: Precision, held: int, longest: int = 0) -> int:
-    """Weights, gradients, Adam's two moments, the activations of one micro-batch, the checkpoints' buffer, and what the
-    program holds already; and what tokenizing leaves, most of it for the longest document (bytes)."""
+def memory_bytes(plan: Plan, precision: Precision, held: int, surveys: Sequence[Survey] = ()) -> int:
+    """The most that is held at a time: while the text is tokenized, or in training with weights, gradients, Adam's two
+    moments, the activations of one micro-batch and the checkpoints' buffer; beside what the program holds already."""
     each = {"fp32": 16, "mixed": 18, "bf16": 8}[precision]  # bytes a parameter
     activations = plan.rows * row_bytes(plan.config, plan.context) * (1.0 if precision == "fp32" else 0.6)
-    return round(
-        held + LIBRARIES + TOKENIZER + DOCUMENT * longest + each * plan.parameters + activations + pool_bytes(plan)
-    )
+    training = each * plan.parameters + activations + pool_bytes(plan)
+    size, longest = sum(s.bytes for s in surveys), max((s.longest for s in surveys), default=0)
+    table = TABLE * math.sqrt(min(size, TABLE_FULL))
+    return round(held + LIBRARIES + table + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
 
 
 def judging_seconds(plan: Plan, matrix_speed: float) -> float:

@@ -53,25 +53,31 @@ class Held:
         """Scores as `smidgen lm eval` gives them, on whole documents as far as `most` tokens go.
 
         Returns:
-            loss (nats a token), bits_per_byte: of text mixed by the shares of tokens; parts: bits a byte of each one.
+            loss (nats a token), bits_per_byte: of text mixed by the shares of tokens; parts: bits a byte of each one;
+            judged_tokens: that this is of.
         """
         nats = size = 0.0
+        count = 0
         bits: dict[str, float] = {}
         for name, tokens in self.parts.items():
             texts = documents(tokens, model, max(model.decoder.config.max_len, round(most * self.share(name))))
             found = evaluate(model, texts)
-            bits[name] = found["bits_per_byte"]
+            bits[name], count = found["bits_per_byte"], count + found["tokens"]
             nats += self.share(name) * found["nats"] / found["tokens"]
             size += self.share(name) * found["bytes"] / found["tokens"]
-        return {"loss": nats, "bits_per_byte": nats / math.log(2) / size, "parts": bits}
+        return {"loss": nats, "bits_per_byte": nats / math.log(2) / size, "parts": bits, "judged_tokens": count}
 
 
 def documents(tokens: TokenShards, model: LanguageModel, most: int) -> Iterator[str]:
-    """Texts of the first documents, until so many tokens are read; the last one may be cut."""
+    """Texts of documents, spread evenly, with about so many tokens together; none with more, so that one may be cut."""
     starts = [*tokens.starts(0, len(tokens)).tolist(), len(tokens)]
+    share = min(1.0, most / len(tokens))
+    taken = 1 - share  # the first one is read
     for first, after in zip(starts, starts[1:], strict=False):
-        if first >= most:
-            return
+        taken += share
+        if taken < 1 - 1e-9:
+            continue
+        taken -= 1
         text = model.tokenizer.decode(tokens.read(first, min(after, first + most)).tolist())
         yield text if after <= first + most else text.rstrip("\ufffd")  # a character may be cut as well
 

@@ -12,29 +12,15 @@ from typing import Any
 from smidgen.budget.budget import parse_duration
 from smidgen.kit.errors import BadInput, bad
 from smidgen.lm.corpus import Corpus, open_corpus
+from smidgen.lm.plan import MOST_PASSES
 from smidgen.lm.prepare import Prepared, Survey, prepare, survey
-from smidgen.lm.setup import Setup, fitting, read_setup, set_up, write_setup
+from smidgen.lm.setup import Setup, fitting, forecast_of, read_setup, set_up, write_setup
+from smidgen.lm.stopping import stopping
 from smidgen.lm.train import train_model
-from smidgen.lm.wish import Wish, same
-from smidgen.lm.work import FINISHED, SETUP, working
+from smidgen.lm.wish import Wish, parse_count, same
+from smidgen.lm.work import FINISHED, SETUP, seconds_before, working
 from smidgen.train import journal
 from smidgen.train.loop import Update
-
-_UNITS = {"k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
-MANY_PASSES = 8.0  # over one text, beyond which more of them bring little (Muennighoff et al., 2023)
-
-
-def parse_count(text: str | float, what: str = "--size") -> int:
-    """10M, 1.5b, 300k or 250000 as a number. Raises BadInput."""
-    plain = str(text).strip().lower()
-    factor = _UNITS.get(plain[-1:], 1)
-    try:
-        value = float(plain[:-1] if factor > 1 else plain) * factor
-    except ValueError:
-        value = -1.0
-    if not 0 < value < 1e13:
-        raise bad(what, "a number such as 10M or 300k", str(text))
-    return round(value)
 
 
 def name_of(source: str | Path) -> str:
@@ -61,12 +47,13 @@ def begin(
     resume: bool = False,
     more: str | None = None,
     keep_stable: bool = False,
+    processes: int = 1,
 ) -> tuple[Setup, dict[str, Survey]]:
     """The set-up: a new one, or that of the training to go on with, which must be of the same texts and wishes.
 
     Args:
         work: held (`working`); None: nothing is written. more: a time, or tokens where the training has no time, by
-            which a finished one is made longer.
+            which a finished one is made longer. processes: that train it together.
     Raises:
         BadInput: see `set_up`, `Wish.check`; what is asked on resuming does not belong to what was begun.
     """
@@ -77,20 +64,22 @@ def begin(
     then = read_setup(work) if resume and work else None
     if then:
         same(wish, then.asked)
+        if keep_stable and not then.keep_stable:
+            raise bad("--keep-stable", "what was said when this training began", "it on resuming")
     surveys = {name: survey(corpus) for name, corpus in corpora.items()}
     if then is None:
-        setup = set_up(surveys, wish, keep_stable)
+        setup = set_up(surveys, wish, keep_stable, processes)
         if work:
             write_setup(setup, work)
         return setup, surveys
     if {name: s.digest for name, s in surveys.items()} != then.texts or list(surveys) != list(then.texts):
         raise BadInput("The corpora are not those that this training began with: start anew in another folder.")
     assert work is not None
-    return _further(then, work, more), surveys
+    return _further(then, surveys, work, more), surveys
 
 
-def _further(setup: Setup, work: Path, more: str | None) -> Setup:
-    """A finished training made longer; one that is under way as it is."""
+def _further(setup: Setup, surveys: dict[str, Survey], work: Path, more: str | None) -> Setup:
+    """A finished training made longer (kept by `train_model` once it is under way); one under way as it is."""
     finished = (work / FINISHED).is_file()
     if more is None:
         if finished:
@@ -100,14 +89,17 @@ def _further(setup: Setup, work: Path, more: str | None) -> Setup:
         raise bad("--more", "a finished training", "one that is under way", "Go on with --resume alone first.")
     plan = setup.plan
     if plan.seconds is None:
-        tokens = plan.tokens + parse_count(more, "--more (tokens, as the training has no time)")
-        plan = replace(plan, tokens=tokens, passes=plan.passes * tokens / plan.tokens)
+        if more[-1:] in "smh":
+            raise bad("--more", "tokens such as 20M, as this training has a size and no time", more)
+        seconds, tokens = None, plan.tokens + parse_count(more, "--more")
     else:
-        plan = replace(plan, seconds=plan.seconds + parse_duration(more, "--more"))
-    setup = replace(setup, plan=plan)
-    write_setup(setup, work)
-    (work / FINISHED).unlink()
-    return setup
+        if more[-1:] in "kKMGBgb":
+            raise bad("--more", "a time such as 30m, as this training has one", more)
+        added = parse_duration(more, "--more")
+        seconds, tokens = seconds_before(work) + added, round(plan.tokens * (1 + added / plan.seconds))
+    passes = plan.passes * tokens / plan.tokens
+    plan = replace(plan, tokens=tokens, seconds=seconds, passes=passes, first_steps=plan.first)
+    return replace(setup, plan=plan, forecast=forecast_of(plan, surveys, setup.precision))
 
 
 def tokens_of(
@@ -138,6 +130,8 @@ def tokens_of(
         write_setup(fitted, work)
     lengths = {name: len(part) for name, part in prepared.parts.items()}
     say(f"{sum(lengths.values()):,} tokens of {prepared.tokenizer.words:,} words")
+    if not prepared.held:
+        say("The texts are too short to hold any out: how good the model is nobody will know.")
     for line in parts_lines(fitted, lengths):
         say(line)
     return fitted, prepared
@@ -150,7 +144,7 @@ def parts_lines(setup: Setup, lengths: dict[str, int]) -> list[str]:
     lines = []
     for name, share in setup.shares(lengths).items():
         passes = setup.plan.tokens * share / lengths[name]
-        much = ": more than help; a smaller share would do" if passes > MANY_PASSES else ""
+        much = ": more than help; a smaller share would do" if passes > MOST_PASSES else ""
         lines.append(
             f"{name}  {share:.0%} of the training, {passes:.1f} passes over its {lengths[name]:,} tokens{much}"
         )
@@ -189,6 +183,7 @@ def train(
         context: tokens a window. rate: the peak rate. batch: windows of an update. seed: of weights and order.
         resume: go on with the training in `out`, as it was begun. keep_stable: keep what is needed to train further;
             more: with `resume`, do so: a time, or tokens.
+        Ctrl-C (in the main thread) stops after the update that runs, without loss; once more: at once.
         skip_corrupt: leave damaged shards of tokens out. logs: "tensorboard", "mlflow". say: told what happens.
     Returns:
         What `train_model` gives, with `model` (its folder), `plan` and `forecast`.
@@ -197,20 +192,17 @@ def train(
     """
     begun = clock.monotonic()
     journal.check(logs)
-    wish = Wish(
-        size=None if size is None else parse_count(size),
-        seconds=None if time is None else parse_duration(time, "time"),
-        precision=precision,
-        mix=mix,
-        mix_temperature=None if mix_temperature is None else tuple(mix_temperature),
-        context=context,
-        rate=rate,
-        batch=batch,
-        seed=seed,
-    )
+    wish = Wish.of(
+        size=size, time=time, precision=precision, mix=mix, mix_temperature=mix_temperature, context=context,
+        rate=rate, batch=batch, seed=seed,
+    )  # fmt: skip
     folder, corpora = folder_of(sources, out), corpora_of(sources)
+    corrupt = "skip" if skip_corrupt else "refuse"
     with working(folder, resume, begun) as work:
         setup, surveys = begin(corpora, wish, work, resume, more, keep_stable)
-        setup, prepared = tokens_of(setup, corpora, surveys, work, "skip" if skip_corrupt else "refuse", say)
-        result = train_model(setup, prepared, folder, begun=begun, say=say, on_update=on_update, logs=logs)
+        setup, prepared = tokens_of(setup, corpora, surveys, work, corrupt, say)
+        with stopping(say) as stopped:
+            result = train_model(
+                setup, prepared, folder, begun=begun, say=say, on_update=on_update, stopped=stopped, logs=logs
+            )
     return {**result, "model": str(folder), "plan": setup.plan.to_json(), "forecast": asdict(setup.forecast)}

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch.optim import Optimizer
+
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import new_folder, read_json, write_json
 from smidgen.lm import tokenizer as tokenizers
 from smidgen.lm.tokenizer import Tokenizer
 from smidgen.nets import folder as folders
-from smidgen.nets.decoder import Decoder
+from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.train.sharding.saved import as_zero, model_state
 
 
 @dataclass(frozen=True)
@@ -50,3 +53,14 @@ def load(folder: Path | str) -> LanguageModel:
             f"{folder / tokenizers.FILE} is not the tokenizer that this model was trained with: put that back."
         )
     return LanguageModel(decoder, tokenizer)
+
+
+def whole_of(model: Decoder, optimizer: Optimizer, config: DecoderConfig) -> Decoder:
+    """The model with all its weights, where they may be spread over processes; then on rank 0 alone."""
+    zero = as_zero(optimizer)
+    if zero is None:
+        return model
+    weights, made = model_state(zero), Decoder(config)
+    if weights:
+        made.load_state_dict(weights)
+    return made

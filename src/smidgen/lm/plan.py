@@ -38,7 +38,8 @@ class Plan:
             as the tokens take. passes: over the corpus.
         optimizer: "muon", or "adamw" where the step law, which was fitted on it, gives the rate.
         lr: peak rate, None: found by a short search among `RATES`. lr_from, batch_from: where they come from.
-        warmup, decay: shares of the updates.
+        warmup, decay: shares of the updates. first_steps: updates of the first plan of a training that was made longer;
+            its warm-up, looks and search stay what they were.
     """
 
     config: DecoderConfig
@@ -55,6 +56,12 @@ class Plan:
     optimizer: str
     warmup: float = 0.02
     decay: float = 0.2
+    first_steps: int | None = None
+
+    @property
+    def first(self) -> int:
+        """Updates of the first plan."""
+        return self.first_steps or self.steps
 
     @property
     def steps(self) -> int:
@@ -63,13 +70,13 @@ class Plan:
     @property
     def search_steps(self) -> int:
         """Updates of each rate that a search tries; 0: there is none."""
-        steps = round(SEARCHED * self.steps)
+        steps = round(SEARCHED * self.first)
         return steps if self.lr is None and steps >= FEWEST else 0
 
     @property
     def look_every(self) -> int:
         """Updates from one look at the held-out loss to the next."""
-        return max(20, self.steps // LOOKS)
+        return max(20, self.first // LOOKS)
 
     @property
     def parameters(self) -> int:

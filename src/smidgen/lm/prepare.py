@@ -9,7 +9,7 @@ import bz2
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ SAMPLE = 900_000  # bytes that are compressed: one block of bzip2
 LONG, END, END_SHARE = 2000, 200, 0.02  # characters of a document that is divided; of each of its two ends at least,
 # and its share
 ROLES = ("parts", "held", "judged")  # the folders of tokens: to train on, to choose on, to judge on
+WORDS_FROM = 50_000_000  # bytes of text that words are made from; more are read for minutes and change few of them
 MEASURED = 1 << 16  # tokens whose bytes are counted
 
 
@@ -105,7 +106,8 @@ def prepare(
     else:
         folder.mkdir(parents=True, exist_ok=True)
         every = (_divided(corpus, surveys[name].documents) for name, corpus in corpora.items())
-        made = tokenizer.train((texts[0] for part in every for texts in part if texts[0].strip()), words)
+        texts = (texts[0] for part in every for texts in part if texts[0].strip())
+        made = tokenizer.train(sample(texts, WORDS_FROM / max(1, sum(s.bytes for s in surveys.values()))), words)
         write_bytes(folder / tokenizer.FILE, made.json)
     again: list[str] = []
     found: dict[str, dict[str, TokenShards]] = {role: {} for role in ROLES}
@@ -120,6 +122,16 @@ def prepare(
     return Prepared(made, found["parts"], found["held"], found["judged"], tuple(again))
 
 
+def sample(texts: Iterable[str], share: float) -> Iterator[str]:
+    """About this share of the texts, in pieces spread evenly over them; all of them from 1 on."""
+    taken = 0.0
+    for piece in (piece for text in texts for piece in tokenizer.cut(text)):
+        taken += share
+        if taken >= 1:
+            taken = min(taken - 1, 1.0)
+            yield piece
+
+
 def _role(divided: Callable[[], Iterator[tuple[str, str, str]]], which: int) -> Iterator[str]:
     return (texts[which] for texts in divided() if texts[which].strip())
 
@@ -129,15 +141,20 @@ def _tokens(
 ) -> TokenShards | None:
     """Tokens on the disk, made where they are not there; None where there is no text."""
 
+    none = place.with_name(f"{place.name}.none")  # so that all of it is not read again
+
     def write() -> bool:
         some = texts()
         first = next(some, None)
-        if first is not None:
+        if first is None:
+            none.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(none, b"")
+        else:
             documents = map(made.encode_document, itertools.chain([first], some))
             shards.write(place, documents, made.words, made.identity)
         return first is not None
 
-    if not (place / shards.INDEX).is_file() and not write():
+    if none.is_file() or (not (place / shards.INDEX).is_file() and not write()):
         return None
     try:
         return TokenShards(place, corrupt, tokenizer=made.identity)

@@ -50,7 +50,7 @@ class Setup:
         wish, plan = self.wish, self.plan
         cooldown = wish.cooldown()
         if cooldown is not None:
-            return cooled(lengths, cooldown, plan.steps, plan.rows * plan.accumulate)
+            return cooled(lengths, cooldown, plan.first, plan.rows * plan.accumulate)
         weights = lengths if wish.mix is None else wish.mix
         return (Phase(0, tuple(float(weights[name]) for name in lengths)),)
 
@@ -95,8 +95,9 @@ def fitting(setup: Setup, prepared: Prepared) -> Setup:
     return replace(setup, plan=plan, fitted=True)
 
 
-def set_up(surveys: dict[str, Survey], wish: Wish, keep_stable: bool = False) -> Setup:
-    """The whole set-up. With a size the plan depends on that and the text alone; with a time also on the speed here.
+def set_up(surveys: dict[str, Survey], wish: Wish, keep_stable: bool = False, processes: int = 1) -> Setup:
+    """The whole set-up. With a size the plan depends on that and the text alone; with a time also on the speed here,
+    of so many processes like this one.
 
     Raises:
         BadInput: what cannot be, or more memory than is free.
@@ -107,7 +108,7 @@ def set_up(surveys: dict[str, Survey], wish: Wish, keep_stable: bool = False) ->
 
     def planned(parameters: int | None, speed: float) -> Plan:
         return make_plan(
-            corpus_bytes=text, size=parameters, seconds=seconds, flops_a_second=speed, context=context,
+            corpus_bytes=text, size=parameters, seconds=seconds, flops_a_second=speed * processes, context=context,
             batch=wish.batch, lr=wish.rate,
         )  # fmt: skip
 
@@ -118,9 +119,16 @@ def set_up(surveys: dict[str, Survey], wish: Wish, keep_stable: bool = False) ->
     speed = training_speed(plan.config, plan.rows, context, kind, plan.optimizer)
     if seconds is not None:  # as many tokens as this very shape gets through
         plan = planned(wish.size or plan.parameters, speed)
-    said = forecast(plan, list(surveys.values()), kind, speed, matrix_speed(kind), held)
+    said = forecast(plan, list(surveys.values()), kind, speed, matrix_speed(kind), held, processes)
     texts = {name: s.digest for name, s in surveys.items()}
     return Setup(
         plan=plan, forecast=said, texts=texts, precision=kind, seed=wish.seed or 0, asked=wish.given(),
         keep_stable=keep_stable,
     )  # fmt: skip
+
+
+def forecast_of(plan: Plan, surveys: dict[str, Survey], kind: Precision) -> Forecast:
+    """Of a plan at the speed measured here and now."""
+    held = resident_bytes()
+    speed = training_speed(plan.config, plan.rows, plan.context, kind, plan.optimizer)
+    return forecast(plan, list(surveys.values()), kind, speed, matrix_speed(kind), held)

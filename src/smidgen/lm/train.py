@@ -14,30 +14,31 @@ from typing import Any
 import torch
 
 from smidgen.kit.errors import BadInput
+from smidgen.kit.files import remove_tree
 from smidgen.kit.machine import resident_bytes
 from smidgen.lm.course import Course
 from smidgen.lm.forecast import judging_seconds, pool_bytes
 from smidgen.lm.held import loss_of
 from smidgen.lm.mixture import batches_of, numbered
-from smidgen.lm.model import LanguageModel
+from smidgen.lm.model import LanguageModel, whole_of
 from smidgen.lm.plan import Plan
 from smidgen.lm.prepare import Prepared
 from smidgen.lm.search import find_rate, optimizer_of
-from smidgen.lm.setup import Setup
-from smidgen.lm.work import CHECKPOINTS, LOG, STABLE, WORK, Spent, deliver, put_aside
+from smidgen.lm.setup import Setup, write_setup
+from smidgen.lm.work import CHECKPOINTS, FINISHED, LOG, STABLE, WORK, Spent, deliver, once
 from smidgen.nets.decoder import Decoder, flops_per_token
-from smidgen.train.checkpoint import Keep, LazyCheckpointer
+from smidgen.train.checkpoint import Keep, LazyCheckpointer, Loaded
 from smidgen.train.guard import SpikeGuard
 from smidgen.train.journal import Journal, Logs, open_log
 from smidgen.train.loop import LoopConfig, NonFinite, Run, Update, train
 from smidgen.train.precision import cast
 from smidgen.train.sharding import Sharding
 from smidgen.train.sharding.reading import load_newest
-from smidgen.train.sharding.saved import as_zero, model_state
 
 CHECKPOINT_SECONDS = 60.0
 ROLL_BACK_AFTER, SPAN = 5, 10  # spikes in a row; updates whose batches are then left out
 MOST_RETURNS = 3  # to the same checkpoint
+STABLE_POOL = 8 << 20  # bytes of the buffer for the one checkpoint that is waited for
 
 
 def train_model(
@@ -62,7 +63,9 @@ def train_model(
     Returns:
         `finished`, steps, tokens, bytes of text that these were, flops, seconds, lr, tokens_per_second, memory_bytes
         (the most that this program held); of a finished training also loss in nats a token, bits_per_byte and `parts`
-        (bits a byte of each corpus) on text that decided nothing (None: nothing is held out).
+        (bits a byte of each corpus) on text that decided nothing, and `judged_tokens`, how much that was (None, 0:
+        nothing is held out). Tokens and what follows from them are of the updates that the model is made of; bytes are
+        reckoned from a sample of each corpus.
     """
     return _Training(setup, prepared, out, begun, say, stopped, sharding).run(on_update, logs)
 
@@ -84,7 +87,7 @@ class _Training:
         self.work, self.say, self.stopped, self.sharding = out / WORK, say, stopped, sharding
         self.ranks = sharding.ranks if sharding else None
         self.leads = self.ranks is None or self.ranks.rank == 0
-        self.trouble = _once(say)
+        self.trouble = once(say)
         self.spent = Spent(self.work, time.monotonic() if begun is None else begun, self.trouble)
         lengths = {name: len(part) for name, part in prepared.parts.items()}
         self.shares = setup.shares(lengths)
@@ -113,13 +116,23 @@ class _Training:
         optimizer = self.sharding.optimizer(model, optimizer) if self.sharding else optimizer
         guard = SpikeGuard(factor=2.0, least=0.2, rollback_after=ROLL_BACK_AFTER, span=SPAN)
         self.state = Run(model, optimizer, guard)
-        self.course, self.went_back = Course.of(plan, self.until), []
-        gone_on = self._load()
-        if gone_on:
+        self.course, self.went_back = Course.of(plan, self.until, self.held is not None), []
+        longer = self.agreed((self.work / FINISHED).is_file())
+        found = load_newest(self.work / (STABLE if longer else CHECKPOINTS), self.ranks)
+        if longer and found is None:
+            raise BadInput(
+                f"{self.work / STABLE}: the state from before the fall is gone: it cannot be trained further."
+            )
+        if found is not None:
+            self._take(found)
+            self.went_back = list(self.state.extra["went_back"])
             self.say(f"going on from update {self.state.step}")
+        if longer and self.leads:
+            remove_tree(self.work / CHECKPOINTS)  # of the fall
+        self.agreed(longer)  # nobody writes there before
         self.checkpointer = LazyCheckpointer(
             self.work / CHECKPOINTS,
-            keep=Keep(last=2, every=plan.look_every, most=1),  # the one to go back to
+            keep=Keep(last=2, every=plan.look_every, most=2),  # those to go back to
             pool_bytes=pool_bytes(plan),
             on_failure=self.trouble,
             **(self.sharding.checkpoints() if self.sharding else {}),
@@ -130,8 +143,13 @@ class _Training:
         own = [Journal(log, after=after, on_failure=self.trouble, spent=spent)] if self.leads else []
         self.journal = Logs([*own, *more], self.trouble)
         try:
-            if not gone_on:
+            if found is None or longer:
                 self._keep()  # what is gone back to where the first updates spoil it
+            if longer:
+                self.checkpointer.wait_durable()
+                if self.leads:  # only now is this training under way again
+                    write_setup(self.setup, self.work)
+                    (self.work / FINISHED).unlink()
             finished = self._train(on_update)
         finally:
             self.checkpointer.close()
@@ -148,61 +166,66 @@ class _Training:
         self.spent.keep()
         return found
 
-    def _load(self, every: int = 1) -> bool:
-        """Goes on from the newest checkpoint, of those at each so many updates; whether there was one."""
-        found = load_newest(self.work / CHECKPOINTS, self.ranks, every)
-        if found is None:
-            return False
+    def _take(self, found: Loaded) -> None:
+        """Goes on from a checkpoint."""
         for why in found.skipped:
             self.say(why)
         self.state.load_state_dict(found.state)
         if not self.prepared.skipped:  # without some shards the order is another, and goes on from the same number
             self.order.resume(self.state.extra["order"])
         self.course.load(self.state.extra["course"], self.state.step)
-        return True
 
-    def _keep(self, before_fall: bool = False) -> None:
+    def _whole_state(self, before_fall: bool = False) -> dict[str, Any]:
         run = self.state
         order = self.order.state(run.batch * self.plan.rows)
-        run.extra = {"course": self.course.state(before_fall), "order": order}
-        self.checkpointer.save(run.state_dict(), run.step)
+        run.extra = {"course": self.course.state(before_fall), "order": order, "went_back": self.went_back}
+        return run.state_dict()
+
+    def _keep(self) -> None:
+        self.checkpointer.save(self._whole_state(), self.state.step)
         if self.leads:
             self.spent.keep()
 
     def _keep_stable(self) -> None:
-        """Puts a checkpoint from before the fall aside, from which the training can be made longer."""
-        self.checkpointer.wait_durable()  # one of this very step may be under way
-        self._keep(before_fall=True)
-        self.checkpointer.wait_durable()
-        if self.leads:
-            try:
-                put_aside(self.work)
-            except OSError as error:
-                self.trouble(error)
+        """A checkpoint from before the fall, from which the training can be made longer."""
+        self.checkpointer.before_update()
+        more = self.sharding.checkpoints() if self.sharding else {}
+        pool = min(STABLE_POOL, pool_bytes(self.plan))
+        with LazyCheckpointer(
+            self.work / STABLE, keep=Keep(last=1), pool_bytes=pool, on_failure=self.trouble, **more
+        ) as saver:
+            saver.save(self._whole_state(before_fall=True), self.state.step)
 
     def _roll_back(self, run: Run) -> None:
         """To the newest checkpoint of those that a count of updates made: others are there or not as time went, and
-        would make another model of the same training."""
+        would make another model of the same training. A loss that is high again after that is taken as it is; one that
+        is no number goes back further."""
+        assert run.guard is not None
         self.checkpointer.wait_durable()
-        was = run.step
-        if self._load(self.plan.look_every):
-            self.went_back.append(run.step)
-            if self.went_back.count(run.step) > MOST_RETURNS:
-                raise NonFinite(f"The training breaks down again and again after update {run.step}: lower the --rate.")
-            self.say(f"going back from update {was} to {run.step}, and over the batches in between")
-            self.journal.cut(run.step + 1)
+        was, every, finite = run.step, self.plan.look_every, math.isfinite(run.guard.seen[-1].loss)
+        found = load_newest(self.work / CHECKPOINTS, self.ranks, every, below=was + 1)
+        if found is not None and self.went_back[-1:] == [found.step]:
+            if finite:
+                return
+            found = load_newest(self.work / CHECKPOINTS, self.ranks, every, below=found.step) or found
+        if found is None:
+            self.say("There is no checkpoint to go back to.")
+            return
+        self._take(found)
+        self.went_back.append(run.step)
+        if self.went_back.count(run.step) > MOST_RETURNS:
+            raise NonFinite(f"The training breaks down again and again after update {run.step}: lower the --rate.")
+        self.say(f"going back from update {was} to {run.step}, and over the batches in between")
+        self.journal.cut(run.step + 1)
 
     def _train(self, on_update: Callable[[Update], None] | None) -> bool:
         """Updates to the end; whether that was reached."""
         run, course, plan, saved = self.state, self.course, self.plan, time.monotonic()
         per_token = flops_per_token(plan.config, plan.context)
-        kept_stable = not self.setup.keep_stable or (self.work / STABLE).exists()
 
         def schedule(step: int) -> float:
-            nonlocal kept_stable
             factor = course(step)
-            if not kept_stable and self.agreed(step == course.wsd.stable_until):
-                kept_stable = True
+            if self.setup.keep_stable and self.agreed(step == course.wsd.stable_until):
                 self._keep_stable()
             return factor
 
@@ -214,7 +237,7 @@ class _Training:
             regular = update.action is None and update.step % plan.look_every == 0
             if regular and self.held:
                 values["held"] = self.held.loss(run.model, plan.context)  # pyright: ignore
-                if course.looked(update.step, values["held"]):
+                if math.isfinite(values["held"]) and course.looked(update.step, values["held"]):
                     self.say("The loss on held-out text is rising: the training comes to its end.")
             self.journal.write(update.step, **values)
             # none in a spike: it would push out the ones from before
@@ -251,8 +274,9 @@ class _Training:
     def _result(self, lr: float, finished: bool) -> dict[str, Any]:
         run, plan = self.state, self.plan
         result: dict[str, Any] = {"finished": finished, "loss": None, "bits_per_byte": None, "parts": {}}
+        result["judged_tokens"] = 0
         if finished:
-            whole = _whole(run.model, run, plan)  # pyright: ignore
+            whole = whole_of(run.model, run.optimizer, plan.config)  # pyright: ignore
             if self.leads:
                 model = LanguageModel(whole.float().eval(), self.prepared.tokenizer)
                 result |= self.judged.judge(model) if self.judged else {}
@@ -274,28 +298,3 @@ def _no_time(plan: Plan) -> BadInput:
         f"The time of {plan.seconds or 0:.0f} s was over before the first update: the text, the words and the search "
         "for a rate took it. Give more time, in another folder."
     )
-
-
-def _whole(model: Decoder, run: Run, plan: Plan) -> Decoder:
-    """The model with all its weights; on rank 0 alone, where there are many."""
-    zero = as_zero(run.optimizer)
-    if zero is None:
-        return model
-    weights, made = model_state(zero), Decoder(plan.config)
-    if weights:
-        made.load_state_dict(weights)
-    return made
-
-
-def _once(say: Callable[[str], None]) -> Callable[[Exception], None]:
-    """Says a trouble that training goes on with, once for each cause: a full disk stops every checkpoint."""
-    said: set[str] = set()
-
-    def tell(error: Exception) -> None:
-        cause = error.__cause__ or error
-        name = getattr(cause, "strerror", None) or str(cause)
-        if name not in said:
-            said.add(name)
-            say(f"{str(error).rstrip('.')}. The training goes on; this is not said again.")
-
-    return tell

@@ -17,6 +17,7 @@ from smidgen.kit.files import read_json, remove_tree, write_bytes, write_json
 from smidgen.kit.lock import NAME as LOCK
 from smidgen.kit.lock import FolderLock
 from smidgen.lm.model import LanguageModel, save
+from smidgen.train.checkpoint.folder import manifests
 
 WORK, SETUP, LOG, SPENT, FINISHED = ".train", "setup.json", "log.jsonl", "spent.json", "finished"
 CHECKPOINTS, STABLE = "checkpoints", "stable"
@@ -37,8 +38,8 @@ def working(out: Path, resume: bool, begun: float | None = None) -> Iterator[Pat
         raise _nothing(out)
     made = [p for p in (work, out) if not p.exists()]
     work.mkdir(parents=True, exist_ok=True)
-    try:
-        with FolderLock(work, f"{out}: another training goes on there. Wait for it, or name another --out."):
+    with FolderLock(work, f"{out}: another training goes on there. Wait for it, or name another --out."):
+        try:
             if not resume:
                 _fresh(out, work)
             spent = Spent(work, time.monotonic() if begun is None else begun, lambda error: None)
@@ -48,12 +49,12 @@ def working(out: Path, resume: bool, begun: float | None = None) -> Iterator[Pat
                 if (work / SETUP).is_file():
                     spent.keep()
                 raise
-    finally:
-        if made and not (work / SETUP).is_file():
-            shutil.rmtree(work, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                if out in made:
-                    out.rmdir()
+        finally:
+            if made and not (work / SETUP).is_file():
+                shutil.rmtree(work, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    if out in made:
+                        out.rmdir()
 
 
 def _nothing(out: Path) -> BadInput:
@@ -101,27 +102,34 @@ class Spent:
             self.trouble(error)
 
 
-def put_aside(work: Path) -> None:
-    """The checkpoints as they are, for a training that is made longer one day."""
-    shutil.copytree(work / CHECKPOINTS, work / STABLE, dirs_exist_ok=True)
-
-
 def deliver(model: LanguageModel, out: Path, keep: bool) -> None:
     """The model's files into `out`, whole each; what training needed goes last: until then it can go on.
 
     Args:
-        keep: it stays, with the checkpoint that was put aside as the newest.
+        keep: it stays, if there is a checkpoint from before the fall.
     """
     work = out / WORK
     save(model, work / "model")
     for path in sorted((work / "model").iterdir()):
         path.replace(out / path.name)
     write_bytes(out / LOG, (work / LOG).read_bytes())
-    if not keep:
+    if keep and manifests(work / STABLE):
+        (work / "model").rmdir()
+        write_bytes(work / FINISHED, b"")
+    else:
+        (work / SETUP).unlink(missing_ok=True)  # first: nobody goes on with what a kill leaves of the rest
         shutil.rmtree(work)
-        return
-    (work / "model").rmdir()
-    if (work / STABLE).is_dir():
-        remove_tree(work / CHECKPOINTS)
-        (work / STABLE).rename(work / CHECKPOINTS)
-    write_bytes(work / FINISHED, b"")
+
+
+def once(say: Callable[[str], None]) -> Callable[[Exception], None]:
+    """Says a trouble that training goes on with, once for each cause: a full disk stops every checkpoint."""
+    said: set[str] = set()
+
+    def tell(error: Exception) -> None:
+        cause = error.__cause__ or error
+        name = getattr(cause, "strerror", None) or str(cause)
+        if name not in said:
+            said.add(name)
+            say(f"{str(error).rstrip('.')}. The training goes on; this is not said again.")
+
+    return tell

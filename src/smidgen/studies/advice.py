@@ -7,7 +7,9 @@ _NAMES = {"auc": "AUC", "macro_f1": "macro F1", "log_loss": "log loss", "rmse": 
 
 def sentences(found: dict[str, Any]) -> list[str]:
     """From a plan's result, most useful first."""
-    return [s for s in (_target(found), _split(found), _doubt(found), *_worths(found), *_unknown(found)) if s]
+    return [
+        s for s in (_target(found), _split(found), _doubt(found), *_worths(found), *_others(found), *cannot(found)) if s
+    ]
 
 
 def _target(found: dict[str, Any]) -> str:
@@ -80,8 +82,26 @@ def _worths(found: dict[str, Any]) -> list[str]:
     return out
 
 
-def _unknown(found: dict[str, Any]) -> list[str]:
-    return [f"What {things(u['purchase'])} would bring cannot be told: {u['why']}." for u in found["unknown"]]
+def _others(found: dict[str, Any]) -> list[str]:
+    """Of hours and megabytes, the best step: what it would bring alone, and how it is had."""
+    out = []
+    for name, best in (found.get("how") or {}).items():
+        own = next(f for f in found["forecasts"] if f["purchase"] == name and f["amount"] == best["amount"])
+        out.append(
+            f"{amount(own)} ({money(own['cost'])}) alone would bring {metric_name(found['metric'])} to about "
+            f"{number(own['estimate'])} ({between(own['interval'])}): {best['how']}."
+        )
+    return out
+
+
+def cannot(found: dict[str, Any]) -> list[str]:
+    """Of each purchase that the study cannot tell about, why, and what to do."""
+    return [
+        f"More {things(u['purchase'])} would bring nothing: {u['why']}."
+        if u.get("nothing")
+        else f"What {things(u['purchase'])} would bring cannot be told: {u['why']}."
+        for u in found["unknown"]
+    ]
 
 
 def things(purchase: str, count: float | None = None, more: str = "") -> str:
@@ -94,7 +114,16 @@ def things(purchase: str, count: float | None = None, more: str = "") -> str:
         "hour": ("hour of computing", "hours of computing"),
         "mb": ("megabyte", "megabytes"),
     }[kind]
-    text = many if count is None else f"{count:,.0f} {more}{one if round(count) == 1 else many}"
+    if count is None:
+        text = many
+    elif kind == "hour" and count < 1:
+        short = 3600 * count < 100
+        return f"{3600 * count if short else 60 * count:.2g} {more}{'seconds' if short else 'minutes'} of computing"
+    else:
+        text = f"{count:,.0f}" if count >= 100 or count == round(count) else f"{count:.3g}"
+        text = f"{text} {more}{one if count == 1 else many}"
+    if "/" in rate:
+        return f"{text} of which {rate.replace('/', ' of ')} counted were wrong"
     return f"{text} of which {100 * float(rate):g} % are wrong" if rate else text
 
 
@@ -115,4 +144,4 @@ def between(interval: list[float]) -> str:
 
 
 def money(value: float) -> str:
-    return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{value:,.2f}".rstrip("0").rstrip(".") if value >= 0.1 or value == 0 else f"{value:.2g}"

@@ -24,10 +24,11 @@ from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import write_bytes
-from smidgen.studies import findings
+from smidgen.studies import findings, other_results
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.fit import DEFAULT_STORE
 from smidgen.studies.fitted import Fitted
+from smidgen.studies.other_offers import other_offers
 from smidgen.studies.plan import Progress
 from smidgen.studies.pool import Pool
 from smidgen.studies.prices import offers_of
@@ -81,15 +82,17 @@ def plan(
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         found = runs.study(_id(study))
         own = ready(found, data)
-        known, unknown = able(offers, own.task, found)
+        known, unknown = able(offers, own.task)
         check_target(target, own.scale)
-        if not known:
-            return findings.nothing(found, own, offers, unknown, spend, target)
-        if spend < (cheapest := min(offer.price for offer in known)):
+        others, more = other_offers(offers, own, found, runs, other_results.DRAWS)
+        unknown += more
+        if not known and not dry_run:
+            return other_results.alone(found, own, offers, others, unknown, spend, target)
+        if known and not others and spend < (cheapest := min(offer.price for offer in known)):
             raise bad("spend", f"at least {cheapest:g}, the cheapest price", spend)
-        draws = all_draws(own.task, known, own.folds)
+        draws = all_draws(own.task, known, own.folds) if known else []
         if dry_run:
-            return findings.dry(found, own, draws, known, unknown)
+            return findings.dry(found, own, draws, [*known, *(o.offer for o in others)], unknown)
         count = workers or min(os.cpu_count() or 1, 8)
         pool = stack.enter_context(Pool(count, None))
         rows = Rows(own.task.frame)
@@ -115,7 +118,7 @@ def plan(
 
         with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is enough, or is refused below
             runner.run([own.trial(draw) for draw in draws], keep)
-        out = findings.result(own, found, known, unknown, results, spend, target)
+        out = findings.result(own, found, known, unknown, results, spend, target, others)
         out["seconds"] = round(clock.monotonic() - begun, 2)
         out["measured"] = {"trainings": len(results), "of": len(draws)}
         _remember(runs, found, out, render)

@@ -1,6 +1,5 @@
 """What a plan found, as one plain dictionary: the output of `--json`, and what the page and the report show."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,47 +7,55 @@ import numpy as np
 from smidgen.kit.errors import BudgetSpent
 from smidgen.laws.curve import HOME, LEVEL, Curve, fit_curve
 from smidgen.laws.worth import noisy_prior, worth
-from smidgen.learn.blend import tempered
 from smidgen.studies.advice import sentences
 from smidgen.studies.blur import Blur
-from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.losses import Scale
-from smidgen.studies.measured import Measured, rough
+from smidgen.studies.measured import Measured, measure, rough
+from smidgen.studies.other_offers import Other, with_others
+from smidgen.studies.other_results import NOTHING, forecasts_of, reaching, told
 from smidgen.studies.outlook import UNLABELLED_MOST, Outlook, anchored
 from smidgen.studies.prices import Offer
-from smidgen.studies.purchases import CURVE_REPEATS, MIX_REPEATS, all_draws, curve_draws, mixed_draws
+from smidgen.studies.purchases import all_draws
+from smidgen.studies.query_rate import doubtful
 from smidgen.studies.ready import Ready
+from smidgen.studies.row_noise import row_noise
 from smidgen.studies.store import Study
-from smidgen.tasks.splits import units_of
 
-UNLABELLED_PRIOR = (0.05, 0.1)  # what a row without a label is worth, before it is measured
-NOTHING = {"amount": 0, "interval": [0, 0], "purchase": None, "cost": 0.0}  # is needed where the target is reached
+UNLABELLED_PRIOR = (0.02, 0.05)  # of a label, before it is measured: on many development tasks it was worth nothing
 FARTHEST = 1.5  # the study's estimate may lie so far from its heaviest member's loss, as a factor
 NEARLY_PERFECT = 0.01
 
 
 def result(
     ready: Ready, found: Study, offers: list[Offer], unknown: list[dict[str, str]], results: dict[str, np.ndarray],
-    spend: float, target: float | None,
+    spend: float, target: float | None, others: list[Other] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """From predictions by draw. Raises BudgetSpent: the time ended before two sizes were measured."""
+    """From predictions by draw. `others`: what is for sale beside rows. Raises BudgetSpent: the time ended before two
+    sizes were measured."""
     task, scale = ready.task, ready.scale
-    measured = _measured(ready, offers, results)
+    measured = measure(ready, offers, results)
     if len(measured.sizes) < 2 and len(results) < len(all_draws(ready.task, offers, ready.folds)):
         raise BudgetSpent("The time ended before two sizes of the learning curve were measured. Give more time.")
-    curve = fit_curve(scale.family, measured.points(), baseline=measured.baseline, labels=len(task), seed=ready.seed)
+    noise = row_noise(task, scale, results, ready.seed)
+    curve = fit_curve(
+        scale.family, measured.points(), baseline=measured.baseline, labels=len(task), noise=noise, seed=ready.seed
+    )
     blur = None if measured.predictions is None else Blur.of(measured.predictions, scale.metric.name)
     worths = {o.name: _worth(o, curve, measured, blur, ready.seed) for o in offers}
     own = float(np.exp(np.median(curve.log_losses(float(len(task)), False))))
     factor = float(np.clip(scale.loss(ready.estimate) / max(own, 1e-9), 1 / FARTHEST, FARTHEST))
     outlook = Outlook(anchored(curve, factor), scale, tuple(offers), worths, len(task), blur)
-    split = outlook.split(spend)
+    now_K = outlook.curve.log_losses(float(len(task)), False)
+    split, beside, after_K = with_others(outlook.split, others or [], spend, now_K)
+    extra = told(others or [], beside)
     now, now_ends = outlook.now()
-    after, after_ends = outlook.score(np.log(np.maximum(split.losses_K, 1e-12)))
+    after, after_ends = outlook.score(after_K)
     luck = curve.prior.luck * (HOME / len(task)) ** 0.5
     gain = np.log(max(scale.loss(now), 1e-9)) - np.log(max(scale.loss(after), 1e-9))
     reached = target is not None and scale.loss(now) <= scale.loss(target)
     reach, failing = (None, []) if target is None or reached else outlook.reaching(target)
+    if target is not None and not reached and (other := reaching(others or [], scale, now_K, target)):
+        reach = min([r for r in (reach, other) if r], key=lambda r: r["cost"])
     warnings = []
     if abs(np.log(max(scale.loss(ready.estimate), 1e-9) / max(own, 1e-9))) > np.log(FARTHEST):
         warnings.append(
@@ -71,12 +78,16 @@ def result(
         "study": found.id, "n": len(task), "metric": scale.metric.name,
         "greater_is_better": scale.metric.greater_is_better, "level": LEVEL,
         "measured_method": ready.measured, "now": {"estimate": now, "interval": now_ends},
-        "forecasts": outlook.forecasts(spend),
-        "split": {o.name: round(float(m), 6) for o, m in zip(offers, split.money, strict=True)},
-        "split_amounts": {o.name: float(round(m / o.price)) for o, m in zip(offers, split.money, strict=True)},
+        "forecasts": [
+            *outlook.forecasts(spend), *forecasts_of(others or [], scale, outlook.curve.log_losses(float(len(task))))
+        ],
+        "split": {o.name: round(float(m), 6) for o, m in zip(offers, split.money, strict=True)} | extra["split"],
+        "split_amounts": {o.name: float(round(m / o.price)) for o, m in zip(offers, split.money, strict=True)}
+        | extra["split_amounts"],
+        "how": extra["how"],
         "after": {"estimate": after, "interval": after_ends},
         "best": {o.name: float(w) for o, w in zip(offers, split.best_O, strict=True)},
-        "worth": {o.name: {**_told(worths[o.name]), "measured": len(measured.mixes_of(o.name))} for o in offers},
+        "worth": {o.name: {**_told(worths[o.name]), "measured": measured.mixed(o.name)} for o in offers},
         "failing": failing,
         "target": {**NOTHING, "level": LEVEL} if reached else reach,
         "reached": reached, "gain_is_small": bool(gain < luck / 2), "unknown": unknown, "warnings": warnings,
@@ -88,38 +99,16 @@ def result(
     return out
 
 
-def _measured(ready: Ready, offers: list[Offer], results: dict[str, np.ndarray]) -> Measured:
-    task, folds = ready.task, ready.folds
-    measured = Measured(task, ready.scale)
-    curve = curve_draws(len(task), len(task.classes), folds, CURVE_REPEATS)
-    wholes = [results[d] for d, _ in curve if d.startswith("cv") and d in results]
-    if task.classes and wholes:
-        board = OutOfFold(np.stack(wholes)[None], task.target, np.ones(1), units_of(task))
-        measured.log_t = float(choose(board, ChoiceConfig()).log_t[0])
-        rows = np.isfinite(wholes[0]).all(1)
-        measured.predictions = tempered(wholes[0][rows], measured.log_t)
-    for draw, n in curve:
-        if draw in results:
-            measured.sizes.setdefault(float(n), []).append(measured.loss(results[draw]))
-    for offer in offers:
-        if offer.is_mixed:
-            for draw, right, other in mixed_draws(task, offer, folds, MIX_REPEATS):
-                if draw in results:
-                    measured.mixes.setdefault((offer.name, right, other), []).append(measured.loss(results[draw]))
-    return measured
-
-
 def _worth(offer: Offer, curve: Curve, measured: Measured, blur: Blur | None, seed: int) -> np.ndarray:
     draws = len(curve.law.draws_KP) if curve.law.draws_KP is not None else 0
     if not offer.is_mixed:
         return np.ones(draws)
     error = offer.error or 0.0
     prior = UNLABELLED_PRIOR if offer.kind == "unlabelled" else noisy_prior(error, len(measured.task.classes))
-    mixes = measured.mixes_of(offer.name)
+    mixes = measured.mixes_of(offer.name, curve.prior.luck)
     if blur and error:  # that is counted by itself
-        costs = [blur.cost(error * mix.other / (mix.right + mix.other)) for mix in mixes]
-        mixes = [replace(mix, loss=max(mix.loss - c, mix.loss / 4)) for mix, c in zip(mixes, costs, strict=True)]
-    return worth(curve, mixes, prior, seed)
+        mixes = [blur.taken_off(mix, error, measured.points()[-1].loss) for mix in mixes]
+    return doubtful(worth(curve, mixes, prior, seed), offer, len(measured.task.classes), seed)
 
 
 def _told(worth_K: np.ndarray) -> dict[str, Any]:
@@ -142,22 +131,6 @@ def _band(outlook: Outlook) -> list[dict[str, Any]]:
         estimate, interval = outlook.score(outlook.curve.log_losses(float(n)))
         out.append({"n": round(float(n), 1), "estimate": estimate, "interval": interval})
     return out
-
-
-def nothing(
-    found: Study, ready: Ready, offers: list[Offer], unknown: list[dict[str, str]], spend: float, target: float | None
-) -> dict[str, Any]:  # fmt: skip
-    """The result where the study can tell about none of the offers."""
-    summary = found.summary or {}
-    now = {"estimate": ready.estimate, "interval": summary["interval"]}
-    said = [f"What this money would buy cannot be told from the study: {u['purchase']}: {u['why']}." for u in unknown]
-    return {
-        "study": found.id, "n": len(ready.task), "metric": ready.scale.metric.name, "level": LEVEL, "now": now,
-        "greater_is_better": ready.scale.metric.greater_is_better, "measured_method": ready.measured,
-        "forecasts": [], "split": {}, "split_amounts": {}, "target": None, "reached": False, "unknown": unknown,
-        "asked": {"spend": spend, "prices": {o.name: o.price for o in offers}, "target": target}, "warnings": [],
-        "sentences": said, "sentence": " ".join(said), "seconds": 0.0, "measured": {"trainings": 0, "of": 0},
-    }  # fmt: skip
 
 
 def dry(

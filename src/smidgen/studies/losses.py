@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from smidgen.tasks.metrics import METRICS, Metric
 
+_KNOWN = ("accuracy", "log_loss", "rmse", "mse", "r2")  # their learning curves were measured on other tasks
 _FAMILY = {"log_loss": "log_loss", "brier": "log_loss", "rmse": "rmse", "mae": "rmse", "mse": "rmse", "r2": "rmse"}
 
 
@@ -21,6 +22,11 @@ class Scale:
     @property
     def family(self) -> str:
         return _FAMILY.get(self.metric.name, "error")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the family was measured with this very metric; others borrow its curve."""
+        return self.metric.name in _KNOWN
 
     def loss(self, score: float) -> float:
         """0 is best. r2 and mse become root mean squares, so that all regression is of one kind."""

@@ -1,14 +1,24 @@
-"""What trials of a plan gave: points of the learning curve, and mixtures of labels with other rows."""
+"""What trials of a plan gave: points of the learning curve, and mixtures of labels with other rows.
+
+Losses are those of the member as it is, not tempered: the curves of which the prior was made (`laws.curve`) were so,
+and a temperature that is chosen on the rows that are scored makes the largest size look too good. The forecast is moved
+to the study's own estimate, which is of tempered predictions.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from smidgen.laws.curve import Point
+from smidgen.laws.curve import HOME, Point
 from smidgen.laws.worth import Mix
 from smidgen.learn.blend import tempered
+from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.losses import Scale
+from smidgen.studies.prices import Offer
+from smidgen.studies.purchases import CURVE_REPEATS, MIX_REPEATS, curve_draws, mixed_draws
+from smidgen.studies.ready import Ready
+from smidgen.tasks.splits import units_of
 from smidgen.tasks.task import Task
 
 SMALL = 0.02  # a loss below it says little about its own spread
@@ -19,14 +29,13 @@ class Measured:
     """Losses of trainings, by what was trained on.
 
     Attributes:
-        scale: of the metric. log_t: log temperature of the predictions.
+        scale: of the metric.
         sizes: losses by number of labels; mixes: by (offer, right labels, other rows). predictions: with all labels,
             cross-validated, tempered; of classes.
     """
 
     task: Task
     scale: Scale
-    log_t: float = 0.0
     sizes: dict[float, list[float]] = field(default_factory=dict)
     mixes: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
     predictions: np.ndarray | None = None
@@ -34,8 +43,7 @@ class Measured:
     def loss(self, predictions: np.ndarray) -> float:
         """Of all rows that were predicted."""
         rows = np.flatnonzero(np.isfinite(predictions.reshape(len(self.task), -1)).all(1))
-        p = tempered(predictions[rows], self.log_t) if self.task.classes else predictions[rows]
-        return self.scale.loss(self.scale.metric.score(self.task.target[rows], p))
+        return self.scale.loss(self.scale.metric.score(self.task.target[rows], predictions[rows]))
 
     @property
     def baseline(self) -> float:
@@ -50,12 +58,45 @@ class Measured:
     def points(self) -> list[Point]:
         return [Point(n, *_told(losses, len(self.task))) for n, losses in sorted(self.sizes.items())]
 
-    def mixes_of(self, offer: str) -> list[Mix]:
-        return [
-            Mix(right, other, float(np.mean(losses)), _spread(losses), len(losses))
-            for (name, right, other), losses in self.mixes.items()
-            if name == offer
-        ]
+    def mixes_of(self, offer: str, luck: float) -> list[Mix]:
+        """`luck`: sd of the log loss of one training on 50 labels: two trainings say little about their own spread."""
+        out = []
+        for (name, right, other), losses in self.mixes.items():
+            if name == offer:
+                more, known = len(losses) - 1, luck**2 * HOME / (right + other)
+                spread = np.sqrt((more * _spread(losses) ** 2 + 2 * known) / (more + 2))
+                out.append(Mix(right, other, float(np.mean(losses)), float(spread), len(losses)))
+        return out
+
+    def mixed(self, offer: str) -> int:
+        """How many mixtures of an offer were measured."""
+        return sum(name == offer for name, _, _ in self.mixes)
+
+
+def measure(ready: Ready, offers: Sequence[Offer], results: Mapping[str, np.ndarray]) -> Measured:
+    """From predictions by draw."""
+    task, folds = ready.task, ready.folds
+    measured = Measured(task, ready.scale)
+    curve = curve_draws(len(task), len(task.classes), folds, CURVE_REPEATS)
+    wholes = [results[d] for d, _ in curve if d.startswith("cv") and d in results]
+    if task.classes and wholes:
+        rows = np.isfinite(wholes[0]).all(1)
+        measured.predictions = tempered(wholes[0][rows], log_temperature(wholes, task))
+    for draw, n in curve:
+        if draw in results:
+            measured.sizes.setdefault(float(n), []).append(measured.loss(results[draw]))
+    for offer in offers:
+        if offer.is_mixed:
+            for draw, right, other in mixed_draws(task, offer, folds, MIX_REPEATS):
+                if draw in results:
+                    measured.mixes.setdefault((offer.name, right, other), []).append(measured.loss(results[draw]))
+    return measured
+
+
+def log_temperature(out_of_fold: Sequence[np.ndarray], task: Task) -> float:
+    """A member's temperature as a study chooses it, from cross-validated probabilities `[N, C]` of each repeat."""
+    board = OutOfFold(np.stack(out_of_fold)[None], task.target, np.ones(1), units_of(task))
+    return float(choose(board, ChoiceConfig()).log_t[0])
 
 
 def _told(losses: Sequence[float], rows: int) -> tuple[float, int, float, int]:

@@ -50,7 +50,9 @@ class Outlook:
         total_K = np.clip(total_K, self.labels / 4, self.curve.carries * BEYOND)
         log_K = self.curve.log_losses(total_K, luck)
         if self.blur and wrong:
-            log_K = np.log(np.exp(log_K) + self.blur.cost(wrong / rows))
+            now_K = self.curve.log_losses(float(self.labels), False)
+            times_K = np.exp(self.curve.log_losses(total_K, False) - now_K)
+            log_K = np.log(np.exp(log_K) + self.blur.cost(wrong / rows, times_K))
         return log_K
 
     def most(self, offer: Offer) -> float:

@@ -1,4 +1,4 @@
-"""What can be bought, as a person writes it: `label=0.40`, `label@0.2=0.05`, `unlabelled=0.001`, `hour=1.20`."""
+"""What can be bought, as a person writes it: `label=0.40`, `label@0.2=0.05`, `query@5/50=0.002`, `hour=1.20`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from smidgen.kit.errors import BadInput, bad
 
 KINDS = {
     "label": "a labelled row; label@0.2: one of which a fifth are wrong",
-    "query": "a teacher's answer; query@0.2: one of which a fifth are wrong",
+    "query": "a teacher's answer; query@0.2: one of which a fifth are wrong; query@5/50: 5 of 50 were",
     "unlabelled": "a row without a label",
     "hour": "an hour of this machine",
     "mb": "a megabyte more for the model",
@@ -18,12 +18,14 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Offer:
-    """One thing with a price. `name`: as written; `error`: share of wrong labels, None where that has no meaning."""
+    """One thing with a price. `name`: as written; `error`: share of wrong labels, None where that has no meaning;
+    `counted`: wrong ones, and rows they were counted on, where the share is no more than that."""
 
     name: str
     kind: str
     price: float
     error: float | None = None
+    counted: tuple[int, int] | None = None
 
     @property
     def is_mixed(self) -> bool:
@@ -64,15 +66,28 @@ def _offer(name: str, value: float | str) -> Offer:
     price = _number(f"price of {name}", value)
     if not price > 0:
         raise bad(f"price of {name}", "above 0", value, "What is free needs no plan: take all of it.")
-    error = None
+    error, counted = None, None
     if at:
         if kind not in ("label", "query"):
             raise bad(f"--price {name}", "an error rate only for label or query", name)
-        error = _number(f"error rate of {name}", rate.rstrip("%"))
-        error = error / 100 if rate.endswith("%") else error
+        counted = _counted(name, rate) if "/" in rate else None
+        if counted:
+            error, shown = (counted[0] + 0.5) / (counted[1] + 1), f"{counted[0]}/{counted[1]}"
+        else:
+            error = _number(f"error rate of {name}", rate.rstrip("%"))
+            error = error / 100 if rate.endswith("%") else error
+            shown = f"{error:g}"
         if not 0 <= error < 1:
             raise bad(f"error rate of {name}", "0 or more and below 1", rate)
-    return Offer(f"{kind}@{error:g}" if error is not None else kind, kind, price, error)
+        return Offer(f"{kind}@{shown}", kind, price, error, counted)
+    return Offer(kind, kind, price)
+
+
+def _counted(name: str, rate: str) -> tuple[int, int]:
+    wrong, _, rows = (part.strip() for part in rate.partition("/"))
+    if not (wrong.isdecimal() and rows.isdecimal() and int(rows) > 0 and int(wrong) <= int(rows)):
+        raise bad(f"error rate of {name}", "WRONG/ROWS such as 5/50, wrong answers among rows that were counted", rate)
+    return int(wrong), int(rows)
 
 
 def _number(what: str, value: float | str) -> float:

@@ -32,7 +32,7 @@ def mixed_draws(task: Task, offer: Offer, folds: int, repeats: int) -> list[tupl
     out = []
     for r in range(repeats):
         for right, other in mixes:
-            what = f"u={other}" if offer.kind == "unlabelled" else f"m={other}:e={round(100 * (offer.error or 0.0))}"
+            what = f"u={other}" if offer.kind == "unlabelled" else f"m={other}:e={100 * (offer.error or 0.0):g}"
             out.append((f"part:k={folds}:r={r}:n={right}:{what}", right, other))
     return out
 

@@ -11,6 +11,7 @@ from smidgen.kit.errors import BadInput, bad
 from smidgen.laws.worth import noisy_prior
 from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
+from smidgen.studies.query_rate import unrated
 from smidgen.studies.race import folds_for
 from smidgen.studies.store import Study
 from smidgen.studies.trial import Trial
@@ -69,24 +70,16 @@ def ready(found: Study, data: Any) -> Ready:
     )  # fmt: skip
 
 
-def able(offers: list[Offer], task: Task, found: Study) -> tuple[list[Offer], list[dict[str, str]]]:
-    """Offers that the study can tell about, and why not of the others."""
+def able(offers: list[Offer], task: Task) -> tuple[list[Offer], list[dict[str, str]]]:
+    """Offers of rows that the study can tell about, and why not of the others. Hours and megabytes are not rows: see
+    `other_offers`."""
     found_able, unknown = [], []
     for offer in offers:
         why = ""
-        if offer.kind == "hour":
-            notes = [str(r.get("note") or "") for r in (found.summary or {})["leaderboard"]]
-            why = (
-                "methods were left out or not finished: give the study more (smidgen studies resume) and plan again"
-                if any(note.startswith(("not tried", "not finished")) or "time" in note for note in notes)
-                else "all methods that suit were tried to the end, and more hours would only repeat that"
-            )
-        elif offer.kind == "mb":
-            why = "the study's model was not bounded in size"
-            if found.asked.get("size"):
-                why = "a larger --size must be tried (smidgen studies resume ... --size)"
-        elif offer.kind == "query" and offer.error is None:
-            why = "no teacher was asked yet; price it with the share of its answers that are wrong, query@0.2=..."
+        if offer.kind in ("hour", "mb"):
+            continue
+        if offer.kind == "query" and offer.error is None:
+            why = unrated(offer, offers, len(task.classes))
         elif offer.error and not task.classes:
             why = "an error rate has a meaning for classes only"
         if why:

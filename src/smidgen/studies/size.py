@@ -1,5 +1,7 @@
 """A bound on the saved model: which members still fit into so many bytes."""
 
+import math
+
 import numpy as np
 
 from smidgen.budget.budget import show_bytes
@@ -9,7 +11,19 @@ from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.race import Race
 
 REPORT_BYTES = 200_000  # room for the report in the folder; where there is less it lies beside
+FRAME_BYTES = 4_000  # of a folder without a report
 GROWTH = 1.15  # a member fitted on all rows may be larger than the largest of a fold by more than its rows
+
+
+def needs(tried: list[Candidate], sizes: dict[tuple[str, str], int], folds: int) -> np.ndarray:
+    """Bytes that each candidate's member will take, fitted on all rows."""
+    return np.array([GROWTH * sizes[c.key] * folds / (folds - 1) + 2_000 for c in tried])
+
+
+def limit_for(need: float) -> int:
+    """The smallest bound under which members of so many bytes fit."""
+    bare = math.ceil(need) + FRAME_BYTES
+    return bare if bare < 3 * REPORT_BYTES else math.ceil(need) + REPORT_BYTES
 
 
 def within_size(
@@ -26,8 +40,8 @@ def within_size(
         BadInput: not even the smallest fits.
     """
     whole = choose(board, race.choice)
-    room = limit - (REPORT_BYTES if limit >= 3 * REPORT_BYTES else 4_000)
-    need = np.array([GROWTH * sizes[c.key] * race.folds / (race.folds - 1) + 2_000 for c in tried])
+    room = limit - (REPORT_BYTES if limit >= 3 * REPORT_BYTES else FRAME_BYTES)
+    need = needs(tried, sizes, race.folds)
     fits = need <= room
     if not fits.any():
         least = tried[int(need.argmin())]

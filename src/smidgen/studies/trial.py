@@ -5,8 +5,8 @@ A draw is a short text, so that it can stand in a key and be read by a person:
 `sub:n=20:r=0` is a fit on the first 20 rows of a nested stratified sub-draw, all other rows predicted;
 `part:k=5:r=0:n=20` is that cross-validation with each fit on the first 20 rows of such a sub-draw of its training part,
 so that every size is scored on all rows; `part:k=5:r=0:n=20:m=10:e=30` adds 10 rows to the 20, of which each label is
-wrong with a probability of 30 %; `part:k=5:r=0:n=20:u=10` adds 10 rows without labels, which a first fit on the 20
-labels (where it is sure of them) for a second one: self-training (Yarowsky, 1995).
+wrong with a probability of 30 % (`e=0.4`: of 0.4 %); `part:k=5:r=0:n=20:u=10` adds 10 rows without labels, which a
+first fit on the 20 labels (where it is sure of them) for a second one: self-training (Yarowsky, 1995).
 """
 
 import json
@@ -73,10 +73,17 @@ class Result:
     error: str | None = None
 
 
+def _read(draw: str) -> tuple[str, dict[str, int], float]:
+    """(kind, counts by letter, share of wrong labels) of a draw."""
+    kind, *pairs = draw.split(":")
+    values = dict(pair.split("=") for pair in pairs)
+    percent = float(values.pop("e", 0))
+    return kind, {k: int(v) for k, v in values.items()}, percent / 100
+
+
 def parts(task: Task, draw: str, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """(training rows, predicted rows) of a draw. The same for every method, so that trials are paired."""
-    kind, *pairs = draw.split(":")
-    values = {k: int(v) for k, v in (pair.split("=") for pair in pairs)}
+    kind, values, _ = _read(draw)
     own = derive_seed(seed, "cv" if kind == "part" else kind, values["r"])
     if kind in ("cv", "part"):
         folds = fold_of(task, values["k"], own)
@@ -93,13 +100,12 @@ def parts(task: Task, draw: str, seed: int) -> list[tuple[np.ndarray, np.ndarray
 
 def labels_of(task: Task, draw: str, train: np.ndarray, seed: int) -> np.ndarray:
     """The labels that a fit on `train` is told: the task's, but where the draw asks for wrong ones."""
-    kind, *pairs = draw.split(":")
-    values = {k: int(v) for k, v in (pair.split("=") for pair in pairs)}
+    kind, values, error = _read(draw)
     labels = task.target[train]
     if kind != "part" or not values.get("m"):
         return labels
     rng = np.random.default_rng(derive_seed(seed, "wrong labels", draw))
-    wrong = (np.arange(len(train)) >= values["n"]) & (rng.random(len(train)) < values["e"] / 100)
+    wrong = (np.arange(len(train)) >= values["n"]) & (rng.random(len(train)) < error)
     other = (labels + rng.integers(1, len(task.classes), len(train))) % len(task.classes)
     return np.where(wrong, other, labels)
 

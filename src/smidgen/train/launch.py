@@ -8,6 +8,7 @@ A command: it stands above the rooms that it puts together, wherever its file li
 import contextlib
 import inspect
 import os
+import shlex
 import sys
 import time as clock
 import traceback
@@ -23,18 +24,24 @@ from smidgen.cli.options import OPTIONS
 from smidgen.cli.output import tell
 from smidgen.kit.errors import SmidgenError, bad
 from smidgen.lm import job
-from smidgen.lm.forecast import Forecast, memory_bytes
-from smidgen.lm.plan import Plan
+from smidgen.lm.forecast import memory_bytes
 from smidgen.lm.prepare import Survey, prepare
 from smidgen.lm.setup import Setup, write_setup
+from smidgen.lm.wish import Wish
 from smidgen.lm.work import WORK, working
+from smidgen.nets.presets import sized
 from smidgen.train import journal
 from smidgen.train.precision import Precision
 from smidgen.train.sharding import Sharding, start, stop
 from smidgen.train.sharding.errors import FailedElsewhere
 from smidgen.web import words
 
-FLOAT32_STATE = {"weight_bytes": 4, "grad_bytes": 4, "optim_multiplier": 8}
+STATES: dict[Precision, dict[str, int]] = {
+    "fp32": {"weight_bytes": 4, "grad_bytes": 4, "optim_multiplier": 8},
+    "mixed": {"weight_bytes": 4, "grad_bytes": 4, "optim_multiplier": 8},
+    "bf16": {"weight_bytes": 2, "grad_bytes": 2, "optim_multiplier": 4},
+}
+SMALL = sized(60_000, 512, 64)  # a model that takes next to nothing
 
 
 def launch(
@@ -58,16 +65,16 @@ def launch(
     begun, folder, corpora = clock.monotonic(), job.folder_of(corpus, asked.pop("out")), job.corpora_of(corpus)
     resume, more, keep_stable = (asked.pop(name) for name in ("resume", "more", "keep_stable"))
     corrupt = "skip" if asked.pop("skip_corrupt") else "refuse"
-    wish = training.wish_of(**asked)
+    wish = Wish.of(**asked)
     ranks = start()
     sharding = Sharding(stage, backend, offload, ranks=ranks)  # pyright: ignore
     with contextlib.ExitStack() as held:
 
         def planned() -> tuple[Setup, dict[str, Survey]]:
             work = None if dry_run else held.enter_context(working(folder, resume, begun))
-            setup, surveys = job.begin(corpora, wish, work, resume, more, keep_stable)
+            setup, surveys = job.begin(corpora, wish, work, resume, more, keep_stable, ranks.size)
             if not resume:
-                setup = _suited(setup, sharding)
+                setup = _suited(setup, surveys, sharding)
                 if work:
                     write_setup(setup, work)
             sharding.rows(setup.plan.rows)
@@ -85,7 +92,7 @@ def launch(
         prepared = prepare(corpora, surveys, made.plan.words, work, corrupt)
         result = training.trained(made, prepared, folder, begun, log or [], sharding)
     if ranks.rank == 0:
-        again = f"torchrun --nproc-per-node N -m smidgen.train.launch {' '.join(corpus)}"
+        again = f"torchrun --nproc-per-node N -m smidgen.train.launch {shlex.join(corpus)}"
         training.say_result(
             result, made, folder, as_json, f"with any number of processes that divides a batch: {again}"
         )
@@ -93,9 +100,9 @@ def launch(
         raise typer.Exit(130)
 
 
-def _suited(setup: Setup, sharding: Sharding) -> Setup:
+def _suited(setup: Setup, surveys: dict[str, Survey], sharding: Sharding) -> Setup:
     """A new plan for these processes: as many rows as divide, nearest to what one would take; no Muon where FSDP cuts
-    every matrix. The forecast is then of one process: its part of states and rows, all of them as fast as this one."""
+    every matrix. Its memory is that of rank 0."""
     plan, size = setup.plan, sharding.ranks.size
     rows = max(1, round(plan.rows / size)) * size
     if rows != plan.rows:
@@ -103,26 +110,27 @@ def _suited(setup: Setup, sharding: Sharding) -> Setup:
         plan = replace(plan, rows=rows, batch_from=f"{plan.batch_from}, and {plan.rows} rows made {rows} for {many}")
     if sharding.backend == "fsdp":
         plan = replace(plan, optimizer="adamw")
-    return replace(setup, plan=plan, forecast=_shared(setup.forecast, plan, setup.precision, sharding))
+    told, every = setup.forecast, list(surveys.values())
+    held = told.memory_bytes - memory_bytes(setup.plan, setup.precision, 0, every)  # before anything began
+    if plan.lr is None:  # rank 0 searches for the rate, with the whole model
+        memory = memory_bytes(plan, setup.precision, held, every)
+    else:
+        each, alone = _states(plan.parameters, setup.precision, sharding)
+        part = replace(plan, rows=rows // size)
+        tokenizing = memory_bytes(replace(part, config=SMALL), setup.precision, held, every)
+        memory = max(tokenizing, memory_bytes(part, setup.precision, held, every) - (alone - each))
+    return replace(setup, plan=plan, forecast=replace(told, memory_bytes=round(memory)))
 
 
-def _shared(said: Forecast, plan: Plan, precision: Precision, sharding: Sharding) -> Forecast:
-    size = sharding.ranks.size
-    each, alone = _states(plan.parameters, sharding)
-    alone_rows = memory_bytes(plan, precision, 0) - memory_bytes(replace(plan, rows=plan.rows // size), precision, 0)
-    seconds = said.seconds if plan.seconds is not None else said.seconds / size
-    return replace(said, seconds=seconds, memory_bytes=round(said.memory_bytes - alone_rows - (alone - each)))
-
-
-def _states(parameters: int, sharding: Sharding) -> tuple[float, float]:
+def _states(parameters: int, precision: Precision, sharding: Sharding) -> tuple[float, float]:
     """Bytes of weights, gradients and optimizer states in each process, and in one alone."""
     shapes = ((sharding.stage, sharding.ranks.size), (0, 1))
-    each, alone = (model_state_bytes(parameters, s, n, **FLOAT32_STATE)["total"] for s, n in shapes)
+    each, alone = (model_state_bytes(parameters, s, n, **STATES[precision])["total"] for s, n in shapes)
     return each, alone
 
 
 def _spread_line(setup: Setup, sharding: Sharding) -> str:
-    size, (each, alone) = sharding.ranks.size, _states(setup.plan.parameters, sharding)
+    size, (each, alone) = sharding.ranks.size, _states(setup.plan.parameters, setup.precision, sharding)
     return (
         f"spread    over {words.plural(size, 'process', 'processes')}, stage {sharding.stage}: {words.size(each)} of "
         f"weights, gradients and optimizer states in each, of {words.size(alone)}"
@@ -155,6 +163,8 @@ def main(args: list[str] | None = None) -> int:
         code = _command()(args, prog_name="smidgen.train.launch", standalone_mode=False)
         stop()
         return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return _failed("Stopped. The same command with --resume goes on with what was begun.", 130, leads)
     except FailedElsewhere as error:
         return error.exit_code
     except SmidgenError as error:

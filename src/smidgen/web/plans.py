@@ -75,8 +75,8 @@ def section(s: dict[str, Any]) -> dict[str, Any] | None:
         if isinstance(f, dict) and finite(f.get("estimate")):
             ends = pair(f.get("interval"))
             rows.append({
-                "purchase": f.get("purchase"), "amount": whole(f.get("amount")), "total": whole(f.get("total")),
-                "cost": number(f.get("cost")), "estimate": number(f["estimate"]),
+                "purchase": f.get("purchase"), "amount": words.count(f.get("amount")),
+                "total": words.count(f.get("total")), "cost": number(f.get("cost")), "estimate": number(f["estimate"]),
                 "interval": f"{number(ends[0])} to {number(ends[1])}" if ends else "",
             })  # fmt: skip
     return {

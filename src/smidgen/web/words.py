@@ -111,6 +111,11 @@ def whole(count: Any) -> str:
     return f"{round(count):,}" if finite(count) else "–"
 
 
+def count(amount: Any) -> str:
+    """Of things, a whole number; of hours and megabytes, three digits."""
+    return whole(amount) if not finite(amount) or amount == round(amount) or amount >= 1000 else number(float(amount))
+
+
 def plural(count: Any, one: str, many: str = "") -> str:
     return f"{whole(count)} {one if count == 1 else many or one + 's'}"
 

@@ -4,6 +4,7 @@ The files are those of `train.checkpoint`, one a rank, and not torch.distributed
 folder shows a checkpoint only when all of it is on the disk, and one reader serves one process and many.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,11 @@ def merge(parts: list[State]) -> State:
     return {"weights": weights, "state": state, "groups": parts[0]["groups"]}
 
 
-def load_newest(folder: Path, ranks: Ranks | None = None, every: int = 1) -> Loaded | None:
+def load_newest(folder: Path, ranks: Ranks | None = None, every: int = 1, below: float = math.inf) -> Loaded | None:
     """The newest checkpoint that is whole, by any number of ranks, the same one on all; None where there is none.
 
     Args:
-        every: only those whose step it divides.
+        every: only those whose step it divides. below: only those of a smaller step.
     Raises:
         CheckpointCorrupt: there are checkpoints, and all are damaged.
     """
@@ -67,11 +68,11 @@ def load_newest(folder: Path, ranks: Ranks | None = None, every: int = 1) -> Loa
     def choose() -> tuple[str | None, list[str]]:
         nonlocal found
         skipped: list[str] = []
-        found = _newest(folder, skipped, every)
+        found = _newest(folder, skipped, every, below)
         return found[0] if found else None, skipped
 
     name, skipped = ranks.on_first(choose) if ranks else choose()
-    if name is None and skipped:
+    if name is None and skipped and every == 1:
         raise CheckpointCorrupt(f"{folder}: every checkpoint here is damaged. {skipped[0]}")
     if name is None:
         return None
@@ -80,11 +81,11 @@ def load_newest(folder: Path, ranks: Ranks | None = None, every: int = 1) -> Loa
     return Loaded(state, source.step, source, tuple(skipped))
 
 
-def _newest(folder: Path, skipped: list[str], every: int) -> tuple[str, State] | None:
+def _newest(folder: Path, skipped: list[str], every: int, below: float) -> tuple[str, State] | None:
     for name in reversed(manifests(folder)):
         try:
             source = read_manifest(folder, name)
-            if source.step % every == 0:
+            if source.step % every == 0 and source.step < below:
                 return name, read(source)
         except (CheckpointCorrupt, MissingShards) as error:
             skipped.append(str(error))
