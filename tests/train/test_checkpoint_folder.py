@@ -126,3 +126,10 @@ print("survived")
 def test_killed_at_any_moment_the_newest_that_was_published_loads(tmp_path):
     done = subprocess.run([sys.executable, "-c", TRIALS, tmp_path], capture_output=True, text=True, timeout=120)
     assert done.stdout == "survived\n", done.stderr
+
+
+def test_of_regular_ones_as_many_stay_as_asked():
+    steps = [0, 5, 10, 15, 20, 25]
+    kept = {most: [steps[i] for i in sorted(Keep(last=1, every=10, most=most).staying(steps))] for most in (0, 1, 2)}
+    assert kept == {0: [0, 10, 20, 25], 1: [20, 25], 2: [10, 20, 25]}
+    assert Keep(last=2).staying(steps) == {4, 5}

@@ -25,6 +25,21 @@ def test_a_new_normal_is_accepted_but_nan_never():
     assert all(guard.check(s, math.inf) for s in range(50))
 
 
+def test_many_spikes_in_a_row_ask_to_go_back_and_count_on_after_that():
+    guard = SpikeGuard(window=10, rollback_after=3)
+    for s in range(10):
+        guard.check(s, 1.0)
+    kept = guard.state_dict()
+    assert [guard.check(10, math.nan) for _ in range(3)] == ["replace_batch", "replace_batch", "rollback"]
+    after = SpikeGuard(window=10, rollback_after=3)
+    after.load_state_dict(kept)
+    after.rolled_back(guard)
+    assert len(after.seen) == 3 and [after.check(10, math.nan) for _ in range(3)][-1] == "rollback"
+    assert after.check(10, 1.0) is None and after.check(11, math.nan) == "replace_batch"
+    with pytest.raises(BadInput, match="rollback_after"):
+        SpikeGuard(rollback_after=0)
+
+
 def test_near_zero_twice_as_much_is_nothing():
     guard = SpikeGuard(factor=2.0, least=0.2)
     for s in range(12):

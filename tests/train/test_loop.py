@@ -2,7 +2,9 @@
 
 import copy
 import math
+import random
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +64,20 @@ def test_resumes_to_the_bit():
     again.load_state_dict(state)
     train(again, data, loss_of, schedule, config, steps=20)
     assert torch.equal(weights(again), weights(whole))  # dropout's random numbers too
+
+
+def test_every_generator_of_random_numbers_goes_on():
+    def drawn():
+        return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+    run = new()
+    state = copy.deepcopy(run.state_dict())
+    first = drawn()
+    run.load_state_dict(state)
+    assert drawn() == first
+    state["random"] = state["random"]["torch"]  # as early versions kept it
+    run.load_state_dict(state)
+    assert drawn()[0] == first[0]
 
 
 def test_a_bad_batch_is_left_out():

@@ -27,7 +27,7 @@ def train(
     skip_corrupt: bool,
     **asked: Any,
 ) -> int:
-    """`asked`: as `wish_of` takes it; None (or an empty list) where nothing was said."""
+    """`asked`: as `Wish.of` takes it; None (or an empty list) where nothing was said."""
     begun = clock.monotonic()
     need("torch", extra="text", why="Training a language model")
     journal.check(logs)

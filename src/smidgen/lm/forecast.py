@@ -77,12 +77,15 @@ def forecast(
     return Forecast(seconds, memory, bits, matrix_speed)
 
 
-def memory_bytes(plan: Plan, precision: Precision, held: int, surveys: Sequence[Survey] = ()) -> int:
+def memory_bytes(
+    plan: Plan, precision: Precision, held: int, surveys: Sequence[Survey] = (), elsewhere: float = 0.0
+) -> int:
     """The most that is held at a time: while the text is tokenized, or in training with weights, gradients, Adam's two
-    moments, the activations of one micro-batch and the checkpoints' buffer; beside what the program holds already."""
+    moments, the activations of one micro-batch and the checkpoints' buffer; beside what the program holds already.
+    `elsewhere`: bytes of weights, gradients and moments that other processes hold."""
     each = {"fp32": 16, "mixed": 18, "bf16": 8}[precision]  # bytes a parameter
     activations = plan.rows * row_bytes(plan.config, plan.context) * (1.0 if precision == "fp32" else 0.6)
-    training = each * plan.parameters + activations + pool_bytes(plan)
+    training = each * plan.parameters - elsewhere + activations + pool_bytes(plan)
     size, longest = sum(s.bytes for s in surveys), max((s.longest for s in surveys), default=0)
     table = TABLE * math.sqrt(min(size, TABLE_FULL))
     return round(held + LIBRARIES + table + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))

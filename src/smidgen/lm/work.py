@@ -2,8 +2,8 @@
 
 setup.json      what was begun             log.jsonl    a line for each update
 tokenizer.json  parts/ held/ judged/       spent.json   seconds of all sittings
-checkpoints/    stable/: from before the fall, where it is kept to be trained further
-finished        the model was delivered, and all this stayed
+checkpoints/    stable/: one from before the fall, where it is kept to be trained further
+finished        the model was delivered, and all this stayed: a longer training goes on from stable/
 """
 
 import contextlib

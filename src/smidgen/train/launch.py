@@ -29,7 +29,6 @@ from smidgen.lm.prepare import Survey, prepare
 from smidgen.lm.setup import Setup, write_setup
 from smidgen.lm.wish import Wish
 from smidgen.lm.work import WORK, working
-from smidgen.nets.presets import sized
 from smidgen.train import journal
 from smidgen.train.precision import Precision
 from smidgen.train.sharding import Sharding, start, stop
@@ -41,7 +40,6 @@ STATES: dict[Precision, dict[str, int]] = {
     "mixed": {"weight_bytes": 4, "grad_bytes": 4, "optim_multiplier": 8},
     "bf16": {"weight_bytes": 2, "grad_bytes": 2, "optim_multiplier": 4},
 }
-SMALL = sized(60_000, 512, 64)  # a model that takes next to nothing
 
 
 def launch(
@@ -116,10 +114,8 @@ def _suited(setup: Setup, surveys: dict[str, Survey], sharding: Sharding) -> Set
         memory = memory_bytes(plan, setup.precision, held, every)
     else:
         each, alone = _states(plan.parameters, setup.precision, sharding)
-        part = replace(plan, rows=rows // size)
-        tokenizing = memory_bytes(replace(part, config=SMALL), setup.precision, held, every)
-        memory = max(tokenizing, memory_bytes(part, setup.precision, held, every) - (alone - each))
-    return replace(setup, plan=plan, forecast=replace(told, memory_bytes=round(memory)))
+        memory = memory_bytes(replace(plan, rows=rows // size), setup.precision, held, every, elsewhere=alone - each)
+    return replace(setup, plan=plan, forecast=replace(told, memory_bytes=memory))
 
 
 def _states(parameters: int, precision: Precision, sharding: Sharding) -> tuple[float, float]:
