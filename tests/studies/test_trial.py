@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from smidgen.data.views.rows import Rows
 from smidgen.learn import member
 from smidgen.learn.base import ClassifierHead, RegressorHead
-from smidgen.studies.trial import Trial, fit_member, parts, run_trial, state_bytes
+from smidgen.studies.trial import Trial, draw_in_words, fit_member, parts, run_trial, state_bytes
 from smidgen.tasks.read import read
 
 names = st.text(max_size=8)
@@ -216,3 +216,14 @@ def test_equal_trials_give_equal_bits_and_the_size_is_that_of_the_state():
     small = fit_member(task, Rows(task.frame), "learn/constant", "linear", {}, 0)
     assert state_bytes(small) < state_bytes(fit_member(task, Rows(task.frame), "learn/forest", "tree", {}, 0))
     assert state_bytes({"a": np.zeros(1000)}) == 8000 + len('{"a": {"$array": "a"}}')
+
+
+def test_draws_are_said_in_words():
+    said = {
+        "cv:k=8:r=0": "all labels of 7 folds in 8",
+        "part:k=5:r=1:n=20": "20 labels",
+        "part:k=5:r=0:n=20:m=10:e=0.4": "20 labels, 10 more of which 0.4 % are wrong",
+        "part:k=5:r=0:n=20:u=10": "20 labels, 10 rows without labels",
+        "sub:n=25:r=0": "25 labels",
+    }
+    assert {draw: draw_in_words(draw) for draw in said} == said

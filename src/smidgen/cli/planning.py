@@ -26,8 +26,10 @@ def plan(study: str, *, prices: list[str], spend: float, as_json: bool, **option
 
 def planned(found: dict[str, Any]) -> list[str]:
     """Lines of a dry run."""
+    from smidgen.studies.trial import draw_in_words
+
     lines = [f"{found['measured_method']}, on parts of the {found['n']:,} labels: {words.plural(found['fits'], 'fit')}"]
-    lines += [f"   {draw}" for draw in found["would_measure"]]
+    lines += [f"   {draw_in_words(draw)}" for draw in found["would_measure"]]
     lines.append(
         f"About {words.duration(found['seconds'])} of one core, less what the study has; nothing was measured."
     )

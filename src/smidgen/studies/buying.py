@@ -36,7 +36,7 @@ from smidgen.studies.purchases import all_draws
 from smidgen.studies.ready import able, check_target, ready
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
-from smidgen.studies.trial import Result, Trial
+from smidgen.studies.trial import Result, Trial, draw_in_words
 
 DEFAULT_SECONDS = 60.0
 
@@ -107,7 +107,7 @@ def plan(
         def live(trial: Trial, result: Result) -> None:
             ended.append(trial.key)
             left = round(max(0.0, begun + seconds - clock.monotonic()), 1)
-            tell(_event(f"{trial.method}: {trial.draw}", len(ended), len(draws), left))
+            tell(_event(f"{trial.method} on {draw_in_words(trial.draw)}", len(ended), len(draws), left))
 
         runner.live = live
         results: dict[str, np.ndarray] = {}

@@ -115,6 +115,19 @@ def unlabelled_in(draw: str) -> int:
     return next((int(pair[2:]) for pair in draw.split(":") if pair.startswith("u=")), 0)
 
 
+def draw_in_words(draw: str) -> str:
+    """What each fit of a draw is given, for people: "all labels of 7 folds in 8", "20 labels"."""
+    kind, values, error = _read(draw)
+    if kind == "cv":
+        return f"all labels of {values['k'] - 1} folds in {values['k']}"
+    said = f"{values['n']} labels"
+    if values.get("m"):
+        said += f", {values['m']} more of which {100 * error:g} % are wrong"
+    if values.get("u"):
+        said += f", {values['u']} rows without labels"
+    return said
+
+
 def _guessed(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(which predictions are sure enough to be taken for labels, those labels)."""
     if predicted.ndim == 1:  # a number is never sure: all are taken
