@@ -219,6 +219,14 @@ def test_shares_that_buy_the_same_are_trained_once_and_told_once(tmp_path):
     assert got.recommend(40).regime != "not told apart"
 
 
+def test_between_two_totals_a_share_is_dropped_only_where_it_buys_the_same_at_both(tmp_path):
+    got = study(totals=(10, 100), shares=(0.0, 0.01, 0.012, 1.0)).run(tmp_path / "store")
+    assert [list(got.scores(total).columns) for total in (10, 100)] == [[0.0, 1.0], [0.0, 0.01, 1.0]]
+    assert list(got.scores(30).columns) == [0.0, 0.01, 1.0]  # at 10 a hundredth buys no demonstration, at 100 one
+    between = got.recommend(30)
+    assert not between.measured and set(between.chances) == {0.0, 0.01, 1.0}
+
+
 def test_odds_of_demonstrations_are_divided_by_the_ratio_of_prices():
     def odds(prices, total):
         share = decision_rule(total, "style", prices).share

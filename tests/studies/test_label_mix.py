@@ -153,6 +153,21 @@ def test_real_training_prefers_the_oracle_to_a_liar(tmp_path):
     assert table["accuracy"][1.0] > 0.8
 
 
+@pytest.mark.parametrize("kind", [list, lambda x: np.array(x, object)])
+def test_texts_are_known_again_by_what_they_say(tmp_path, kind):
+    def run(word):
+        toy, labels = Toy(), np.zeros(60)
+        texts = kind(["".join(["text ", word, str(i)]) for i in range(60)])  # new objects in each run
+        sources = (given_labels("weak", 0.1, labels), given_labels("oracle", 1, labels))
+        draw = MixDraw(texts, *sources, None, labels)
+        made = QuantityQualityStudy(lambda s: draw, lambda: toy, MixGrid((8,), (), beyond="take all"), (0,),
+                                    evaluate=score, values=())  # fmt: skip
+        made.run(tmp_path / "cells")
+        return len(toy.calls)
+
+    assert [run("a"), run("a"), run("b")] == [2, 0, 2]
+
+
 def test_other_rows_are_measured_anew_and_pools_may_differ_in_size(tmp_path):
     def drawn(rows, value):
         labels = np.zeros(rows)

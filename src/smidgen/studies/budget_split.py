@@ -92,8 +92,8 @@ class BudgetSplitResult:
     finished: bool
 
     def scores(self, total: float) -> pd.DataFrame:
-        """Of the seeds that have all shares, `[R, S]`, at a measured total or between two. Of shares that buy the same,
-        only the lowest is there.
+        """Of the seeds that have all shares, `[R, S]`, at a measured total or between two. Of shares that buy the same
+        (at both of the two), only the lowest is there.
 
         Raises:
             BadInput: beyond the measured totals, or fewer than 2 such seeds.
@@ -108,15 +108,12 @@ class BudgetSplitResult:
             )
         above = int(np.searchsorted(totals, total))
         ends = totals[above : above + 1] if totals[above] == total else totals[above - 1 : above + 1]
-        parts = [
-            self.table.loc[self.table["total"] == end]
-            .sort_values("share")
-            .drop_duplicates(["n_sft", "n_pref", "seed"])
-            .pivot(index="seed", columns="share", values="score")
-            for end in ends
-        ]
-        shares = sorted(set.union(*(set(p.columns) for p in parts)))
-        whole = [p.reindex(columns=shares).dropna() for p in parts]
+        parts = [self.table.loc[self.table["total"] == end] for end in ends]
+        bought = pd.concat(
+            [p.drop_duplicates("share").set_index("share")[["n_sft", "n_pref"]] for p in parts], axis=1
+        ).sort_index()
+        shares = bought.index[~bought.duplicated()].tolist()
+        whole = [p.pivot(index="seed", columns="share", values="score").reindex(columns=shares).dropna() for p in parts]
         seeds = [s for s in whole[0].index if all(s in p.index for p in whole)]
         if len(seeds) < 2:
             raise bad("seeds", f"at least 2 with a score of every share at {total:g}", len(seeds), "Measure more.")

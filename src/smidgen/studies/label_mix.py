@@ -20,7 +20,7 @@ from smidgen.data.label_sources import LabelSource
 from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import digest
 from smidgen.laws.budget_grid import Cell, best_share, cells, pareto_front, regime
-from smidgen.studies.trialfile import Spent, TrialFile
+from smidgen.studies.trialfile import Spent, TrialFile, content
 from smidgen.tasks.metrics import METRICS
 
 COLUMNS = ("total", "share", "n_weak", "n_oracle", "cost", "seed")
@@ -278,7 +278,7 @@ class QuantityQualityStudy:
                 for seed in self.seeds:
                     task = self.draw(seed)
                     todo = self.grid.cells(len(task.x))
-                    drawn = digest(np.asarray(task.x).tobytes(), np.asarray(task.y_test).tobytes())
+                    drawn = digest(content(task.x), content(task.y_test))
                     for cell in todo:
                         config = {"n_weak": cell.second, "n_oracle": cell.first, "draw": drawn}
                         got = trials.trial(config, seed, lambda c, seed, task=task: self._measure(c, seed, task))

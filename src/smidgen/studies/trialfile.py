@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from smidgen.kit.linefile import LineFile
 
 Evaluate = Callable[[dict[str, Any], int], Mapping[str, float]]
@@ -97,6 +99,16 @@ class TrialFile:
             return _key(row["config"], row["seed"]), values
         except (ValueError, KeyError, TypeError):
             raise self._file.damaged(number) from None
+
+
+def content(values: Any) -> bytes:
+    """What rows hold, to be hashed into a configuration; the bytes of an array of objects, texts say, are addresses."""
+    array = np.asarray(values)
+    if array.dtype.hasobject:
+        held = json.dumps(array.tolist(), default=lambda v: v.tolist() if hasattr(v, "tolist") else str(v)).encode()
+    else:
+        held = array.tobytes()
+    return f"{array.dtype.str} {array.shape} ".encode() + held
 
 
 def _key(config: dict[str, Any], seed: int) -> str:
