@@ -57,3 +57,13 @@ def test_a_damaged_sweep_is_one_sentence(capsys, tmp_path):
     path.write_text("n,d,lr,batch_tokens,loss\n1e5,1e8,fast,100,2.0\n")
     assert main(["laws", "step", "--params", "1e8", "--tokens", "2e9", "--sweep", str(path)]) == 2
     assert "line 2, column lr" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [["--params", "inf"], ["--tokens", "inf"], ["--params", "nan"], ["--tokens", "1e999"]])
+@pytest.mark.parametrize("own", [False, True])
+def test_sizes_that_are_no_number_are_one_sentence(capsys, tmp_path, more, own):
+    given = {"--params": "1e8", "--tokens": "2e9", more[0]: more[1]}
+    runs = ["--sweep", sweep(tmp_path / "runs.csv")] if own else []
+    assert main(["laws", "step", *(part for pair in given.items() for part in pair), *runs]) == 2
+    told = capsys.readouterr().err
+    assert "expected a finite number above 0" in told and told.count("\n") == 1

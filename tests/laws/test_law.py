@@ -89,6 +89,12 @@ def test_asking_too_far_is_refused_with_how_far_the_points_carry():
     with pytest.raises(TooFar, match="carry the law from"):
         law.predict({"n": high * 1.1})
     assert law.predict({"n": high * 1.1}, anyway=True)[0] < law.predict({"n": 1000})[0]
+    for asked in (law.interval, average([law]).interval, average([law]).predict):
+        with pytest.raises(TooFar, match="carry the law from"):
+            asked({"n": high * 1.1})
+        assert np.isfinite(asked({"n": high * 1.1}, anyway=True)).all()
+    with pytest.raises(TooFar):
+        law.log_draws(np.array([[high * 1.1]]))
     rough = laplace(fit(POWER, noisy(3, 1.0, np.geomspace(10, 1000, 4))))
     assert rough.carries("n")[1] < high  # noise shortens the reach
 

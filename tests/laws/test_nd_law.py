@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput
+from smidgen.laws.law import TooFar
 from smidgen.laws.nd_law import NDLaw, fit_nd_law
 
 TRUE = NDLaw(cn=406.4, alpha=0.34, cd=410.7, beta=0.28, l0=1.69)
@@ -18,7 +19,11 @@ def test_finds_a_law_again_and_bears_outliers():
     loss = TRUE.loss(N, D)
     loss[[3, 17]] *= 1.3
     law = fit_nd_law(N, D, loss)
-    assert law.loss(7e10, 1.4e12) == pytest.approx(TRUE.loss(7e10, 1.4e12), rel=2e-3)
+    assert law.loss(7e10, 1.4e12, anyway=True) == pytest.approx(TRUE.loss(7e10, 1.4e12), rel=2e-3)
+    for far in (lambda: law.loss([1e9, 7e10], 1e11), lambda: law.loss(1e9, 1e7), lambda: law.optimal(1e25)):
+        with pytest.raises(TooFar, match="10 times outside the runs"):
+            far()
+    assert law.loss(1e10, 1e11) < law.loss(1e9, 1e11) and law.optimal(1e25, anyway=True)[0] > 1e10
     assert (law.alpha, law.beta, law.l0) == pytest.approx((0.34, 0.28, 1.69), rel=2e-2)
     assert (law.range_n, law.range_d[0]) == ((N.min(), N.max()), D.min())
 

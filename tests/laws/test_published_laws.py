@@ -61,6 +61,13 @@ def test_overtraining_on_its_104_models(data_folder):
     assert sorted(np.abs(forecast - large.error) / large.error) == pytest.approx([0.0005, 0.036], abs=2e-3)
     found = report(law, own.n[~small], own.d[~small], own.loss[~small])
     assert np.mean([f["error"] for f in found]) < 0.017
+    assert {f["name"]: f["outside"] for f in found} == pytest.approx(
+        {str(i): v for i, v in enumerate(law.outside(own.n[~small], own.d[~small]))}
+    )
+    c, m = 6 * own.n[small] * own.d[small], own.d[small] / own.n[small]
+    far = np.maximum(6 * large.n * large.d / c.max(), large.d / large.n / m.max())
+    assert law.outside(large.n, large.d) == pytest.approx(far) and (far > 10).all()
+    assert (law.outside(own.n[small], own.d[small]) == 1).all()
     low, high = law.interval(large.n, large.d)
     assert (low < law.predict(large.n, large.d)).all() and (high > law.predict(large.n, large.d)).all()
 

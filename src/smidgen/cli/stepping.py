@@ -41,8 +41,9 @@ def _published(params: float, tokens: float) -> dict[str, Any]:
         "lr_plateau": [law.lr / lr, law.lr * lr], "batch_plateau": [law.batch_tokens / batch, law.batch_tokens * batch],
         "outside": law.outside,
         "source": "Step Law (arXiv 2503.04715), for AdamW with weight decay 0.1; not to be used on top of width "
-        "scaling (muP). How sure: by bootstrap fits of the released runs, and by how far their cells lie from the law. "
-        "Nearly as good: loss within 0.25 %, by the released runs.",
+        "scaling (muP). How sure: by bootstrap fits of the released runs, and by how far their cells lie from the law; "
+        "the band reaches around the published law and our refit, which part far from the runs. Nearly as good: loss "
+        "within 0.25 %, by the released runs.",
     }  # fmt: skip
 
 
@@ -59,7 +60,8 @@ def _own(params: float, tokens: float, sweep: str) -> dict[str, Any]:
         "batch_interval": at.batch_interval, "level": at.level, "lr_plateau": lr, "batch_plateau": batch,
         "outside": at.outside, "lr_coefficients": law.lr_coefficients, "batch_coefficients": law.batch_coefficients,
         "source": f"Fitted to {law.kept} of the {len(law.runs)} runs of {sweep}, those within 0.25 % of the best "
-        f"of their cell: lr = exp({c0:.3g}) N^{c1:.3f} D^{c2:.3f}.",
+        f"of their cell: lr = exp({c0:.3g}) N^{c1:.3f} D^{c2:.3f}. How sure: by bootstrap fits of these runs, and by "
+        "how far their cells lie from the law.",
     }  # fmt: skip
 
 

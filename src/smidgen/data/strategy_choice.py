@@ -241,7 +241,9 @@ def _law(scores: tuple[tuple[int, float], ...], seed: int) -> Law:
 def _forecasts(
     laws: Mapping[str, Law], scores: Mapping[str, tuple[tuple[int, float], ...]], calls: Mapping[str, int]
 ) -> dict[str, Forecast]:
-    draws = {name: np.exp(law.log_draws(np.array([[float(calls[name])]]))[:, 0]) for name, law in laws.items()}
+    draws = {
+        name: np.exp(law.log_draws(np.array([[float(calls[name])]]), anyway=True)[:, 0]) for name, law in laws.items()
+    }
     first_K = np.array(list(draws.values())).argmin(0)
     out = {}
     for i, (name, law) in enumerate(laws.items()):

@@ -29,10 +29,12 @@ class Average:
         ]
         return np.exp(np.sum(logs, 0))
 
-    def interval(self, x: Mapping[str, Numbers | float], level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Ends of the central interval of the mixture of all laws' draws."""
+    def interval(
+        self, x: Mapping[str, Numbers | float], level: float = 0.9, *, anyway: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ends of the central interval of the mixture of all laws' draws. Raises TooFar: as `predict`."""
         parts = [
-            law.log_draws(matrix(law.form.inputs, x))[: max(1, round(w * len(law.draws_KP)))]
+            law.log_draws(matrix(law.form.inputs, x), anyway=anyway or w < 0.01)[: max(1, round(w * len(law.draws_KP)))]
             for law, w in zip(self.laws, self.weights, strict=True)
             if w >= 1e-3 and law.draws_KP is not None
         ]

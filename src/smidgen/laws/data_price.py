@@ -261,7 +261,8 @@ class MixtureScalingLaw:
         self, n_clean: Numbers | float, n_noisy: Numbers | float, level: float = LEVEL
     ) -> tuple[np.ndarray, np.ndarray]:
         """Ends of the central interval of the law at mixtures, `[R]` each."""
-        log_KR = self.law.log_draws(_counts(n_clean, n_noisy))
+        # no rows of one kind is a mixture too, and has no logarithm by which a law tells how far it carries
+        log_KR = self.law.log_draws(_counts(n_clean, n_noisy), anyway=True)
         low, high = np.quantile(log_KR, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return np.exp(low), np.exp(high)
 

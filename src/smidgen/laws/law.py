@@ -61,24 +61,27 @@ class Law:
         return np.exp(self.form.log_value(self.theta_P[None], x_RI)[0][0])
 
     def interval(
-        self, x: Mapping[str, Numbers | float], level: float = 0.9, *, noise: bool = False, seed: int = 0
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, x: Mapping[str, Numbers | float], level: float = 0.9, *, noise: bool = False, seed: int = 0,
+        anyway: bool = False,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Ends of the central interval at each row, from the draws: of the law itself, or with `noise` of one new
         measurement.
 
         Raises:
-            BadInput: no draws were made.
+            TooFar: as `predict`. BadInput: no draws were made.
         """
-        log_KR = self.log_draws(matrix(self.form.inputs, x))
+        log_KR = self.log_draws(matrix(self.form.inputs, x), anyway=anyway)
         if noise:
             log_KR = log_KR + np.random.default_rng(seed).normal(0.0, self.sd, log_KR.shape)
         low, high = np.quantile(log_KR, [(1 - level) / 2, (1 + level) / 2], axis=0)
         return np.exp(low), np.exp(high)
 
-    def log_draws(self, x_RI: np.ndarray) -> np.ndarray:
-        """Logarithm of the value under each draw `[K, R]`."""
+    def log_draws(self, x_RI: np.ndarray, *, anyway: bool = False) -> np.ndarray:
+        """Logarithm of the value under each draw `[K, R]`. Raises as `interval`."""
         if self.draws_KP is None:
             raise BadInput("The law has no draws yet: call bootstrap, laplace or posterior first.")
+        if not anyway:
+            self.check(x_RI)
         return self.form.log_value(self.draws_KP, x_RI)[0]
 
     def with_draws(self, draws_KP: np.ndarray) -> "Law":
@@ -110,7 +113,7 @@ class Law:
         if self.draws_KP is None:
             return ends
         grid = np.geomspace(high, max(ends[1], high * (1 + 1e-9)), 60)
-        log_KR = self.log_draws(self._along(name, grid, {}))
+        log_KR = self.log_draws(self._along(name, grid, {}), anyway=True)  # this is where it is found out
         half = np.diff(np.quantile(log_KR, [(1 - level) / 2, (1 + level) / 2], axis=0), axis=0)[0] / 2
         sure = np.flatnonzero(half <= DOUBT)
         return ends[0], float(grid[sure[-1]]) if len(sure) else high

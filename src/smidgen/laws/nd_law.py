@@ -17,9 +17,10 @@ import numpy as np
 
 from smidgen.kit.errors import bad
 from smidgen.laws.form import Parameter, PowerSum, Term
-from smidgen.laws.law import fit
+from smidgen.laws.law import TooFar, fit
 from smidgen.laws.points import Points
 
+FAR = 10.0  # times outside the runs, beyond which the law is not asked
 DELTA = 1e-3  # of the Huber loss, on the logarithm of the loss: residuals beyond a thousandth count linearly
 Numbers = Sequence[float] | np.ndarray
 
@@ -42,16 +43,22 @@ class NDLaw:
     range_n: tuple[float, float] = (0.0, math.inf)
     range_d: tuple[float, float] = (0.0, math.inf)
 
-    def loss(self, n: Numbers | float, d: Numbers | float) -> np.ndarray:
-        """Of models of `n` parameters trained on `d` tokens."""
+    def loss(self, n: Numbers | float, d: Numbers | float, *, anyway: bool = False) -> np.ndarray:
+        """Of models of `n` parameters trained on `d` tokens.
+
+        Raises:
+            TooFar: more than `FAR` times outside the runs that were fitted. `anyway` asks nevertheless.
+        """
         n, d = np.asarray(n, float), np.asarray(d, float)
+        if not anyway:
+            self._check_reach(n, d)
         return self.cn * n**-self.alpha + self.cd * d**-self.beta + self.l0
 
-    def optimal(self, flops: float) -> tuple[float, float]:
+    def optimal(self, flops: float, *, anyway: bool = False) -> tuple[float, float]:
         """(N, D) of the least loss with 6 N D = `flops`, in closed form.
 
         Raises:
-            BadInput: not positive; a fitted exponent is 0, so that no size is best.
+            TooFar: as `loss`. BadInput: not positive; a fitted exponent is 0, so that no size is best.
         """
         if not flops > 0:
             raise bad("flops", "above 0", flops)
@@ -59,7 +66,18 @@ class NDLaw:
             raise bad("the fit", "a loss that falls with both N and D", f"alpha {self.alpha:g}, beta {self.beta:g}")
         k = (self.alpha * self.cn / (self.beta * self.cd)) ** (1 / (self.alpha + self.beta))
         n = k * (flops / 6) ** (self.beta / (self.alpha + self.beta))
+        if not anyway:
+            self._check_reach(np.asarray(n), np.asarray(flops / 6 / n))
         return n, flops / 6 / n
+
+    def _check_reach(self, n: np.ndarray, d: np.ndarray) -> None:
+        for name, values, (low, high) in (("n", n, self.range_n), ("d", d, self.range_d)):
+            out = values[(values < low / FAR) | (values > high * FAR)]
+            if out.size:
+                raise TooFar(
+                    f"{name} of {out.flat[0]:.3g} is more than {FAR:g} times outside the runs that the law was fitted "
+                    f"to, {low:.3g} to {high:.3g}. Measure nearer to it, or ask with anyway=True."
+                )
 
 
 def fit_nd_law(n: Numbers, d: Numbers, loss: Numbers, *, delta: float = DELTA) -> NDLaw:

@@ -12,6 +12,7 @@ Dims: R runs, K draws.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,9 @@ class Prediction:
 
 
 def friendly(sequences: float) -> int:
-    """The nearest of 1, 2, 3, 4, 6, 8, 12, 16, ... in ratio. Raises BadInput: not above 0."""
-    if not sequences > 0:
-        raise bad("sequences", "above 0", sequences)
+    """The nearest of 1, 2, 3, 4, 6, 8, 12, 16, ... in ratio. Raises BadInput: not above 0, or not finite."""
+    if not 0 < sequences < math.inf:
+        raise bad("sequences", "a finite number above 0", sequences)
     power = 2 ** max(0, math.floor(math.log2(max(sequences, 1.0))))
     near = sorted({power, power * 3 // 2, power * 2, max(power * 3 // 4, 1)})
     return min(near, key=lambda n: (abs(math.log(n / sequences)), n))
@@ -64,6 +65,8 @@ class OptimalStep:
         lr_K3, batch_K2: coefficients of each draw; their means are the law. kept: runs that were fitted.
         range_n, range_d: smallest and largest of all runs.
         runs: the sweep, for `plateau`.
+        lr_cells, batch_cells: root mean square over the cells (N, D) of how far the middle of their near-best runs, in
+            logarithms, is from the law; the law's own unknowns are paid for.
     """
 
     lr_K3: np.ndarray = field(repr=False)
@@ -72,6 +75,8 @@ class OptimalStep:
     range_n: tuple[float, float]
     range_d: tuple[float, float]
     runs: Points = field(repr=False)
+    lr_cells: float = 0.0
+    batch_cells: float = 0.0
 
     @property
     def lr_coefficients(self) -> tuple[float, float, float]:
@@ -86,19 +91,24 @@ class OptimalStep:
         return a, b
 
     def predict(self, n: float, d: float, level: float = 0.9) -> Prediction:
-        """Raises BadInput: not above 0.
+        """Intervals hold the doubt about the law and how far its cells lie from it, as those of `step_law`.
 
         Args:
             n: parameters without embeddings. d: tokens.
+        Raises:
+            BadInput: not above 0, or not finite.
         """
         for name, value in (("n", n), ("d", d)):
-            if not value > 0:
-                raise bad(name, "above 0", value)
+            if not 0 < value < math.inf:
+                raise bad(name, "a finite number above 0", value)
         u, v = math.log(n), math.log(d)
         ends = (1 - level) / 2, (1 + level) / 2
         lr_K, batch_K = self.lr_K3 @ [1.0, u, v], self.batch_K2 @ [1.0, v]
-        lr_low, lr_high = np.exp(np.quantile(lr_K, ends)).tolist()
-        b_low, b_high = np.exp(np.quantile(batch_K, ends)).tolist()
+        normal = NormalDist().inv_cdf(ends[1])
+        (lr_low, lr_high), (b_low, b_high) = (
+            _ends(value_K, np.quantile(value_K, ends), normal * cells)
+            for value_K, cells in ((lr_K, self.lr_cells), (batch_K, self.batch_cells))
+        )
         ratios = [max(low / x, x / high, 1.0) for x, (low, high) in ((n, self.range_n), (d, self.range_d))]
         return Prediction(
             float(np.exp(lr_K.mean())), float(np.exp(batch_K.mean())), (lr_low, lr_high), (b_low, b_high), level,
@@ -171,15 +181,35 @@ def fit_optimal_step(
     n, d, lr, batch = (np.log(points.column(c)[near]) for c in ("n", "d", "lr", "batch_tokens"))
     rows = len(n)
     weights_KR = np.random.default_rng(seed).multinomial(rows, np.full(rows, 1 / rows), draws) + SPECK
-    ones = np.ones(rows)
+    one = np.ones(rows)
+    lr_x_R3, batch_x_R2 = np.stack([one, n, d], 1), np.stack([one, d], 1)
+    lr_K3, batch_K2 = _regress(lr_x_R3, lr, weights_KR), _regress(batch_x_R2, batch, weights_KR)
+    number_R = np.full(len(points), -1)
+    for i, cell in enumerate(cells_of(points).values()):
+        number_R[cell] = i
     return OptimalStep(
-        _regress(np.stack([ones, n, d], 1), lr, weights_KR),
-        _regress(np.stack([ones, d], 1), batch, weights_KR),
+        lr_K3,
+        batch_K2,
         rows,
         (float(points.column("n").min()), float(points.column("n").max())),
         (float(points.column("d").min()), float(points.column("d").max())),
         points,
+        _off(lr - lr_x_R3 @ lr_K3.mean(0), number_R[near], 3),
+        _off(batch - batch_x_R2 @ batch_K2.mean(0), number_R[near], 2),
     )
+
+
+def _off(residual_R: np.ndarray, cell_R: np.ndarray, unknowns: int) -> float:
+    """Root mean square of the cells' mean residuals, by their number less the unknowns that were fitted to them."""
+    mean_C = np.bincount(cell_R, residual_R) / np.bincount(cell_R)
+    return math.sqrt(float(mean_C @ mean_C) / max(len(mean_C) - unknowns, 1))
+
+
+def _ends(value_K: np.ndarray, ends: np.ndarray, more: float) -> tuple[float, float]:
+    """Ends of an interval of logarithms, each moved out so that squares of the distances from the mean add up."""
+    middle = float(value_K.mean())
+    low, high = (math.hypot(float(end) - middle, more) for end in ends)
+    return float(np.exp(middle - low)), float(np.exp(middle + high))
 
 
 def sweep(runs: Mapping[str, Any]) -> Points:

@@ -55,12 +55,21 @@ class OvertrainingLaw:
     middle_c: float
 
     def predict(self, n: Numbers | float, d: Numbers | float) -> np.ndarray:
-        """Loss of `n` parameters trained on `d` tokens `[R]`."""
+        """Loss of `n` parameters trained on `d` tokens `[R]`, however far from the runs: see `outside`."""
         return self.law.predict(_inputs(n, d), anyway=True)
 
     def interval(self, n: Numbers | float, d: Numbers | float, level: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-        """Of the law itself, by its draws."""
-        return self.law.interval(_inputs(n, d), level)
+        """Of the law itself, by its draws; as `predict`."""
+        return self.law.interval(_inputs(n, d), level, anyway=True)
+
+    def outside(self, n: Numbers | float, d: Numbers | float) -> np.ndarray:
+        """How far compute and tokens a parameter are out of the range of the runs that the law was fitted to, as a
+        factor `[R]` (1 inside). It was tested on 300 times the compute and twice the tokens a parameter."""
+        ratios = [np.ones(1)]
+        for name, x_R in _inputs(n, d).items():
+            own = self.law.points.column(name)
+            ratios += [own.min() / x_R, x_R / own.max()]
+        return np.max(np.broadcast_arrays(*ratios), axis=0)
 
     @property
     def constants(self) -> dict[str, float]:
@@ -124,7 +133,8 @@ def fit_downstream(loss: Numbers, error: Numbers, chance: float = 0.85) -> Law:
 def forecast_downstream(
     loss_law: OvertrainingLaw, error_law: Law, n: Numbers | float, d: Numbers | float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(loss, error) of models of `n` parameters trained on `d` tokens, `[R]` each."""
+    """(loss, error) of models of `n` parameters trained on `d` tokens, `[R]` each, however far from the runs: see
+    `OvertrainingLaw.outside`."""
     loss = loss_law.predict(n, d)
     return loss, error_law.predict({"loss": loss}, anyway=True)
 
@@ -148,16 +158,15 @@ def small_scale_plan(flops: float) -> list[dict[str, float]]:
 def report(
     law: OvertrainingLaw, n: Numbers, d: Numbers, loss: Numbers, names: list[str] | None = None
 ) -> list[dict[str, float | str]]:
-    """What the law says of runs that it was not fitted to, beside what they came to, with the relative error."""
+    """What the law says of runs that it was not fitted to, beside what they came to, with the relative error and how
+    far `outside` they are."""
     points = Points.of({"n": n, "d": d}, loss)
-    found = law.predict(points.column("n"), points.column("d"))
+    n_R, d_R = points.column("n"), points.column("d")
+    columns = [v.tolist() for v in (n_R, d_R, points.y_R, law.predict(n_R, d_R), law.outside(n_R, d_R))]
     return [
         {"name": names[i] if names else str(i), "n": a, "d": b, "m": b / a, "observed": y, "forecast": f,
-         "error": abs(f - y) / y}
-        for i, (a, b, y, f) in enumerate(
-            zip(points.column("n").tolist(), points.column("d").tolist(), points.y_R.tolist(), found.tolist(),
-                strict=True)
-        )
+         "error": abs(f - y) / y, "outside": out}
+        for i, (a, b, y, f, out) in enumerate(zip(*columns, strict=True))
     ]  # fmt: skip
 
 

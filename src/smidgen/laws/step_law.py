@@ -6,8 +6,8 @@ extrapolation, and says so.
 
 Its band is fitted here, on the released table of dense runs (`optimal_step.fit_optimal_step`; 129 of 1,911 runs lie
 within 0.25 % of the best of their cell): the doubt about the exponents, from 1,000 bootstrap fits of these runs, and
-how far the middle of each cell's near-best runs lies from what the law says. The refit itself (exponents -0.77, 0.20,
-0.61) is not mixed into the published law.
+how far the middle of each cell's near-best runs lies from what the law says. The refit itself has other exponents
+(-0.77, 0.20, 0.61) and leads away from the published law far from the runs: the band reaches around both.
 """
 
 import math
@@ -48,10 +48,16 @@ LR_SPREAD = Spread(
 BATCH_SPREAD = Spread(((0.001064, 0.000029), (0.000029, 0.001616)), 0.162)
 
 
+# Our refit: logarithm of rate or batch at `CENTRE`, exponents of N (not of the batch) and D.
+LR_REFIT = (-6.0600, -0.7668, 0.1956)
+BATCH_REFIT = (13.2076, 0.6131)
+
+
 @dataclass(frozen=True)
 class Step:
     """Predicted optimum. `lr`: peak rate of AdamW; `batch_tokens`; `outside`: how far out of the range of the runs
-    that the law was fitted on, as a factor (1 inside). `lr_interval`, `batch_interval`: at `level`."""
+    that the law was fitted on, as a factor (1 inside). `lr_interval`, `batch_interval`: at `level`, around the law and
+    our refit."""
 
     lr: float
     batch_tokens: float
@@ -72,17 +78,20 @@ def step_law(parameters: float, tokens: float) -> Step:
         parameters: without embeddings. tokens: to be trained on.
     """
     for name, value in (("parameters", parameters), ("tokens", tokens)):
-        if not value > 0:
-            raise bad(name, "a number above 0", value)
+        if not 0 < value < math.inf:
+            raise bad(name, "a finite number above 0", value)
     ratios = [max(low / v, v / high, 1.0) for v, (low, high) in ((parameters, N_RANGE), (tokens, D_RANGE))]
     lr = 1.79 * parameters**-0.713 * tokens**0.307
     batch = 0.58 * tokens**0.571
+    n_off, d_off = math.log(parameters / CENTRE[0]), math.log(tokens / CENTRE[1])
+    lr_refit = math.exp(LR_REFIT[0] + LR_REFIT[1] * n_off + LR_REFIT[2] * d_off)
+    batch_refit = math.exp(BATCH_REFIT[0] + BATCH_REFIT[1] * d_off)
     return Step(
-        lr, batch, max(ratios), _ends(lr, LR_SPREAD.sd(parameters, tokens)),
-        _ends(batch, BATCH_SPREAD.sd(parameters, tokens)),
+        lr, batch, max(ratios), _ends((lr, lr_refit), LR_SPREAD.sd(parameters, tokens)),
+        _ends((batch, batch_refit), BATCH_SPREAD.sd(parameters, tokens)),
     )  # fmt: skip
 
 
-def _ends(value: float, sd: float) -> tuple[float, float]:
+def _ends(values: tuple[float, float], sd: float) -> tuple[float, float]:
     factor = math.exp(NORMAL * sd)
-    return value / factor, value * factor
+    return min(values) / factor, max(values) * factor
