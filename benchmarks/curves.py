@@ -9,11 +9,13 @@
 Two questions. "Shown": the curve up to n is measured on rows that are held out, as learning curves are usually drawn,
 four draws a size: what is asked is how it goes on. "Own": only the n labels are there, as for `smidgen plan`, which
 cross-validates with parts of each training part; chance in so few rows is then most of every way's error. All three
-ways are told the same points, and nothing of the held-out rows; smidgen's law needs the loss of a constant besides,
-which is then taken from the n labels too. The truth at 2n, 4n and 10n is one training on so many labels, the n among
-them, scored on up to 2,000 rows that nothing else saw. Tables are split as everywhere (`draws.py`); regression tables
-by turns, and those cut into classes are for development, as in `priors.py`. Development draws after the first are of
-the quick methods alone: what they are for, chance in few rows, differs little between methods.
+ways are told the same points; for "own" these say nothing of the held-out rows, and smidgen's law, which needs the loss
+of a constant besides, takes it from the n labels too. The truth at 2n, 4n and 10n is one training on so many labels,
+the n among them, scored on up to 2,000 rows that no training saw. For "shown" the points at the small sizes and at n
+are scored on these same rows: what chance in them does to the points it does to the truth, so that this question is
+easier than a curve whose truth is scored on rows of its own. Tables are split as everywhere (`draws.py`); regression
+tables by turns, and those cut into classes are for development, as in `priors.py`. Development draws after the first
+are of the quick methods alone: what they are for, chance in few rows, differs little between methods.
 """
 
 import argparse
