@@ -10,10 +10,15 @@ from sklearn.datasets import load_breast_cancer
 import smidgen
 from smidgen.cli.main import main
 from smidgen.kit.errors import BadInput
+from smidgen.studies import buying, trial
 from smidgen.studies.losses import Scale
+from smidgen.studies.pool import InlinePool
 from smidgen.studies.prices import offers_of
+from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Result, run_trial
 from smidgen.tasks.metrics import METRICS
+from smidgen.web import plans
 
 PRICES = {"label": 0.4, "label@0.1": 0.1, "label@0.4": 0.1, "unlabelled": 0.001, "hour": 1.2}
 
@@ -68,6 +73,8 @@ def test_the_command(place, capsys):
     assert planned(place, "--target", "0.5", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["reached"] and found["target"]["amount"] == 0 and "reached already" in found["sentence"]
+    bought = next(f for f in found["forecasts"] if f["amount"] == found["split_amounts"]["label"])
+    assert found["after"] == {k: bought[k] for k in ("estimate", "interval")}  # one purchase, one forecast
     assert planned(place, "--target", "0.9999") == 0
     assert "No purchase here reaches accuracy 1" in capsys.readouterr().out
     assert planned(place, "--dry-run") == 0
@@ -75,6 +82,32 @@ def test_the_command(place, capsys):
     assert planned(place, "--json", prices=["hour=1"]) == 0
     alone = json.loads(capsys.readouterr().out)
     assert alone["forecasts"] == [] and alone["split"] == {} and "only repeat" in alone["sentence"]
+    with RunStore(str(place / "runs.db")) as store:
+        shown = plans.section(store.studies()[0].summary)
+    assert shown is not None and shown["sentences"] == alone["sentences"] and shown["picture"] is None
+    assert "only repeat" in (place / "model" / "report.html").read_text()
+
+
+def test_a_training_that_failed_is_no_lack_of_time(place, monkeypatch, capsys, inline):
+    def lame(task, rows, asked):
+        return Result(error="ValueError: no") if ":e=30" in asked.draw else run_trial(task, rows, asked)
+
+    monkeypatch.setattr(buying, "Pool", InlinePool)
+    monkeypatch.setattr(trial, "run_trial", lame)
+    for _ in range(2):  # the second time the failure is in the store
+        assert planned(place, prices=["label=1", "label@0.3=0.5"]) == 0
+        told = capsys.readouterr()
+        assert "Warning: 4 of the trainings failed and tell nothing (ValueError: no)." in told.out
+        assert "time ended" not in told.err
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "_time_is_up", lambda self: len(self._mine) >= 6)
+        assert planned(place, prices=["label=1", "label@0.15=0.5", "label@0.25=0.5"]) == 0
+        assert "The time ended after 22 of 24 trainings" in capsys.readouterr().err
+    few = pd.read_csv(place / "few.csv").iloc[:40]
+    found = smidgen.fit(few, "target", trials=2, methods="naive_bayes", store=str(place / "other.db"))
+    monkeypatch.setattr(trial, "run_trial", lambda *_: Result(error="ValueError: nothing works"))
+    with pytest.raises(BadInput, match="failed on parts of the labels .ValueError: nothing works"):
+        smidgen.plan(found, {"label": 1}, 1, store=str(place / "other.db"), data=few)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +122,7 @@ def test_the_command(place, capsys):
         (["hour@0.2=1"], "1", "only for label or query"),
         (["label@0.6=1"], "1", "guessing among 2 classes"),
         (["label=1"], "0", "spend: expected a number above 0"),
-        (["label=1"], "0.5", "spend: expected at least 1, the cheapest price"),
+        (["label=1"], "0.5", "spend: expected at least 1, the cheapest purchase"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(place, capsys, prices, spend, said):
@@ -110,7 +143,7 @@ def test_targets_and_data_that_cannot_be(place, capsys, tmp_path):
     smidgen.fit(few, "target", trials=4, methods="naive_bayes", store=str(tmp_path / "r.db"), workers=1)
     with RunStore(str(tmp_path / "r.db")) as store:
         study = store.studies()[0].id
-    with pytest.raises(BadInput, match=r"at least 2 sizes, got 1\. Measure 1 more"):
+    with pytest.raises(BadInput, match=r"labelled rows: expected at least 6, .* got 4\. Label 2 more"):
         smidgen.plan(study, {"label": 1}, 1, store=str(tmp_path / "r.db"), data=few, workers=1)
 
 

@@ -1,6 +1,8 @@
 """Hours and megabytes: told from a study's own trials, bought where they help, and never without a reason."""
 
 from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,12 +10,13 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 
 import smidgen
+from smidgen.kit.errors import BadInput
 from smidgen.laws.allocate import Split
 from smidgen.studies import buying
 from smidgen.studies.choose import choose
 from smidgen.studies.losses import Scale
-from smidgen.studies.other_offers import Other, Step, with_others
-from smidgen.studies.other_results import DRAWS
+from smidgen.studies.other_offers import Other, Step, wall_hours, with_others
+from smidgen.studies.other_results import DRAWS, alone
 from smidgen.studies.pool import InlinePool
 from smidgen.studies.prices import offers_of
 from smidgen.studies.ready import ready
@@ -55,6 +58,8 @@ def test_hours_of_a_search_that_was_cut_short(place, inline):
         assert f["cost"] == pytest.approx(1.2 * f["amount"], rel=0.01) and f["amount"] < f["total"] < 0.1
         assert f["interval"][0] < f["estimate"] < f["interval"][1]
     assert "1 method was not tried" in " ".join(found["sentences"]) and "luck" in " ".join(found["sentences"])
+    with pytest.raises(BadInput, match="spend: expected at least .* the cheapest purchase"):
+        smidgen.plan(made, {"hour": 1.2}, 1e-6, store=str(place / "cut.db"))
     known, study = board_of(place, "cut")
     assert len(known.left) == 1 and known.left[0].key not in known.results
     whole_study = smidgen.studies.fit.resume(study.id, store=str(place / "cut.db"), trials=8, workers=1)
@@ -93,6 +98,11 @@ def test_megabytes_are_the_best_choice_under_each_bound(place, inline):
     bought = told["split"]["mb"] > 0
     assert bought == (min(np.mean(r.change_K) for r in rungs) < 0)
     assert f"resume {found.id} --size" in " ".join(told["sentences"])
+    beside, inside = place / "small-report.html", place / "small" / "report.html"
+    assert told["report"] == str(beside) and "What to buy next" in beside.read_text() and not inside.exists()
+    inside.write_text("small")  # there is one, but the plan in it would break the bound
+    smidgen.plan(made, {"mb": 2.5}, 50, store=str(place / "small.db"))
+    assert inside.read_text() == "small" and "2.5" in beside.read_text()
 
 
 def test_an_unbounded_model_gains_nothing_by_megabytes_and_the_plan_goes_on(place, inline, monkeypatch):
@@ -128,10 +138,29 @@ def test_results_gone_from_the_store_are_left_out(place, inline):
         frame = pd.read_csv(place / "few.csv")
         assert len(board.results) == 2 and len(board.board(board.tried).truth) == len(frame)
         assert found.summary is not None
-        for note, left in (("failed: ValueError", []), ("not finished: the time ended", ["learn/naive_bayes"])):
+        for note, left in (
+            ("failed: ValueError", []),
+            ("not finished: the time ended", ["learn/naive_bayes"]),
+            ("failed: took longer than its 24 s", ["learn/naive_bayes"]),
+        ):
             for row in found.summary["leaderboard"]:
                 if row["method"] == "learn/naive_bayes":
                     row |= {"estimate": None, "note": note, "repeats": 0}
             assert [c.method for c in study_board(ready(found, None), found, runs).left] == left
     with closing(RunStore(str(place / "empty.db"))) as runs:
         assert study_board(ready(found, None), found, runs).results == {}
+
+
+def test_one_method_is_no_quicker_on_eight_workers():
+    assert wall_hours(np.array([2.0]), 8) == 2.0 and wall_hours(np.array([2.0, 1.0, 1.0]), 2) == 2.0
+    assert wall_hours(np.full(16, 0.5), 4) == 2.0
+
+
+def test_a_target_of_zero_is_a_target():
+    (hour,) = offers_of({"hour": 1.0})
+    own: Any = SimpleNamespace(task=range(40), scale=Scale.of("r2"), estimate=-0.2, seed=0, measured="ridge")
+    study: Any = SimpleNamespace(id="made", summary={"interval": [-0.4, -0.1]})
+    others = [Other(hour, (Step(0.01, 0.02, np.full(DRAWS, -0.3), "go on"),))]
+    found = alone(study, own, [hour], others, [], 1.0, 0.0)
+    assert found["target"]["amount"] == 0.01 and "36 seconds" in found["sentence"]
+    assert alone(study, own, [hour], [], [], 1.0, 0.0)["target"] is None

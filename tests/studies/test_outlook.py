@@ -91,6 +91,24 @@ def test_wrong_labels_blur_probabilities_and_not_the_order_of_classes():
     assert gap == pytest.approx(blur.cost(40 / 260, clean / now)) and (gap > blur.cost(40 / 260)).mean() > 0.9
 
 
+def test_the_doubt_about_a_counted_rate_reaches_the_cost_of_blur():
+    p = np.random.default_rng(0).dirichlet(np.full(3, 0.5), 200)
+    blur = Blur.of(p, "log_loss")
+    assert blur is not None
+    wrong_K, times_K = np.array([0.0, 0.03, 0.1, 0.3]), np.array([0.3, 1.0, 0.7, 5.0])
+    each = [float(blur.cost(w, t)) for w, t in zip(wrong_K, times_K, strict=True)]
+    assert blur.cost(wrong_K, times_K).tolist() == pytest.approx(each) and each[0] == 0
+    known = outlook({"query@5/50": 0.1}, {"query@5/50": 0.6}, blur)
+    rate_K = np.random.default_rng(0).beta(5.5, 45.5, len(known.worths["query@5/50"]))
+    bought = {"query@5/50": 240.0}
+    stated_K, counted_K = (
+        np.exp(o.log_losses(bought, False)) for o in (known, replace(known, rates={"query@5/50": rate_K}))
+    )
+    clean_K, now_K = (np.exp(replace(known, blur=None).log_losses(b, False)) for b in (bought, {}))
+    assert counted_K - clean_K == pytest.approx(blur.cost(rate_K * 240 / 300, clean_K / now_K))
+    assert np.std(counted_K - clean_K) > 1.5 * np.std(stated_K - clean_K)
+
+
 def test_blur_costs_sure_models_most_and_is_taken_off_again():
     p = np.random.default_rng(0).dirichlet(np.full(3, 0.5), 200)
     for metric in ("log_loss", "brier"):

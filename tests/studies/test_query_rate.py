@@ -6,8 +6,8 @@ import pytest
 from smidgen.kit.errors import BadInput
 from smidgen.studies.advice import things
 from smidgen.studies.prices import offers_of
-from smidgen.studies.purchases import mixed_draws
-from smidgen.studies.query_rate import count_wrong, doubtful, rate_interval, rate_of, unrated
+from smidgen.studies.purchases import all_draws, mixed_draws
+from smidgen.studies.query_rate import count_wrong, doubtful, rate_interval, rate_of, rates_of, unrated
 from smidgen.studies.trial import labels_of
 from smidgen.tasks.read import read
 
@@ -34,8 +34,13 @@ def test_a_counted_rate_is_an_offer_and_its_doubt_goes_into_the_worth():
     assert (counted.name, counted.counted, counted.error) == ("query@5/50", (5, 50), pytest.approx(5.5 / 51))
     assert things(counted.name, 20) == "20 teacher's answers of which 5 of 50 counted were wrong"
     worth = np.full(4000, 0.6)
-    assert (doubtful(worth, stated, 2, 0) == worth).all()
-    few, many = (doubtful(worth, offers_of({f"query@{r}": 1.0})[0], 2, 0) for r in ("5/50", "50/500"))
+    assert (doubtful(worth, stated, 2, rates_of(stated, 4000, 0)) == worth).all()
+    assert set(rates_of(stated, 9, 0).tolist()) == {0.1}
+    offers = [offers_of({f"query@{r}": 1.0})[0] for r in ("5/50", "50/500")]
+    rates = [rates_of(offer, 4000, 0) for offer in offers]
+    assert np.quantile(rates[0], [0.05, 0.95]) == pytest.approx(rate_interval(5, 50), abs=0.01)
+    few, many = (doubtful(worth, offer, 2, rate_K) for offer, rate_K in zip(offers, rates, strict=True))
+    assert (np.diff(few[np.argsort(rates[0])]) <= 0).all()  # worth and cost are told of one rate
     assert np.mean(few) == pytest.approx(0.6, abs=0.03) and np.std(few) > 2.5 * np.std(many) > 0
     for wrong, said in (("5/", "WRONG/ROWS"), ("7/5", "WRONG/ROWS"), ("a/b", "WRONG/ROWS")):
         with pytest.raises(BadInput, match=said):
@@ -62,3 +67,9 @@ def test_small_rates_are_not_rounded_away(task):
         for r in range(20)
     ]  # fmt: skip
     assert sum(wrong) / (20 * more) == pytest.approx(0.004, abs=0.001)
+
+
+def test_offers_of_one_rate_are_measured_once(task):
+    label, query = offers_of({"label@0.2": 0.1, "query@0.2": 0.01})
+    draws = all_draws(task, [label, query], 5)
+    assert len(draws) == len(set(draws)) and draws == all_draws(task, [label], 5)

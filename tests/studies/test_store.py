@@ -252,6 +252,16 @@ def test_same_options_same_study(store):
         store.study(first.id.replace("reviews", "reveiws"))
 
 
+def test_a_plan_is_noted_and_nothing_else_is_touched(store):
+    study = store.open_study("s", "f", {}).id
+    assert store.note_plan(study, {"split": {}}) is None  # no result that it could stand beside
+    store.finish_study(study, "done", {"estimate": 0.4, "plan": {"old": 1}}, ["y", "x"])
+    store.open_study("s", "f", {})  # runs again, elsewhere
+    kept = store.note_plan(study, {"split": {"label": 1.0}})
+    assert kept == store.study(study) and (kept.state, kept.trials) == ("running", ["y", "x"])
+    assert kept.summary == {"estimate": 0.4, "plan": {"split": {"label": 1.0}}}
+
+
 def test_ids_stay_apart_when_their_short_forms_meet(store, monkeypatch):
     from smidgen.studies import store as module
 

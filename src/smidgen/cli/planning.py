@@ -56,7 +56,7 @@ def shown(found: dict[str, Any]) -> list[str]:
     ]
     if found.get("report"):
         lines.append(f"report   {words.clean(found['report'], 1000)}")
-    if told["trainings"] < told["of"]:
+    if told.get("ended"):
         tell(f"The time ended after {told['trainings']} of {told['of']} trainings; the same command goes on from them.")
     return lines
 

@@ -63,11 +63,16 @@ def settled(point: Point, family: str, baseline: float, prior: CurvePrior, share
     loss = point.loss
     if family == "error":
         loss = (loss * point.rows + baseline) / (point.rows + 1)
-    # a few trainings say little about their own spread: what is known of trainings counts as two of them
-    luck = prior.luck**2 * HOME / point.n
-    variance = ((point.repeats - 1) * point.spread**2 + 2 * luck) / (point.repeats + 1)
-    sd = max(math.sqrt(variance / point.repeats), LEAST_SD)
+    spread = pooled_spread(point.spread, point.repeats, point.n, prior.luck)
+    sd = max(spread / math.sqrt(point.repeats), LEAST_SD)
     return point.n, max(loss / baseline, 1e-6), math.hypot(sd, APART * shared)
+
+
+def pooled_spread(spread: float, repeats: int, n: float, luck: float) -> float:
+    """The sd of the log loss of one training on `n` labels. A few trainings say little about their own spread: what is
+    known of trainings (`luck`, their sd at 50 labels) counts as two of them."""
+    known = luck**2 * HOME / n
+    return math.sqrt(((repeats - 1) * spread**2 + 2 * known) / (repeats + 1))
 
 
 def rows_sd(points: Sequence[Point], family: str, prior: CurvePrior, noise: float | None = None) -> float:

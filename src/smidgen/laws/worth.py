@@ -26,8 +26,8 @@ class Mix:
     """A measured mixture: mean loss with `right` labels and `other` rows, over `repeats` trainings; `spread`: standard
     deviation of the log loss between them."""
 
-    right: int
-    other: int
+    right: float
+    other: float
     loss: float
     spread: float = 0.0
     repeats: int = 1

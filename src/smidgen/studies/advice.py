@@ -29,8 +29,8 @@ def _target(found: dict[str, Any]) -> str:
             f"No purchase here reaches {name} {number(wanted)}: the best of those looked at, {amount(top)}, is "
             f"expected to come to {number(top['estimate'])} ({level} interval {between(top['interval'])})."
         )
-    low, high = reach["interval"]
-    ends = f"{low:,} to {high:,}" if high is not None else f"{low:,} or more, if it is to be had at all"
+    low, high = (None if end is None else _end(reach["purchase"], end) for end in reach["interval"])
+    ends = f"{low} to {high}" if high is not None else f"{low} or more, if it is to be had at all"
     what = things(reach["purchase"], reach["amount"], "more ")
     said = f"About {what} reach {name} {number(wanted)} ({level} sure it takes {ends}), for {money(reach['cost'])}"
     if reach["cost"] > found["asked"]["spend"]:
@@ -49,9 +49,11 @@ def _split(found: dict[str, Any]) -> str:
         if spent > 0
     ]
     if not parts:
-        return (
-            f"Keep the money: none of these purchases is expected to improve the {name} of {number(now['estimate'])}."
-        )
+        dear = [things(what) for what in found["split"] if _cheapest(found, what) > found["asked"]["spend"]]
+        which = "none of these purchases is"
+        if dear:
+            which = f"{' and '.join(dear)} cost more than {money(found['asked']['spend'])}, and nothing else is"
+        return f"Keep the money: {which} expected to improve the {name} of {number(now['estimate'])}."
     said = (
         f"Spend {' and '.join(parts)}: {name} goes from {number(now['estimate'])} to about {number(after['estimate'])}"
     )
@@ -59,6 +61,18 @@ def _split(found: dict[str, Any]) -> str:
     if found["gain_is_small"]:
         said += " That is no more than the luck of one training: it is hardly worth the money."
     return said
+
+
+def _cheapest(found: dict[str, Any], what: str) -> float:
+    """The least that one can spend on a purchase: the price of a row; the smallest step of what is had in steps."""
+    if what in (found.get("how") or {}):
+        return min(f["cost"] for f in found["forecasts"] if f["purchase"] == what)
+    return found["asked"]["prices"][what]
+
+
+def _end(purchase: str, value: float) -> str:
+    """One end of an interval of amounts; rows need no unit, hours are told in three."""
+    return things(purchase, value) if purchase in ("hour", "mb") else f"{value:,}"
 
 
 def _doubt(found: dict[str, Any]) -> str:

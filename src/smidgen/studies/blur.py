@@ -58,13 +58,17 @@ class Blur:
         today = losses[int(np.abs(LOG_T_G).argmin())]
         return cls(classes, float(today), np.array(losses)[order], np.array(costs)[order])
 
-    def cost(self, wrong: float, times_K: float | np.ndarray = 1.0) -> np.ndarray:
-        """Where a share `wrong` of all labels is wrong, of a model whose loss without them is `times_K` today's; `[K]`.
-        An evenly drawn label is right in one of C cases."""
-        drawn = min(wrong * self.classes / (self.classes - 1), 1.0)
-        blurred = 1 - (1 - drawn) ** POWER
-        cost_G = np.array([np.interp(blurred, SHARES_B, cost_B) for cost_B in self.cost_GB])
-        return np.asarray(np.interp(self.today * np.asarray(times_K), self.loss_G, cost_G))
+    def cost(self, wrong_K: float | np.ndarray, times_K: float | np.ndarray = 1.0) -> np.ndarray:
+        """Where a share `wrong_K` of all labels is wrong, of a model whose loss without them is `times_K` today's
+        `[K]`. An evenly drawn label is right in one of C cases."""
+        wrong_K, times_K = np.broadcast_arrays(np.asarray(wrong_K, float), np.asarray(times_K, float))
+        drawn_K = np.minimum(wrong_K * self.classes / (self.classes - 1), 1.0)
+        b_K, past_b_K = _between(SHARES_B, 1 - (1 - drawn_K) ** POWER)
+        g_K, past_g_K = _between(self.loss_G, self.today * times_K)
+        low_K, high_K = (
+            (1 - past_b_K) * self.cost_GB[g, b_K] + past_b_K * self.cost_GB[g, b_K + 1] for g in (g_K, g_K + 1)
+        )
+        return (1 - past_g_K) * low_K + past_g_K * high_K
 
     def without(self, wrong: float, loss: float, today: float) -> float:
         """The loss that, with this cost, becomes `loss`; `today`: measured of the model as it is."""
@@ -77,3 +81,10 @@ class Blur:
         clean = self.without(error * mix.other / (mix.right + mix.other), mix.loss, today)
         doubt = DOUBT * (mix.loss - clean) / clean * math.sqrt(mix.repeats)
         return replace(mix, loss=clean, spread=math.hypot(mix.spread, doubt))
+
+
+def _between(grid: np.ndarray, values_K: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(number of the grid's value below, share of the way to the next) of each value; beyond the grid its end."""
+    at_K = np.clip(np.searchsorted(grid, values_K, side="right") - 1, 0, len(grid) - 2)
+    step_K = np.maximum(grid[at_K + 1] - grid[at_K], 1e-300)
+    return at_K, np.clip((values_K - grid[at_K]) / step_K, 0.0, 1.0)

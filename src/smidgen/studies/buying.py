@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.budget.budget import parse_duration
+from smidgen.budget.budget import parse_bytes, parse_duration
 from smidgen.budget.meter import Meter
 from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
@@ -28,11 +28,11 @@ from smidgen.studies import findings, other_results
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.fit import DEFAULT_STORE
 from smidgen.studies.fitted import Fitted
-from smidgen.studies.other_offers import other_offers
+from smidgen.studies.other_offers import Other, other_offers
 from smidgen.studies.plan import Progress
 from smidgen.studies.pool import Pool
-from smidgen.studies.prices import offers_of
-from smidgen.studies.purchases import all_draws
+from smidgen.studies.prices import Offer, offers_of
+from smidgen.studies.purchases import all_draws, check_rows
 from smidgen.studies.ready import able, check_target, ready
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
@@ -69,7 +69,7 @@ def plan(
         money), `target` (amount, interval; or None), `sentence` and more, plain data.
     Raises:
         BadInput: no such study, its data changed or is gone, a price or spend not above 0, a spend below every
-            price, or labels too few for a curve. BudgetSpent: the time ended before two sizes were measured.
+            purchase, or labels too few for a curve. BudgetSpent: the time ended before two sizes were measured.
     """
     begun = clock.monotonic()
     offers = offers_of(prices)
@@ -86,10 +86,13 @@ def plan(
         check_target(target, own.scale)
         others, more = other_offers(offers, own, found, runs, other_results.DRAWS)
         unknown += more
-        if not known and not dry_run:
-            return other_results.alone(found, own, offers, others, unknown, spend, target)
-        if known and not others and spend < (cheapest := min(offer.price for offer in known)):
-            raise bad("spend", f"at least {cheapest:g}, the cheapest price", spend)
+        _check_spend(spend, known, others)
+        if known:
+            check_rows(own.task, own.folds, own.seed)
+        elif not dry_run:
+            out = other_results.alone(found, own, offers, others, unknown, spend, target)
+            _remember(runs, found, out, render)
+            return out
         draws = all_draws(own.task, known, own.folds) if known else []
         if dry_run:
             return findings.dry(found, own, draws, [*known, *(o.offer for o in others)], unknown)
@@ -111,16 +114,22 @@ def plan(
 
         runner.live = live
         results: dict[str, np.ndarray] = {}
+        failed: dict[str, str] = {}
 
         def keep(trial: Trial, result: Result) -> None:
             if result.predictions is not None:
                 results[trial.draw] = result.predictions
+            else:
+                failed[trial.draw] = result.error or "no reason was given"
 
+        whole = False
         with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is enough, or is refused below
-            runner.run([own.trial(draw) for draw in draws], keep)
-        out = findings.result(own, found, known, unknown, results, spend, target, others)
+            whole = runner.run([own.trial(draw) for draw in draws], keep)
+        out = findings.result(
+            own, found, known, unknown, results, spend, target, others, failed=failed, ended=not whole
+        )
         out["seconds"] = round(clock.monotonic() - begun, 2)
-        out["measured"] = {"trainings": len(results), "of": len(draws)}
+        out["measured"] = {"trainings": len(results), "of": len(draws), "failed": len(failed), "ended": not whole}
         _remember(runs, found, out, render)
         return out
 
@@ -144,18 +153,34 @@ def study_of(folder: Path) -> str | None:
         return None
 
 
+def _check_spend(spend: float, known: list[Offer], others: list[Other]) -> None:
+    """Raises BadInput: the money pays for none of the purchases that can be told."""
+    costs = [offer.price for offer in known] + [other.cost(step) for other in others for step in other.steps]
+    if costs and spend < (least := min(costs)):
+        unit = 10.0 ** (math.floor(math.log10(least)) - 2)  # three digits, and never less than it costs
+        raise bad("spend", f"at least {math.ceil(least / unit - 1e-9) * unit:.3g}, the cheapest purchase", spend)
+
+
 def _remember(
     runs: RunStore, found: Study, out: dict[str, Any], render: Callable[[dict[str, Any]], str] | None
 ) -> None:
-    """Puts the plan beside the study's result, for the page, and into the report of its model."""
-    found = runs.study(found.id)  # a resumed study may have ended meanwhile
-    summary = {**(found.summary or {}), "plan": out}
-    runs.finish_study(found.id, found.state, summary, found.trials)
-    folder = Path(summary.get("model") or "")
-    report = folder / "report.html"
-    if render and summary.get("model") and report.is_file() and study_of(folder) == found.id:
-        write_bytes(report, render(summary).encode())
-        out["report"] = str(report)
+    """Puts the plan beside the study's result, for the page, and into the report of its model; where that would break
+    the study's `--size`, the report lies beside the folder, as `fit` does it."""
+    kept = runs.note_plan(found.id, out)
+    if render is None or kept is None or kept.state == "running":  # then its report is about to be made anew
+        return
+    summary = kept.summary or {}
+    if not summary.get("model") or study_of(folder := Path(summary["model"])) != found.id:
+        return
+    inside, beside = folder / "report.html", folder.with_name(folder.name + "-report.html")
+    if not (inside.is_file() or beside.is_file()):
+        return
+    page, size = render(summary).encode(), kept.asked.get("size")
+    rest = sum(f.stat().st_size for f in folder.iterdir() if f != inside)
+    fits = size is None or rest + len(page) <= parse_bytes(size, "size")
+    place = inside if fits and inside.is_file() else beside
+    write_bytes(place, page)
+    out["report"] = str(place)
 
 
 def _event(text: str, done: int, total: int, left: float) -> dict[str, Any]:

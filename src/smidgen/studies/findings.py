@@ -1,10 +1,11 @@
 """What a plan found, as one plain dictionary: the output of `--json`, and what the page and the report show."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from smidgen.kit.errors import BudgetSpent
+from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.laws.curve import HOME, LEVEL, Curve, fit_curve
 from smidgen.laws.worth import noisy_prior, worth
 from smidgen.studies.advice import sentences
@@ -12,44 +13,54 @@ from smidgen.studies.blur import Blur
 from smidgen.studies.losses import Scale
 from smidgen.studies.measured import Measured, measure, rough
 from smidgen.studies.other_offers import Other, with_others
-from smidgen.studies.other_results import NOTHING, forecasts_of, reaching, told
+from smidgen.studies.other_results import NOTHING, forecasts_of, reaching, told, with_steps
 from smidgen.studies.outlook import UNLABELLED_MOST, Outlook, anchored
 from smidgen.studies.prices import Offer
-from smidgen.studies.purchases import all_draws
-from smidgen.studies.query_rate import doubtful
+from smidgen.studies.query_rate import doubtful, rates_of
 from smidgen.studies.ready import Ready
 from smidgen.studies.row_noise import row_noise
 from smidgen.studies.store import Study
 
-UNLABELLED_PRIOR = (0.02, 0.05)  # of a label, before it is measured: on many development tasks it was worth nothing
+UNLABELLED_PRIOR = (0.0, 0.05)  # of a label, before it is measured: on many development tasks it was worth nothing
 FARTHEST = 1.5  # the study's estimate may lie so far from its heaviest member's loss, as a factor
 NEARLY_PERFECT = 0.01
 
 
 def result(
     ready: Ready, found: Study, offers: list[Offer], unknown: list[dict[str, str]], results: dict[str, np.ndarray],
-    spend: float, target: float | None, others: list[Other] | None = None,
+    spend: float, target: float | None, others: list[Other] | None = None, *, failed: Mapping[str, str] | None = None,
+    ended: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """From predictions by draw. `others`: what is for sale beside rows. Raises BudgetSpent: the time ended before two
-    sizes were measured."""
-    task, scale = ready.task, ready.scale
+    """From predictions by draw. `others`: what is for sale beside rows. `failed`: why, by draw; `ended`: whether the
+    time ended before all were measured.
+
+    Raises:
+        BudgetSpent: the time ended before two sizes were measured. BadInput: too many trainings failed for that.
+    """
+    task, scale, failed = ready.task, ready.scale, failed or {}
     measured = measure(ready, offers, results)
-    if len(measured.sizes) < 2 and len(results) < len(all_draws(ready.task, offers, ready.folds)):
+    if len(measured.sizes) < 2 and ended:
         raise BudgetSpent("The time ended before two sizes of the learning curve were measured. Give more time.")
+    if len(measured.sizes) < 2 and failed:
+        raise BadInput(f"No learning curve: {ready.measured} failed on parts of the labels ({_why(failed)}).")
     noise = row_noise(task, scale, results, ready.seed)
     curve = fit_curve(
         scale.family, measured.points(), baseline=measured.baseline, labels=len(task), noise=noise, seed=ready.seed
     )
     blur = None if measured.predictions is None else Blur.of(measured.predictions, scale.metric.name)
-    worths = {o.name: _worth(o, curve, measured, blur, ready.seed) for o in offers}
+    draws = len(curve.log_losses(float(len(task))))
+    rates = {o.name: rates_of(o, draws, ready.seed) for o in offers}
+    worths = {o.name: _worth(o, curve, measured, blur, ready.seed, rates[o.name]) for o in offers}
     own = float(np.exp(np.median(curve.log_losses(float(len(task)), False))))
     factor = float(np.clip(scale.loss(ready.estimate) / max(own, 1e-9), 1 / FARTHEST, FARTHEST))
-    outlook = Outlook(anchored(curve, factor), scale, tuple(offers), worths, len(task), blur)
+    outlook = Outlook(anchored(curve, factor), scale, tuple(offers), worths, len(task), blur, rates)
     now_K = outlook.curve.log_losses(float(len(task)), False)
-    split, beside, after_K = with_others(outlook.split, others or [], spend, now_K)
+    split, beside, _ = with_others(outlook.split, others or [], spend, now_K)
     extra = told(others or [], beside)
+    bought = {o.name: float(m / o.price) for o, m in zip(offers, split.money, strict=True)}
     now, now_ends = outlook.now()
-    after, after_ends = outlook.score(after_K)
+    # the split is chosen without the luck of one training; what comes of it has that, as every forecast
+    after, after_ends = with_steps(scale, outlook.log_losses(bought, True), [step for _, step in beside])
     luck = curve.prior.luck * (HOME / len(task)) ** 0.5
     gain = np.log(max(scale.loss(now), 1e-9)) - np.log(max(scale.loss(after), 1e-9))
     reached = target is not None and scale.loss(now) <= scale.loss(target)
@@ -62,7 +73,8 @@ def result(
             f"The study's estimate ({ready.estimate:.3g}) lies far from what its heaviest member alone measures "
             f"({scale.score(own):.3g}): forecasts begin between the two."
         )
-    bought = {o.name: m / o.price for o, m in zip(offers, split.money, strict=True)}
+    if failed:
+        warnings.append(f"{len(failed)} of the trainings failed and tell nothing ({_why(failed)}).")
     if sum(bought[o.name] * float(np.median(worths[o.name])) for o in offers) > 0.99 * outlook.reach:
         warnings.append(f"Forecasts reach to {outlook.curve.carries:,.0f} labels in all: money beyond that is kept.")
     elif any(o.kind == "unlabelled" and bought[o.name] >= outlook.most(o) for o in offers):
@@ -99,16 +111,21 @@ def result(
     return out
 
 
-def _worth(offer: Offer, curve: Curve, measured: Measured, blur: Blur | None, seed: int) -> np.ndarray:
-    draws = len(curve.law.draws_KP) if curve.law.draws_KP is not None else 0
+def _why(failed: Mapping[str, str]) -> str:
+    return "; ".join(dict.fromkeys(failed.values()))[:300]
+
+
+def _worth(
+    offer: Offer, curve: Curve, measured: Measured, blur: Blur | None, seed: int, rate_K: np.ndarray
+) -> np.ndarray:
     if not offer.is_mixed:
-        return np.ones(draws)
+        return np.ones(len(rate_K))
     error = offer.error or 0.0
     prior = UNLABELLED_PRIOR if offer.kind == "unlabelled" else noisy_prior(error, len(measured.task.classes))
     mixes = measured.mixes_of(offer.name, curve.prior.luck)
     if blur and error:  # that is counted by itself
         mixes = [blur.taken_off(mix, error, measured.points()[-1].loss) for mix in mixes]
-    return doubtful(worth(curve, mixes, prior, seed), offer, len(measured.task.classes), seed)
+    return doubtful(worth(curve, mixes, prior, seed), offer, len(measured.task.classes), rate_K)
 
 
 def _told(worth_K: np.ndarray) -> dict[str, Any]:

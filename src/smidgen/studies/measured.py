@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from smidgen.laws.curve import HOME, Point
+from smidgen.laws.curve import Point
+from smidgen.laws.curve_points import pooled_spread
 from smidgen.laws.worth import Mix
 from smidgen.learn.blend import tempered
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
@@ -18,6 +19,7 @@ from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
 from smidgen.studies.purchases import CURVE_REPEATS, MIX_REPEATS, curve_draws, mixed_draws
 from smidgen.studies.ready import Ready
+from smidgen.studies.trial import drawn
 from smidgen.tasks.splits import units_of
 from smidgen.tasks.task import Task
 
@@ -30,14 +32,15 @@ class Measured:
 
     Attributes:
         scale: of the metric.
-        sizes: losses by number of labels; mixes: by (offer, right labels, other rows). predictions: with all labels,
-            cross-validated, tempered; of classes.
+        sizes: losses by number of labels; mixes: by (offer, right labels, other rows); both as they were drawn, on
+            average where groups of rows stay whole. predictions: with all labels, cross-validated, tempered; of
+            classes.
     """
 
     task: Task
     scale: Scale
     sizes: dict[float, list[float]] = field(default_factory=dict)
-    mixes: dict[tuple[str, int, int], list[float]] = field(default_factory=dict)
+    mixes: dict[tuple[str, float, float], list[float]] = field(default_factory=dict)
     predictions: np.ndarray | None = None
 
     def loss(self, predictions: np.ndarray) -> float:
@@ -56,16 +59,17 @@ class Measured:
         return self.scale.loss(self.scale.metric.score(y, p))
 
     def points(self) -> list[Point]:
-        return [Point(n, *_told(losses, len(self.task))) for n, losses in sorted(self.sizes.items())]
+        """Rows that stay together are right or wrong together: they count as one."""
+        units = int(units_of(self.task).max()) + 1
+        return [Point(n, *_told(losses, units)) for n, losses in sorted(self.sizes.items())]
 
     def mixes_of(self, offer: str, luck: float) -> list[Mix]:
         """`luck`: sd of the log loss of one training on 50 labels: two trainings say little about their own spread."""
         out = []
         for (name, right, other), losses in self.mixes.items():
             if name == offer:
-                more, known = len(losses) - 1, luck**2 * HOME / (right + other)
-                spread = np.sqrt((more * _spread(losses) ** 2 + 2 * known) / (more + 2))
-                out.append(Mix(right, other, float(np.mean(losses)), float(spread), len(losses)))
+                spread = pooled_spread(_spread(losses), len(losses), right + other, luck)
+                out.append(Mix(right, other, float(np.mean(losses)), spread, len(losses)))
         return out
 
     def mixed(self, offer: str) -> int:
@@ -82,15 +86,36 @@ def measure(ready: Ready, offers: Sequence[Offer], results: Mapping[str, np.ndar
     if task.classes and wholes:
         rows = np.isfinite(wholes[0]).all(1)
         measured.predictions = tempered(wholes[0][rows], log_temperature(wholes, task))
-    for draw, n in curve:
-        if draw in results:
-            measured.sizes.setdefault(float(n), []).append(measured.loss(results[draw]))
+    sizes = _by_plan([(draw, (float(n), 0.0)) for draw, n in curve], results, ready)
+    for (n, _), known in sizes:
+        measured.sizes.setdefault(n, []).extend(measured.loss(p) for p in known)
     for offer in offers:
         if offer.is_mixed:
-            for draw, right, other in mixed_draws(task, offer, folds, MIX_REPEATS):
-                if draw in results:
-                    measured.mixes.setdefault((offer.name, right, other), []).append(measured.loss(results[draw]))
+            planned = [(draw, (float(a), float(b))) for draw, a, b in mixed_draws(task, offer, folds, MIX_REPEATS)]
+            for (right, other), known in _by_plan(planned, results, ready):
+                if other > 0:  # a group that filled the draw left no room for others
+                    losses = measured.mixes.setdefault((offer.name, right, other), [])
+                    losses.extend(measured.loss(p) for p in known)
     return measured
+
+
+def _by_plan(
+    planned: Sequence[tuple[str, tuple[float, float]]], results: Mapping[str, np.ndarray], ready: Ready
+) -> list[tuple[tuple[float, float], list[np.ndarray]]]:
+    """Of draws with the (labels, other rows) that each names: the repeats of one plan together, with what they were
+    really given."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for draw, named in planned:
+        if draw in results:
+            found.setdefault(named, []).append(draw)
+    out = []
+    for named, draws in found.items():
+        given = named
+        if ready.task.groups is not None:
+            means = np.mean([drawn(ready.task, draw, ready.seed) for draw in draws], axis=0).tolist()
+            given = (means[0], means[1])
+        out.append((given, [results[draw] for draw in draws]))
+    return out
 
 
 def log_temperature(out_of_fold: Sequence[np.ndarray], task: Task) -> float:

@@ -97,11 +97,18 @@ def _hours(offer: Offer, known: StudyBoard, own: Ready, found: Study, draws: int
         f"the {len(of)} that were tried differ"
     )
     steps = []
+    workers = found.asked.get("workers") or min(os.cpu_count() or 1, 8)
     for count in sorted({max(1, round(share * len(known.left))) for share in SHARES}):
-        amount = float(search.hours_L[:count].sum())
+        amount = wall_hours(search.hours_L[:count], workers)
         spent = float((found.summary or {}).get("seconds") or 0.0) / 3600
         steps.append(Step(amount, spent + amount, search.change(count, draws, own.seed), how))
     return Other(offer, tuple(steps))
+
+
+def wall_hours(hours_L: np.ndarray, workers: int) -> float:
+    """Of a machine with so many workers, for candidates that take so long on one each: one of them is no quicker on
+    several, its repeats come one after another."""
+    return float(max(hours_L.sum() / workers, hours_L.max()))
 
 
 def _not_tried(known: StudyBoard) -> str:
@@ -125,9 +132,8 @@ def _search(known: StudyBoard, own: Ready, found: Study) -> Search:
         drawn.append(row - np.median(row))
     noise_C = np.maximum(np.nanstd(drawn, axis=0), 1e-3)
     of_time = _paces(known, of)
-    workers = found.asked.get("workers") or min(os.cpu_count() or 1, 8)
     rounds = 1 + REPEATED * (known.race.repeats - 1)
-    hours_L = np.array([c.seconds * known.race.folds * of_time * rounds / workers / 3600 for c in known.left])
+    hours_L = np.array([c.seconds * known.race.folds * of_time * rounds / 3600 for c in known.left])
     both = priors.excess(task, [*of, *known.left])
     return Search(losses_C, noise_C, both[: len(of)], both[len(of) :], hours_L)
 

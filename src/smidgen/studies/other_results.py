@@ -30,13 +30,19 @@ def scored(scale: Scale, log_K: np.ndarray) -> tuple[float, list[float]]:
     return middle, sorted((low, high))
 
 
+def with_steps(scale: Scale, log_K: np.ndarray, steps: list[Step]) -> tuple[float, list[float]]:
+    """(likely score, its interval) after steps, from plausible log losses without them: medians add up."""
+    middle = np.median(log_K) + sum(float(np.median(step.change_K)) for step in steps)
+    _, interval = scored(scale, sum((step.change_K for step in steps), log_K))
+    return scale.score(float(np.exp(middle))), interval
+
+
 def forecasts_of(others: list[Other], scale: Scale, now_K: np.ndarray) -> list[dict[str, Any]]:
     """One entry a step; `now_K`: log losses of one model as it is now, its luck included."""
     out = []
     for other in others:
         for step in other.steps:
-            _, interval = scored(scale, now_K + step.change_K)
-            estimate = scale.score(float(np.exp(np.median(now_K) + np.median(step.change_K))))
+            estimate, interval = with_steps(scale, now_K, [step])
             out.append({
                 "purchase": other.offer.name, "amount": short(step.amount), "total": short(step.total),
                 "cost": short(other.cost(step)), "metric": scale.metric.name, "estimate": estimate,
@@ -86,9 +92,10 @@ def alone(
     summary, scale = found.summary or {}, own.scale
     now_K = _now(summary, own, DRAWS)
     nothing = Split(np.zeros(0), np.exp(now_K), np.zeros(0))
-    _, beside, after_K = with_others(lambda money: nothing, others, spend, now_K)
-    after, after_ends = scored(scale, after_K)
+    _, beside, _ = with_others(lambda money: nothing, others, spend, now_K)
+    after, after_ends = with_steps(scale, now_K, [step for _, step in beside])
     reached = target is not None and scale.loss(own.estimate) <= scale.loss(target)
+    reach = None if target is None or reached else reaching(others, scale, now_K, target)
     out: dict[str, Any] = {
         "study": found.id, "n": len(own.task), "metric": scale.metric.name, "level": LEVEL,
         "greater_is_better": scale.metric.greater_is_better, "measured_method": own.measured,
@@ -96,8 +103,8 @@ def alone(
         "forecasts": forecasts_of(others, scale, now_K), **told(others, beside),
         "after": {"estimate": after if beside else own.estimate, "interval": after_ends}, "best": {}, "worth": {},
         "failing": [], "reached": reached, "gain_is_small": False,
-        "target": {**NOTHING, "level": LEVEL} if reached else target and reaching(others, scale, now_K, target),
-        "unknown": unknown, "warnings": [], "seconds": 0.0, "measured": {"trainings": 0, "of": 0},
+        "target": {**NOTHING, "level": LEVEL} if reached else reach,
+        "unknown": unknown, "warnings": [], "seconds": 0.0, "measured": {"trainings": 0, "of": 0, "failed": 0},
         "asked": {"spend": spend, "prices": {o.name: o.price for o in offers}, "target": target},
     }  # fmt: skip
     out["sentences"] = sentences(out) if others else cannot(out)

@@ -4,7 +4,7 @@ Dims: K draws.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,8 @@ class Outlook:
 
     Attributes:
         curve: as it is expected on new rows. scale: of the metric. worths: by offer, plausible worths in labels `[K]`.
-        labels: that there are. blur: what wrong labels cost beyond that; None: nothing.
+        labels: that there are. blur: what wrong labels cost beyond that; None: nothing. rates: by offer, plausible
+            shares of wrong labels `[K]`; what is not named has its own.
     """
 
     curve: Curve
@@ -37,22 +38,23 @@ class Outlook:
     worths: dict[str, np.ndarray]
     labels: int
     blur: Blur | None = None
+    rates: dict[str, np.ndarray] = field(default_factory=dict)
 
     def log_losses(self, bought: dict[str, float], luck: bool) -> np.ndarray:
         """Plausible log losses after buying so much of each offer `[K]`."""
         total_K = np.full(len(next(iter(self.worths.values()))), float(self.labels))
-        rows, wrong = float(self.labels), 0.0
+        rows, wrong_K = float(self.labels), np.zeros(len(total_K))
         for offer in self.offers:
             amount = min(bought.get(offer.name, 0.0), self.most(offer))
             total_K = total_K + amount * self.worths[offer.name]
             rows += amount if offer.kind != "unlabelled" else 0.0
-            wrong += amount * (offer.error or 0.0)
+            wrong_K = wrong_K + amount * self.rates.get(offer.name, offer.error or 0.0)
         total_K = np.clip(total_K, self.labels / 4, self.curve.carries * BEYOND)
         log_K = self.curve.log_losses(total_K, luck)
-        if self.blur and wrong:
+        if self.blur and wrong_K.any():
             now_K = self.curve.log_losses(float(self.labels), False)
             times_K = np.exp(self.curve.log_losses(total_K, False) - now_K)
-            log_K = np.log(np.exp(log_K) + self.blur.cost(wrong / rows, times_K))
+            log_K = np.log(np.exp(log_K) + self.blur.cost(wrong_K / rows, times_K))
         return log_K
 
     def most(self, offer: Offer) -> float:

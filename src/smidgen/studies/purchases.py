@@ -1,8 +1,15 @@
 """What `smidgen plan` measures on the labels that exist: what fewer of them gave, and what wrong ones are worth."""
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from smidgen.kit.errors import bad
 from smidgen.studies.prices import Offer
+from smidgen.studies.race import folds_for
+from smidgen.studies.trial import drawn
+from smidgen.tasks.splits import units_of
 from smidgen.tasks.task import Task
 
 CURVE_REPEATS, MIX_REPEATS = 4, 2
@@ -45,4 +52,25 @@ def all_draws(task: Task, offers: Sequence[Offer], folds: int) -> list[str]:
     of_offers = [[d for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS)] for o in offers if o.is_mixed]
     first = [d for own in of_offers for d in own[: len(own) // MIX_REPEATS]]  # each offer once, before any twice
     again = [d for own in of_offers for d in own[len(own) // MIX_REPEATS :]]
-    return [*curve[:each], *first, *curve[each : 2 * each], *again, *curve[2 * each :]]
+    whole = [*curve[:each], *first, *curve[each : 2 * each], *again, *curve[2 * each :]]
+    return list(dict.fromkeys(whole))  # label@0.2 and query@0.2 are measured by the same
+
+
+def check_rows(task: Task, folds: int, seed: int) -> None:
+    """Raises BadInput: too few labelled rows for two sizes of a learning curve, whatever the time; says how many do."""
+    labels, classes = len(task), len(task.classes)
+    draws = curve_draws(labels, classes, folds, 1)
+    if len(draws) < 2:
+        largest = float(np.bincount(task.target).max() / labels) if classes else 1.0
+        more = labels + 1
+        while len(curve_draws(more, classes, folds_for(more, math.ceil(largest * more - 1e-9)), 1)) < 2:
+            more += 1
+        raise bad(
+            "labelled rows", f"at least {more}, with which a learning curve has two sizes", labels,
+            f"Label {more - labels} more, fit again, then plan.",
+        )  # fmt: skip
+    if task.groups is not None and len({drawn(task, draw, seed) for draw, _ in draws}) < 2:
+        raise bad(
+            "groups of rows", "small enough for a learning curve of two sizes", f"{units_of(task).max() + 1} in all",
+            "Label more of them, fit again, then plan.",
+        )  # fmt: skip

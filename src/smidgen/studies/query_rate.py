@@ -46,17 +46,25 @@ def rate_interval(wrong: int, rows: int, level: float = 0.9) -> tuple[float, flo
     return low, high
 
 
-def doubtful(worth_K: np.ndarray, offer: Offer, classes: int, seed: int) -> np.ndarray:
-    """Worths of labels at the expected rate, with the doubt of a counted one `[K]`; others as they are.
+def rates_of(offer: Offer, draws: int, seed: int) -> np.ndarray:
+    """Plausible shares of wrong labels `[K]`: of a counted rate what the count leaves open, else the rate as stated.
+    What a label is worth and what it costs the probabilities are told of the same rate."""
+    if offer.counted is None:
+        return np.full(draws, offer.error or 0.0)
+    wrong, rows = offer.counted
+    rng = np.random.default_rng(derive_seed(seed, "rate", offer.name))
+    return rng.beta(wrong + HALF, rows - wrong + HALF, draws)
+
+
+def doubtful(worth_K: np.ndarray, offer: Offer, classes: int, rate_K: np.ndarray) -> np.ndarray:
+    """Worths of labels at the expected rate, moved to those of a counted one (`rates_of`) `[K]`; others as they are.
 
     The worth falls with the rate e as (1 - e C / (C - 1))^2 (`laws.worth`), whatever else it was measured to be.
     """
     if offer.counted is None or offer.error is None:
         return worth_K
-    wrong, rows = offer.counted
-    rng = np.random.default_rng(derive_seed(seed, "rate", offer.name))
     most = (classes - 1) / classes
-    left_K = np.maximum(1 - rng.beta(wrong + HALF, rows - wrong + HALF, len(worth_K)) / most, 0.0)
+    left_K = np.maximum(1 - rate_K / most, 0.0)
     return np.minimum(worth_K * (left_K / max(1 - offer.error / most, 1e-9)) ** 2, 1.0)
 
 

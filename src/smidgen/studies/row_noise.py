@@ -30,9 +30,9 @@ def row_noise(task: Task, scale: Scale, results: Mapping[str, np.ndarray], seed:
     names, unit_N = np.unique(units_of(task)[rows], return_inverse=True)
     rng = np.random.default_rng(derive_seed(seed, "noise", scale.metric.name))
     loss, least = scale.loss(scale.metric.score(truth, p)), LEAST
-    if scale.family == "error" and loss * len(rows) < FEW:
-        share = (loss * len(rows) + 0.5) / (len(rows) + 1)
-        least = float(np.sqrt((1 - share) / (share * len(rows))))
+    if scale.family == "error" and loss * len(names) < FEW:
+        share = (loss * len(names) + 0.5) / (len(names) + 1)
+        least = float(np.sqrt((1 - share) / (share * len(names))))
     logs = []
     for _ in range(RESAMPLES):
         m_N = np.bincount(rng.integers(0, len(names), len(names)), minlength=len(names))[unit_N].astype(float)

@@ -26,7 +26,7 @@ class Search:
     Attributes:
         losses_C: log losses measured; noise_C: their standard errors beside one another (what all share is left out).
         ranks_C, ranks_L: expected excess loss of tried and untried ones by other tasks, any unit.
-        hours_L: that each untried one takes. Untried are in the order in which they would come.
+        hours_L: that each untried one takes on one worker. Untried are in the order in which they would come.
     """
 
     losses_C: np.ndarray

@@ -10,7 +10,7 @@ import re
 import secrets
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +145,19 @@ class RunStore:
                 .where(studies.c.id == found)
                 .values(state=state, summary=text, trials=json.dumps(list(keys)), updated=self._db.now(c))
             )
+
+    def note_plan(self, id: str, plan: dict[str, Any]) -> Study | None:
+        """Puts a plan into the study's result and touches nothing else, also while the study runs again elsewhere: the
+        study as it is then; None where it has no result."""
+        with self._db.write() as c:
+            found = self._id(c, id)
+            row = c.execute(sa.select(studies).where(studies.c.id == found).with_for_update()).one()
+            study = self._study(row)
+            if study.summary is None:
+                return None
+            text = self._json({**study.summary, "plan": plan})
+            c.execute(studies.update().where(studies.c.id == found).values(summary=text))
+        return replace(study, summary=self._parse(text, found))
 
     def use(self, id: str, keys: Iterable[str]) -> None:
         """Notes that the study uses these trials, so that removing another study leaves them."""

@@ -15,7 +15,8 @@ from smidgen.studies.ready import Ready
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
 
-LEFT = ("not tried: the budget ended", "not tried: one repeat takes", "not finished")  # notes of those with a chance
+# Notes of those that more time gives a chance; the last took more than its part of the time that there was.
+LEFT = ("not tried: the budget ended", "not tried: one repeat takes", "not finished", "failed: took longer than")
 
 
 @dataclass(frozen=True)

@@ -110,9 +110,19 @@ def labels_of(task: Task, draw: str, train: np.ndarray, seed: int) -> np.ndarray
     return np.where(wrong, other, labels)
 
 
-def unlabelled_in(draw: str) -> int:
-    """Rows of each training part of a draw that come without labels, its last ones."""
-    return next((int(pair[2:]) for pair in draw.split(":") if pair.startswith("u=")), 0)
+def labelled_in(draw: str, rows: int) -> int:
+    """How many of the rows of a training part, the first ones, come with labels."""
+    _, values, _ = _read(draw)
+    return min(values["n"], rows) if values.get("u") else rows
+
+
+def drawn(task: Task, draw: str, seed: int) -> tuple[float, float]:
+    """(labels, other rows) that a fit of a draw is given, on average over its parts. Whole groups stop a draw short of
+    what it names, or lead beyond."""
+    _, values, _ = _read(draw)
+    rows = np.array([len(train) for train, _ in parts(task, draw, seed)])
+    labels = np.minimum(rows, values["n"]) if values.get("m") or values.get("u") else rows
+    return float(labels.mean()), float((rows - labels).mean())
 
 
 def draw_in_words(draw: str) -> str:
@@ -146,7 +156,7 @@ def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
             member = Member(trial.method, trial.view, task.kind, classes, trial.params)
             seed = derive_seed(trial.seed, trial.method, trial.view, trial.draw, i)
             told = labels_of(task, trial.draw, train, trial.seed)
-            known = len(train) - unlabelled_in(trial.draw)
+            known = labelled_in(trial.draw, len(train))
             member.fit(rows.take(train[:known]), told[:known], task.columns, seed)
             if known < len(train):
                 sure, guessed = _guessed(member.predict(rows.take(train[known:])))
