@@ -108,3 +108,11 @@ def test_too_few_labels_are_told_before_anything_is_trained(classes, labels, lea
         with pytest.raises(BadInput, match=f"expected at least {least}, .*got {n}. Label {least - n} more"):
             check(n)
     check(least)
+
+
+def test_two_large_groups_are_one_size():
+    frame = pd.DataFrame({"x": np.sin(np.arange(40.0)), "who": np.arange(40) // 20, "y": np.arange(40) % 2})
+    with pytest.raises(BadInput, match="groups of rows: .* two sizes, got 2 in all"):
+        check_rows(read(frame, "y", kind="classification", group="who"), 2, 0)
+    frame["who"] = np.arange(40) // 10
+    check_rows(read(frame, "y", kind="classification", group="who"), 4, 0)
