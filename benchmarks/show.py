@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
+from show_incontext import incontext_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
 from show_plans import curves_table, laws_table, planning_table
 from show_training import forecast_table, galore_table, language_table, start_table, trainers_table
@@ -266,6 +267,7 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "forecast": lambda: forecast_table(read_one("forecast.json")),
             "galore": lambda: galore_table(read_one("galore.json")),
             "curves": lambda: curves_table(read_one("curves.json")),
+            "incontext": lambda: incontext_table(read_one("incontext.json")),
             "start": lambda: start_table(read_one("language_start.json")),
             "laws": lambda: laws_table(read_one("laws.json")),
             "planning": lambda: planning_table(read_one("planning.json")),

@@ -53,7 +53,7 @@ def test_card_is_complete(name):
     assert card.tldr.endswith(".")
     assert set(card.modalities) <= {"table", "text", "image", "series", "tokens"} and card.modalities
     assert set(card.tasks) <= {"classification", "regression"} and card.tasks
-    assert card.features in ("linear", "tree", "columns")
+    assert card.features in ("linear", "tree", "cells", "columns")
     assert 2 <= len(card.seconds) <= 4 and min(card.seconds) >= 0
     assert card.version >= 1
     assert all(re.fullmatch(r"\d{3}", p) for p in card.papers)

@@ -25,8 +25,10 @@ def test_regression_equals_scikit_learn():
     t = (y - y.mean()) / y.std()
     theirs = GaussianProcessRegressor(kernel(1.3, 0.8, 0.4) + WhiteKernel(0.1), optimizer=None).fit(X, t)
     new = data(seed=1)[0]
-    ours = GPRegressor(length=1.3, bend=0.8, line=0.4, noise=0.1).fit(X, y).predict(new)
-    assert np.allclose(ours, theirs.predict(new) * y.std() + y.mean(), atol=1e-6)
+    ours = GPRegressor(length=1.3, bend=0.8, line=0.4, noise=0.1).fit(X, y)
+    mean, std = theirs.predict(new, return_std=True)
+    assert np.allclose(ours.predict(new), mean * y.std() + y.mean(), atol=1e-6)
+    assert np.allclose(ours.predict_std(new), std * y.std(), atol=1e-6)
 
 
 def test_gradient_of_the_evidence_is_right():

@@ -77,10 +77,11 @@ def test_more_memory_than_is_free_is_refused(monkeypatch):
         forecast(planned(size=30_000_000), [Survey(1, 10**6, "x", 2.0, 10**5)], "fp32", 1e10, 1e11)
 
 
-def test_bits_a_byte_fall_with_training_and_follow_the_text():
+def test_bits_a_byte_fall_with_training_and_with_size():
     low, likely, high = text_loss(1e6, 1e7, 1e6, 2.0)
     assert 0 < low < likely < high < 8
-    assert text_loss(1e6, 4e7, 1e6, 2.0)[1] < likely < text_loss(1e6, 1e7, 1e6, 2.6)[1]
+    assert text_loss(1e6, 4e7, 1e6, 2.0)[1] < likely < text_loss(2e5, 1e7, 1e6, 2.0)[1]
+    assert likely <= text_loss(1e6, 1e7, 1e6, 2.6)[1]  # dense text is not easier
 
 
 def test_a_dry_run_says_the_forecast(tmp_path, capsys):

@@ -30,8 +30,8 @@ class MethodCard:
         title, tldr: a name and one sentence for people.
         modalities: of "table", "text", "image", "series", "tokens": whose columns it can take.
         tasks: of "classification", "regression".
-        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "columns" (as they
-            are).
+        features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "cells" (raw numbers,
+            NaN where unknown, one-hot), "columns" (as they are).
         sparse: takes sparse matrices (tf-idf).
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from smidgen.kit.seeds import derive_seed
 from smidgen.learn._incontext_batches import draw_ids, draw_turn
-from smidgen.nets.cell_inputs import column_scales
+from smidgen.learn._incontext_wide import MOST_COLUMNS, MOST_ROWS, chosen_columns
+from smidgen.nets.cell_inputs import CellInputs, column_scales
 from smidgen.nets.cells import Cells, Kind
+from smidgen.nets.guesses import Guesses
 from smidgen.nets.products import full_speed
 
-MOST_ROWS, MOST_COLUMNS = 2000, 100
 CELLS_AT_ONCE = 16_384  # tokens of a chunk of queries
 BLOCK = 32
 
@@ -38,23 +38,51 @@ class Shown:
 
 def class_chances(net: Cells, shown: Shown, x_MD: np.ndarray, classes: int, members: int, seed: int) -> np.ndarray:
     """Chances `[M, classes]`, float64, the mean of the members'."""
-    total = np.zeros((len(x_MD), classes))
+    total, same = np.zeros((len(x_MD), classes)), _Same.of(shown, classes <= net.config.classes)
     for member in range(members):
         rng = np.random.default_rng(derive_seed(seed, "in-context member", member))
-        total += _member(net, shown, x_MD, np.arange(classes), rng)
+        total += _member(net, shown, x_MD, np.arange(classes), rng, same)
     return total / members
 
 
 def bin_chances(net: Cells, shown: Shown, x_MD: np.ndarray, members: int, seed: int) -> np.ndarray:
     """Chances `[M, bins]` of a number, float64, the mean of the members'."""
-    total = np.zeros((len(x_MD), net.config.bins))
+    total, same = np.zeros((len(x_MD), net.config.bins)), _Same.of(shown)
     for member in range(members):
         rng = np.random.default_rng(derive_seed(seed, "in-context member", member))
-        total += _pass(net, _fewer(shown, rng, None), x_MD, "numbers", rng)
+        total += _pass(net, _fewer(shown, rng, None), x_MD, "numbers", rng, np.zeros(1, int), same)
     return total / members
 
 
-def _member(net: Cells, shown: Shown, x_MD: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+@dataclass
+class _Same:
+    """Regressions that all members share, who see the same rows and columns: in the codes of the first of them."""
+
+    guesses: Guesses | None = None
+    code: np.ndarray | None = None
+
+    @staticmethod
+    def of(shown: Shown, one_group: bool = True) -> "_Same | None":
+        return _Same() if one_group and len(shown.y) <= MOST_ROWS and shown.x.shape[1] <= MOST_COLUMNS else None
+
+    def known(self, inputs: CellInputs, code: np.ndarray, most: int) -> Guesses | None:
+        """For a member with these codes; None: it is the first."""
+        if self.guesses is None or self.code is None:
+            return None
+        order = np.empty(most, int)
+        rest = [np.setdiff1d(np.arange(most), c) for c in (code, self.code)]
+        order[code], order[rest[0]] = self.code, rest[1]
+        return self.guesses.again(inputs, torch.from_numpy(order))
+
+
+def _member(
+    net: Cells,
+    shown: Shown,
+    x_MD: np.ndarray,
+    classes: np.ndarray,
+    rng: np.random.Generator,
+    same: _Same | None = None,
+) -> np.ndarray:
     """Chances `[M, len(classes)]` of these classes; all labelled rows are of them."""
     most, count = net.config.classes, len(classes)
     if count == 1:
@@ -63,7 +91,7 @@ def _member(net: Cells, shown: Shown, x_MD: np.ndarray, classes: np.ndarray, rng
     if count <= most:
         code = rng.permutation(most)[:count]
         part = _fewer(Shown(shown.x, shown.categorical, place), rng, place)
-        chance = _pass(net, Shown(part.x, part.categorical, code[part.y]), x_MD, "classes", rng)[:, code]
+        chance = _pass(net, Shown(part.x, part.categorical, code[part.y]), x_MD, "classes", rng, code, same)[:, code]
         return chance / chance.sum(1, keepdims=True)
     groups = min(most, -(-count // most))
     group = rng.permutation(np.arange(count) % groups)
@@ -90,9 +118,17 @@ def _fewer(shown: Shown, rng: np.random.Generator, classes_N: np.ndarray | None)
     return shown.rows(np.sort(order[:MOST_ROWS]))
 
 
-def _pass(net: Cells, shown: Shown, x_MD: np.ndarray, kind: Kind, rng: np.random.Generator) -> np.ndarray:
-    """Chances `[M, C]` from one form of the table; classes that are not shown get 0."""
-    used = chosen_columns(shown, rng)
+def _pass(
+    net: Cells,
+    shown: Shown,
+    x_MD: np.ndarray,
+    kind: Kind,
+    rng: np.random.Generator,
+    code: np.ndarray,
+    same: _Same | None = None,
+) -> np.ndarray:
+    """Chances `[M, C]` from one form of the table; classes that are not shown get 0. code: of each class."""
+    used = chosen_columns(shown.x, shown.categorical, shown.y, rng)
     turn = draw_turn(rng, 1, len(used))
     ids = draw_ids(rng, 1, -(-len(used) // net.config.group), net.config.ids)
     scales = column_scales(_tensor(shown.x[:, used]), torch.from_numpy(shown.categorical[used])[None], turn)
@@ -100,7 +136,11 @@ def _pass(net: Cells, shown: Shown, x_MD: np.ndarray, kind: Kind, rng: np.random
     chunk = max(CELLS_AT_ONCE // (ids.shape[1] + 1), 1)
     out = []
     with torch.inference_mode(), full_speed():
-        memory = net.read(scales.inputs(_tensor(shown.x[:, used])), y if kind == "classes" else y.float(), kind, ids)
+        inputs = scales.inputs(_tensor(shown.x[:, used]))
+        known = same.known(inputs, code, net.config.classes if kind == "classes" else 1) if same else None
+        memory = net.read(inputs, y if kind == "classes" else y.float(), kind, ids, known)
+        if same and known is None:
+            same.guesses, same.code = memory.guesses, code
         for first in range(0, len(x_MD), chunk):
             part = x_MD[first : first + chunk][:, used]
             # Full blocks of rows: an answer is the same to the bit, however many others are asked for with it.
@@ -112,30 +152,6 @@ def _pass(net: Cells, shown: Shown, x_MD: np.ndarray, kind: Kind, rng: np.random
                 scores = scores.masked_fill(absent, -torch.inf)
             out.append(scores.softmax(-1).numpy())
     return np.concatenate(out)
-
-
-def chosen_columns(shown: Shown, rng: np.random.Generator) -> np.ndarray:
-    """Places of the columns that a member takes, in random order. Of more than `MOST_COLUMNS` half are those most
-    related to the target by themselves, half drawn from the others."""
-    D = shown.x.shape[1]
-    order = rng.permutation(D)
-    if D <= MOST_COLUMNS:
-        return order
-    best = np.argsort(-relation(shown), kind="stable")[: MOST_COLUMNS // 2]
-    others = order[~np.isin(order, best)][: MOST_COLUMNS - len(best)]
-    return rng.permutation(np.concatenate([best, others]))
-
-
-def relation(shown: Shown) -> np.ndarray:
-    """How much of the variance of each column's ranks (or of a code's share) the target explains, `[D]`, 0 to 1."""
-    rank_ND = rankdata(np.where(np.isnan(shown.x), np.nanmedian(shown.x, 0), shown.x), axis=0)
-    z_ND = (rank_ND - rank_ND.mean(0)) / np.maximum(rank_ND.std(0), 1e-12)
-    if shown.y.dtype.kind == "f":
-        y_N = rankdata(shown.y)
-        return ((z_ND * ((y_N - y_N.mean()) / max(y_N.std(), 1e-12))[:, None]).mean(0)) ** 2
-    hot_NC = shown.y[:, None] == np.unique(shown.y)
-    count_C = hot_NC.sum(0)
-    return ((hot_NC.T @ z_ND) ** 2 / count_C[:, None]).sum(0) / len(shown.y)
 
 
 def _tensor(x: np.ndarray) -> torch.Tensor:

@@ -21,8 +21,8 @@ STAGES = (  # small tasks go on to the end; classes and columns rise late
     Stage(start=0.0, rows=(32, 64), features=(1, 4), classes=(2, 2), context=(0.5, 0.8), severity=0.0, fill=1.0),
     Stage(start=0.1, rows=(32, 96), features=(1, 8), classes=(2, 4), context=(0.4, 0.8), severity=0.2, fill=1.0),
     Stage(start=0.35, rows=(32, 160), features=(1, 16), classes=(2, 7), context=(0.4, 0.8), severity=0.6, fill=1.0),
-    Stage(start=0.7, rows=(32, 256), features=(1, 40), context=(0.3, 0.8), fill=1.0),
-    Stage(start=1.0, rows=(32, 384), features=(1, 100), context=(0.3, 0.85), fill=1.0),
+    Stage(start=0.7, rows=(32, 320), features=(2, 50), context=(0.3, 0.85), cells=16_000, fill=1.0),
+    Stage(start=1.0, rows=(24, 512), features=(2, 100), context=(0.3, 0.85), cells=24_000, fill=1.0),
 )
 
 
@@ -65,7 +65,7 @@ class Batches:
 
     seed: int = 0
     tokens: int = 8000
-    grown: int = 2000
+    grown: int = 6000
     numbers_every: int = 4
     group: int = 3
     ids: int = 64

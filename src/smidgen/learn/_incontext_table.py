@@ -35,12 +35,12 @@ def learn_levels(frame: pd.DataFrame, y_rows: str = "row") -> dict[str, list[str
         column = frame.iloc[:, place]
         if _is_number(column):
             continue
-        known = column.dropna()
-        numeric = known.map(lambda v: isinstance(v, int | float | np.number) and not isinstance(v, bool))
-        if len(known) and numeric.all():
+        known = list(column.dropna())
+        numeric = np.array([isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in known], bool)
+        if not isinstance(column.dtype, pd.CategoricalDtype) and len(known) and numeric.all():
             continue
-        if numeric.any() and not isinstance(column.dtype, pd.CategoricalDtype):
-            at = int(np.flatnonzero(column.notna().to_numpy())[int(np.argmin(numeric.to_numpy()))])
+        if not isinstance(column.dtype, pd.CategoricalDtype) and numeric.any():
+            at = int(np.flatnonzero(column.notna().to_numpy())[int(np.argmin(numeric))])
             raise BadInput(
                 f"Column '{name}' holds numbers, but {column.iloc[at]!r} in {y_rows} {at}: replace it by a number or "
                 "by nothing, or make the whole column text."
@@ -130,7 +130,7 @@ def fused(x_NF: np.ndarray, runs: list[tuple[int, int]]) -> tuple[np.ndarray, np
     for first, end in runs:
         spread[first:end] = True
         part = x_NF[:, first:end]
-        codes.append(np.where((part == 1).sum(1) == 1, part.argmax(1), np.nan))
+        codes.append(np.where((part == 1).sum(1) == 1, (part == 1).argmax(1), np.nan))
     kept = x_NF[:, ~spread]
     out = np.column_stack([kept, *codes]) if codes else kept
     return out, np.arange(out.shape[1]) >= kept.shape[1]

@@ -37,6 +37,7 @@ from smidgen.train.schedules import WSD
 WEIGHTS = "incontext.safetensors"
 NUMBER_FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}  # of the layers; weights stay float32
 CHECKPOINT_SECONDS = 120.0
+NUMBERS_WEIGH = 0.3  # of a batch of numbers: its loss is of 64 bins, and its gradient several times as long
 HUGE = 1e9  # batches of numbers have several times the loss of classes: only what is not finite is left out
 
 
@@ -46,8 +47,9 @@ class TrainingConfig:
     Attributes:
         net: sizes of the network. seed: of weights and tasks.
         hours: of this sitting, with the fall; or updates: in all, whichever is given.
-        fall: share of the sitting, or of all updates, in which the rate falls to 0. lr: peak, of Muon and AdamW.
-        accumulate: batches an update. tokens: about so many a batch. grown: batches until tasks have all sizes.
+        fall: share of the sitting, or of all updates, in which the rate falls to 0. lr, lr_rest: peak, of the matrices
+        that Muon moves, and of all else. accumulate: batches an update, each of another shape, which all count alike.
+        tokens: about so many a batch. grown: batches until tasks have all sizes.
         precision: number format of the layers, "fp32" or "bf16". look_every: updates between looks at held-in tasks.
     """
 
@@ -56,19 +58,20 @@ class TrainingConfig:
     hours: float | None = None
     updates: int | None = None
     fall: float = 0.2
-    lr: float = 1.5e-2
-    warmup: int = 100
-    accumulate: int = 1
+    lr: float = 1e-2
+    lr_rest: float = 2e-3
+    warmup: int = 50
+    accumulate: int = 4
     tokens: int = 8000
-    grown: int = 2000
+    grown: int = 6000
     precision: str = "fp32"
     device: str = "cpu"
-    look_every: int = 400
+    look_every: int = 200
 
     def __post_init__(self) -> None:
         if (self.hours is None) == (self.updates is None):
             raise bad("--hours, --updates", "one of them", "both or none")
-        for name in ("hours", "updates", "lr", "accumulate", "tokens", "grown", "look_every"):
+        for name in ("hours", "updates", "lr", "lr_rest", "accumulate", "tokens", "grown", "look_every"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise bad(f"--{name}", "above 0", getattr(self, name))
         if not 0 < self.fall <= 1:
@@ -129,10 +132,12 @@ def fit_network(
         )
     ended = found is not None and found.state["extra"]["ended"]
     if ended:  # made longer: on from before the fall
-        found = load_newest(out / "stable")
-        shutil.rmtree(out / "fall")
+        before = load_newest(out / "stable")
+        if before is not None:
+            found = before
+            shutil.rmtree(out / "fall")
     net = Cells(config.net, config.seed).to(config.device)
-    run = Run(net, optimizer_of(net, config.lr), SpikeGuard(factor=HUGE))
+    run = Run(net, optimizer_of(net, config.lr, config.lr_rest), SpikeGuard(factor=HUGE))
     course = _Course(config, _schedule(config), time.monotonic())
     if found is not None:
         if found.state["extra"]["net"] != asdict(config.net):
@@ -221,8 +226,8 @@ def _train(
 
 
 def _loss(net: Any, batch: CellBatch, compute: torch.dtype, device: str) -> tuple[Tensor, int]:
-    each = surprise(net, batch.to(device), compute)
-    return each.sum(), len(each)
+    weight = 1.0 if batch.used is not None else NUMBERS_WEIGH
+    return weight * surprise(net, batch.to(device), compute).mean(), 1
 
 
 def _schedule(config: TrainingConfig) -> WSD:
@@ -232,7 +237,7 @@ def _schedule(config: TrainingConfig) -> WSD:
     return WSD(warmup=min(config.warmup, config.updates - decay), decay=decay, stable_until=config.updates - decay)
 
 
-def optimizer_of(net: nn.Module, lr: float) -> Muon:
+def optimizer_of(net: nn.Module, lr: float, lr_rest: float) -> Muon:
     """Muon for matrices between layers; AdamW, without decay, for what enters and leaves, vectors and norms."""
     inner = [
         p
@@ -241,4 +246,4 @@ def optimizer_of(net: nn.Module, lr: float) -> Muon:
     ]
     known = {id(p) for p in inner}
     rest = [p for p in net.parameters() if id(p) not in known]
-    return Muon([{"params": inner, "orthogonal": True}, {"params": rest, "weight_decay": 0.0}], lr)
+    return Muon([{"params": inner, "orthogonal": True}, {"params": rest, "weight_decay": 0.0, "lr": lr_rest}], lr)

@@ -1,4 +1,8 @@
-"""The weights of the in-context learner as one safetensors file: arrays, and the sizes of the network among them."""
+"""The weights of the in-context learner as one safetensors file: arrays, and the sizes of the network among them.
+
+Those that come with the package are named by their hash and stay there when newer ones come: a saved model goes on with
+the ones that it was made with.
+"""
 
 from dataclasses import asdict, fields
 from functools import cache
@@ -11,9 +15,11 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.files import digest, parse_tensors, read_bytes, tensor_bytes
 from smidgen.nets.cells import Cells, CellsConfig
 
-SHIPPED = Path(__file__).parent / "weights" / "incontext.safetensors"
+FOLDER = Path(__file__).parent / "weights"
+NEWEST = "093187c641af"
 SIZES = "sizes"
 MOST_BYTES = 12 << 20
+LETTERS = 12
 
 
 def weight_bytes(net: Cells) -> bytes:
@@ -22,8 +28,12 @@ def weight_bytes(net: Cells) -> bytes:
     return tensor_bytes({**arrays, SIZES: np.array(list(asdict(net.config).values()), np.int64)})
 
 
-@cache
-def read_network(path: Path = SHIPPED) -> tuple[Cells, str]:
+def shipped(hashed: str = NEWEST) -> Path:
+    """Where the weights of this hash are; of its beginning, `LETTERS` letters, is the file's name."""
+    return FOLDER / f"incontext-{hashed[:LETTERS]}.safetensors"
+
+
+def read_network(path: Path) -> tuple[Cells, str]:
     """The network, ready to answer, and a hash of its file. It is shared: do not train it.
 
     Raises:
@@ -34,6 +44,11 @@ def read_network(path: Path = SHIPPED) -> tuple[Cells, str]:
             f"{path}: the weights of the in-context learner are not there. "
             "Make them: python -m smidgen.learn.incontext_train --out DIR; then give weights=DIR/incontext.safetensors."
         )
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _read(path: Path, changed: int) -> tuple[Cells, str]:
     data = read_bytes(path, MOST_BYTES)
     arrays = parse_tensors(data, str(path))
     sizes, names = arrays.pop(SIZES, None), [f.name for f in fields(CellsConfig)]

@@ -9,6 +9,7 @@ it `p_c / (1 - p_c)`, normalised. Those odds are raised to one exponent, found o
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.optimize
@@ -194,6 +195,17 @@ class GPRegressor(RegressorHead):
 
     def _value(self, X: np.ndarray) -> np.ndarray:
         return covariance(X, self.rows_, self.scales_, self.rows_.mean(0)) @ self.weight_ * self.unit_ + self.middle_
+
+    def predict_std(self, X: Any) -> np.ndarray:
+        """Standard deviation of each new value `[m]`, its noise included, in the target's unit (Rasmussen and
+        Williams, 2006, equation 2.26)."""
+        X = self._check_X(X)
+        K, middle = covariance(self.rows_, self.rows_, self.scales_), self.rows_.mean(0)
+        K[np.diag_indices(len(K))] += self.scales_["noise"]
+        across = covariance(X, self.rows_, self.scales_, middle)
+        own = self.scales_["bend"] + self.scales_["line"] * ((X - middle) ** 2).mean(1) + self.scales_["noise"]
+        v = solve_triangular(cholesky(K, lower=True), across.T, lower=True)
+        return np.sqrt(np.maximum(own - (v**2).sum(0), 0.0)) * self.unit_
 
 
 @dataclass(frozen=True, eq=False)

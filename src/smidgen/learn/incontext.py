@@ -5,10 +5,13 @@ codes in another order, whose chances are averaged. Beside the cells the network
 form guess of each row (`nets.guesses`). It was trained on synthetic tasks alone (`learn.incontext_train`; the idea:
 Müller et al., 2022, arXiv 2112.10510; Hollmann et al., 2025). A saved model is its rows and the hash of the weights.
 
-Up to 100 columns and 2,000 rows are read as they are; of more each member takes some: of columns, half by their own
-relation to the target and half by chance; of rows, a random part. More than 10 classes are split into groups.
+Up to 100 columns and 2,000 rows are read as they are. Of more columns, numbers that are all known, as embeddings are,
+become principal components, and those that tell most stay beside them; if that is still too many each member takes
+some, half by their own relation to the target and half by chance. Of more rows each member takes a random part. More
+than 10 classes are split into groups.
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +26,21 @@ from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.extras import need
 from smidgen.learn import _incontext_bins as bins
 from smidgen.learn import _incontext_table as table
+from smidgen.learn._incontext_wide import MOST_CLASSES, MOST_COLUMNS, MOST_ROWS, learn_wide, narrow
 from smidgen.learn.base import Head
+
+CARD = {
+    "title": "In-context network",
+    "tldr": "A small network, trained on made-up tables alone, reads yours and answers; nothing is tuned.",
+    "features": "cells",
+    "extra": "text",
+    "package": "torch",
+    "seconds": (0.1, 40.0, 0.8),
+    "bytes_per_row": 8.0,
+    "bytes_per_pair": 100.0,
+}
+
+HUGE = 1e100  # cells beyond it are as far as cells can be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +63,8 @@ class _InContext(Head):
 
     Attributes:
         rows_ `[N, D]`: of labelled rows what is telling, NaN: unknown, codes last; answers_ `[N]`. levels_: of columns
-        of text; kept_, runs_: which columns are telling, and which are one column of codes spread out.
+        of text; kept_, runs_: which columns are telling, and which are one column of codes spread out. wide_: how a
+        wide table is made narrow, or None.
         weights_hash_: of the weights.
     """
 
@@ -64,19 +82,22 @@ class _InContext(Head):
         self.categorical = categorical
         self.random_state = random_state
 
-    def _net(self) -> Any:
+    def network(self) -> Any:
+        """The network and the hash of its weights, see `_incontext_weights.read_network`."""
         need("torch", extra="text", why="The in-context learner")
-        from smidgen.learn._incontext_weights import SHIPPED, read_network
+        from smidgen.learn._incontext_weights import NEWEST, read_network, shipped
 
-        return read_network(Path(self.weights).absolute() if self.weights else SHIPPED)
+        own = shipped(getattr(self, "weights_hash_", NEWEST))  # a saved model's may be older ones
+        return read_network(Path(self.weights).absolute() if self.weights else own)
 
     def _read(self, X: Any, y: Any) -> np.ndarray:
         """Learns the table's form; y, checked. Sets all but `answers_`."""
         config = self.config()
-        _, self.weights_hash_ = self._net()
+        vars(self).pop("weights_hash_", None)
+        _, self.weights_hash_ = self.network()
         if y is None:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        _check_target(y)
+        _check_target(y, isinstance(self, RegressorMixin))
         frame = table.columns_of(X)
         self.levels_ = {} if frame is None else table.learn_levels(frame)
         numeric = isinstance(self, RegressorMixin)
@@ -95,16 +116,36 @@ class _InContext(Head):
         x = x[:, self.kept_]
         plain = np.where(self.coded_, np.nan, x)  # codes are no part of a run
         self.runs_ = np.array(table.one_hot_runs(plain), np.int64).reshape(-1, 2)
+        self.wide_ = None
+        whole, codes = self._form(x)
+        target = np.asarray(y, np.float64) if numeric else np.unique(y, return_inverse=True)[1]
+        self.wide_ = learn_wide(whole, codes, target)
         self.rows_ = self._form(x)[0]
+        self._tell_limits(whole.shape[1])
         return y
 
+    def _tell_limits(self, columns: int) -> None:
+        N, D = self.rows_.shape
+        if N > MOST_ROWS:
+            _warn(f"{N:,} rows: each of {self.members} passes reads {MOST_ROWS:,} of them, drawn at random")
+        if self.wide_ is not None:
+            done = f"{len(self.wide_['plain'])} of them became {self.wide_['axes'].shape[1]} principal components"
+            _warn(f"{columns} columns: at most {MOST_COLUMNS} are read at once; {done}, and those that tell most stay")
+        if D > MOST_COLUMNS:
+            _warn(f"{D} columns: each of {self.members} passes reads {MOST_COLUMNS}, half of them those that tell most")
+
     def _form(self, x_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Columns as the network reads them, and which are codes."""
+        x_NF = np.clip(x_NF, -HUGE, HUGE)
         x, spread = table.fused(x_NF, [(int(a), int(b)) for a, b in self.runs_])
         inside = np.zeros(x_NF.shape[1], bool)
         for a, b in self.runs_:
             inside[a:b] = True
         categorical = spread.copy()
         categorical[: (~inside).sum()] = self.coded_[~inside]
+        if self.wide_ is not None:
+            x, stay = narrow(self.wide_, x), np.asarray(self.wide_["stay"])
+            categorical = np.append(np.zeros(x.shape[1] - len(stay), bool), categorical[stay])
         return x, categorical
 
     def _queries(self, X: Any) -> np.ndarray:
@@ -124,7 +165,7 @@ class _InContext(Head):
         return Shown(self.rows_, categorical, y)
 
     def _known_net(self) -> Any:
-        net, found = self._net()
+        net, found = self.network()
         if found != self.weights_hash_:
             raise BadInput(
                 "The weights of the in-context learner are others than those of this model (expected "
@@ -160,6 +201,10 @@ class InContextClassifier(ClassifierMixin, _InContext):
         check_classification_targets(y)
         self.classes_, self.answers_ = np.unique(y, return_inverse=True)
         self.share_ = np.bincount(self.answers_) / len(y)
+        if len(self.classes_) > MOST_CLASSES:
+            _warn(
+                f"{len(self.classes_)} classes: they are split into groups of {MOST_CLASSES} at most, and those again"
+            )
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -189,9 +234,11 @@ class InContextRegressor(RegressorMixin, _InContext):
     def fit(self, X: Any, y: Any) -> "InContextRegressor":
         """Keeps X `[N, F]` (as the classifier) and y `[N]`, finite. Raises as the classifier."""
         y = np.asarray(self._read(X, y), np.float64)
-        self.mean_, spread = float(y.mean()), float(y.std())
-        self.spread_ = spread if spread > 1e-12 * (1 + abs(self.mean_)) else 0.0
-        self.answers_ = (y - self.mean_) / (self.spread_ or 1.0)
+        size = float(np.abs(y).max()) or 1.0
+        mean, spread = float((y / size).mean()), float((y / size).std())
+        spread = spread if spread > 1e-12 else 0.0
+        self.mean_, self.spread_ = mean * size, spread * size
+        self.answers_ = (y / size - mean) / (spread or 1.0)
         return self
 
     def chances(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -220,9 +267,8 @@ class InContextRegressor(RegressorMixin, _InContext):
 
     def crps(self, X: Any, y: Any) -> np.ndarray:
         """Continuous ranked probability score of each row `[M]`, in the target's unit; lower is better."""
-        said = self._said(X)
-        z = (np.asarray(y, np.float64) - self.mean_) / (self.spread_ or 1.0)
-        return (self.spread_ or 1.0) * bins.crps(*said, z)
+        said, off = self._said(X), np.asarray(y, np.float64) - self.mean_
+        return self.spread_ * bins.crps(*said, off / self.spread_) if self.spread_ else np.abs(off)
 
     def _said(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         """Chances `[M, C]` and edges `[C - 1]` of the standardised target."""
@@ -236,8 +282,12 @@ class InContextRegressor(RegressorMixin, _InContext):
         return np.tile(share / share.sum(), (len(x), 1)), edges
 
 
-def _check_target(y: Any) -> None:
-    """Raises BadInput for a target that is not known."""
+def _warn(text: str) -> None:
+    warnings.warn(text + ".", UserWarning, stacklevel=4)
+
+
+def _check_target(y: Any, numeric: bool) -> None:
+    """Raises BadInput for a target that is not known, or text where a number is due."""
     if getattr(y, "ndim", 1) != 1 and not hasattr(y, "iloc"):
         return
     unknown = np.asarray(pd.isna(pd.Series(np.asarray(y, object).ravel())))
@@ -246,6 +296,9 @@ def _check_target(y: Any) -> None:
             f"The target of row {int(unknown.argmax())} is not known ({int(unknown.sum())} rows in all; NaN): "
             "leave these rows out."
         )
+    texts = [v for v in np.ravel(np.asarray(y, object)) if isinstance(v, str)] if numeric else []
+    if texts:
+        raise BadInput(f"The target must be numbers, but holds {texts[0]!r}: for classes use InContextClassifier.")
 
 
 def _numbers(check: Any, X: Any) -> Any:
@@ -259,3 +312,6 @@ def _numbers(check: Any, X: Any) -> Any:
             f"X holds text where numbers are due ({error}): replace it by numbers or NaN, or give a DataFrame, whose "
             "columns of text are read as categories."
         ) from None
+
+
+CLASSIFIER, REGRESSOR = InContextClassifier, InContextRegressor

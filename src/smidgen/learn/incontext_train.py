@@ -20,6 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--updates", type=int, help="in all, in place of a time")
     parser.add_argument("--fall", type=float, default=TrainingConfig.fall, help="share in which the rate falls to 0")
     parser.add_argument("--resume", action="store_true", help="go on with what is in the folder")
+    for name, what in (
+        ("tokens", "of a batch"),
+        ("accumulate", "batches an update"),
+        ("grown", "batches until tasks have all sizes"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=getattr(TrainingConfig, name), help=what)
+    parser.add_argument("--lr", type=float, default=TrainingConfig.lr, help="of the matrices inside layers")
+    parser.add_argument("--lr-rest", type=float, default=TrainingConfig.lr_rest, help="of all else")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=list(NUMBER_FORMATS), default="fp32")
     parser.add_argument("--seed", type=int, default=0)

@@ -4,6 +4,7 @@ It answers for all classes of the task, also those that its training rows lacked
 small probability that a new class deserves (half a row each).
 """
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,8 @@ class Member:
         if self.params:
             from_mapping(made.Config, dict(self.params), where=self.method)
         head = made(**self.params, random_state=seed)
-        self.head_ = head.fit(self.view_.transform(rows), target)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a head's limits: scores tell
+            self.head_ = head.fit(self.view_.transform(rows), target)
         return self
 
     def predict(self, rows: Rows) -> np.ndarray:

@@ -18,10 +18,12 @@ from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
 LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
-# Bytes that making a tokenizer takes and leaves held: a table of the words, which fills up as it grows; and for
-# each byte of the longest document while it is tokenized, and of that what stays. Measured on texts of 0.1 to 40 MB.
-TABLE, TABLE_FULL = 50_000, 14_000_000  # times the root of the bytes of text
-DOCUMENT, DOCUMENT_LEFT = 7, 2
+# Bytes that making a tokenizer and tokens takes: a table of the words, which fills up as it grows; for each byte of a
+# piece of the longest document, and of the document, and what of the latter stays. Set on five texts of 0.4 to 4 MB, of
+# many documents, and on three of them as one.
+TABLE, TABLE_FULL = 28_000, 14_000_000  # times the root of the bytes of text
+PIECE, PIECE_FULL = 50, 720_000
+DOCUMENT, DOCUMENT_LEFT = 7.5, 2
 POOL = 64 << 20  # bytes of the checkpoints' buffer, at most
 TOKENIZING = 1.5e6  # bytes a second
 
@@ -88,7 +90,8 @@ def memory_bytes(
     training = each * plan.parameters - elsewhere + activations + pool_bytes(plan)
     size, longest = sum(s.bytes for s in surveys), max((s.longest for s in surveys), default=0)
     table = TABLE * math.sqrt(min(size, TABLE_FULL))
-    return round(held + LIBRARIES + table + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
+    piece = PIECE * min(longest, PIECE_FULL)
+    return round(held + LIBRARIES + table + piece + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
 
 
 def judging_seconds(plan: Plan, matrix_speed: float) -> float:

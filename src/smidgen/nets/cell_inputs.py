@@ -17,6 +17,7 @@ from torch import Tensor
 SIGNS = 32  # for codes; more codes than that share signs
 NUMBERS_A_COLUMN = 3 + SIGNS + 1  # distance, rank, unknown, sign, that it is a number
 FAR = 4.0  # mean absolute deviations at which a distance is half drawn in
+ROUNDING = {torch.float32: 1e-7, torch.float64: 1e-12}
 EDGE, BEND = 4.0, 2.2  # of bins: the outermost edges, in standard deviations, and how much wider bins get outwards
 
 
@@ -36,7 +37,8 @@ class CellInputs:
     def tokens(self, group: int) -> Tensor:
         """`[B, S, R, P I]`: columns in groups, in their order; places of the last group that stay empty are 0."""
         parts = [torch.stack([self.distance, self.rank, self.unknown.float()], -1)]
-        parts.append(Fn.one_hot(self.sign, SIGNS + 1).float())
+        sign = torch.where(self.unknown, SIGNS, self.sign)  # an unknown code is none
+        parts.append(Fn.one_hot(sign, SIGNS + 1).float())
         all_BRFI = torch.cat(parts, -1)
         B, R, F, _ = all_BRFI.shape
         all_BRFI = Fn.pad(all_BRFI, (0, 0, 0, -F % group))
@@ -69,11 +71,11 @@ class ColumnScales:
 
     def inputs(self, x_BRF: Tensor) -> CellInputs:
         """Cells of any rows; NaN: unknown."""
-        unknown = x_BRF.isnan()
+        unknown = x_BRF.isnan() | (self.count == 0)  # there is nothing to compare with
         absent = unknown | self.categorical
         filled = torch.where(unknown, self.mean, x_BRF)
         z = (filled - self.mean) / self.spread
-        distance = torch.where(absent, 0.0, z / torch.sqrt(1 + (z / FAR) ** 2)).float()
+        distance = torch.where(absent, 0.0, z / torch.hypot(torch.ones_like(z), z / FAR)).float()
         wanted_BFR = filled.transpose(1, 2).contiguous()
         below = torch.searchsorted(self.ordered, wanted_BFR) + torch.searchsorted(self.ordered, wanted_BFR, right=True)
         rank = (below.transpose(1, 2).clamp(max=2 * self.count) / self.count.clamp(min=1) - 1) * math.sqrt(3)
@@ -89,7 +91,7 @@ def column_scales(x_BNF: Tensor, categorical_BF: Tensor, turn_B2F: Tensor) -> Co
     filled = torch.where(known, x_BNF, 0.0)
     mean = filled.sum(1, keepdim=True) / count.clamp(min=1)
     spread = (torch.where(known, x_BNF - mean, 0.0).abs()).sum(1, keepdim=True) / count.clamp(min=1)
-    tiny = spread <= 1e-7 * mean.abs()  # rounding of a constant
+    tiny = spread <= ROUNDING[x_BNF.dtype] * mean.abs()  # a constant
     spread = torch.where(tiny | (spread == 0), 1.0, spread)
     ordered = torch.where(known, x_BNF, torch.inf).transpose(1, 2).contiguous().sort(-1).values
     return ColumnScales(ordered, mean, spread, count, categorical_BF[:, None], turn_B2F)

@@ -14,7 +14,9 @@ Dims: B tables, R rows, N labelled rows, T tokens of a row (the target is first)
 I numbers a column, D width, H heads, K head width, C classes or bins, G families of guesses.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import torch
@@ -29,6 +31,7 @@ Kind = Literal["classes", "numbers"]
 LEAST = 1e-4  # added to the attention that a class gets
 USUAL_ROWS = 64  # at which attention needs no correction for the number of labelled rows
 FEATURES_OF_NUMBER = 18
+SIDE_BY_SIDE = 24  # tokens of rows that lie in one product
 SCORES_AT_ONCE = 4 << 20  # of attention down columns, outside training
 
 
@@ -113,9 +116,18 @@ class _Layer(nn.Module):
         return x_BTRD + _linear_as(F.gelu(_linear_as(h, self.up)), self.down), memory
 
     def _within_rows(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (t.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1, 4) for t in (q, k, v))  # B R H T K
-        mixed_BRHTK = ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(-1) @ v
-        return mixed_BRHTK.permute(0, 3, 1, 2, 4).flatten(-2)
+        """Several short rows lie in one product, each blind to the others: products of few tokens are slow."""
+        R, apart = q.shape[2], max(SIDE_BY_SIDE // k.shape[1], 1)
+        q, k, v = (self._beside(t, apart) for t in (q, k, v))  # B L H (A T) K
+        scores = (q * q.shape[-1] ** -0.5) @ k.mT
+        if apart > 1:
+            scores = scores + _blind(apart, q.shape[3] // apart, k.shape[3] // apart, scores.dtype, scores.device)
+        mixed = (scores.softmax(-1) @ v).unflatten(3, (apart, -1))  # B L H A T K
+        return mixed.permute(0, 4, 1, 3, 2, 5).flatten(-2).flatten(2, 3)[:, :, :R]
+
+    def _beside(self, x_BTRD: Tensor, apart: int) -> Tensor:
+        x = F.pad(x_BTRD, (0, 0, 0, -x_BTRD.shape[2] % apart)).unflatten(2, (-1, apart)).unflatten(-1, (self.heads, -1))
+        return x.permute(0, 2, 4, 3, 1, 5).flatten(3, 4)  # B T L A H K before
 
     def _down_columns(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         k, v = (t.unflatten(-1, (self.heads, -1)).transpose(2, 3) for t in (k, v))  # B T H N K
@@ -184,9 +196,11 @@ class Cells(nn.Module):
         keys = F.linear(h_BRD[:, :N], self.read_k.weight)
         return self._scores(h_BRD[:, N:], keys, targets_BN if kind == "classes" else None, asked)
 
-    def read(self, inputs: CellInputs, targets_BN: Tensor, kind: Kind, ids_BS: Tensor) -> Memory:
-        """What labelled rows (all of `inputs`) say to any query."""
-        known = guesses(inputs, self._indicators(targets_BN, kind))
+    def read(
+        self, inputs: CellInputs, targets_BN: Tensor, kind: Kind, ids_BS: Tensor, known: Guesses | None = None
+    ) -> Memory:
+        """What labelled rows (all of `inputs`) say to any query. `known`: regressions on them, where they are there."""
+        known = known or guesses(inputs, self._indicators(targets_BN, kind))
         h_BRD, layers = self._run(inputs, targets_BN, kind, ids_BS, known.own, torch.float32, None)
         keys = F.linear(h_BRD, self.read_k.weight)
         return Memory(tuple(layers), keys, targets_BN if kind == "classes" else None, known)
@@ -254,17 +268,25 @@ class Cells(nn.Module):
     def _normal_bins(self, h_BRD: Tensor, guess: Guess) -> Tensor:
         """Log chances `[B, R, C]` of a mixture of one normal distribution for each family."""
         share, wide = self.trust_numbers(h_BRD).chunk(2, -1)
-        spread_BRG = (guess.error[:, None] * wide.clamp(-3, 3).exp()).clamp_min(0.01)
+        own_BRG = guess.error[:, None] * guess.spread / guess.usual[:, None]
+        spread_BRG = (own_BRG * wide.clamp(-3, 3).exp()).clamp_min(0.01)
         z = (self.edges - guess.mean) / spread_BRG[..., None]
         below = torch.special.ndtr(z)
         each = torch.diff(F.pad(F.pad(below, (0, 1), value=1.0), (1, 0)), dim=-1)
         return ((share.softmax(-1)[..., None] * each).sum(-2) + LEAST / self.config.bins).log()
 
 
+@cache
+def _blind(rows: int, wanted: int, seen: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Added to scores of so many rows side by side: minus infinity between different ones."""
+    q, k = torch.arange(rows * wanted) // wanted, torch.arange(rows * seen) // seen
+    return torch.where(q[:, None] == k, 0.0, -torch.inf).to(device, dtype)
+
+
 def sharpened(strength: Tensor, rows: int) -> Tensor:
     """Factor of attention scores over so many rows: with more rows to share it, attention must be sharper to stay as
     it was (Nakanishi, 2025, arXiv 2501.19399); how much is learned."""
-    return 1 + strength * torch.log(torch.tensor(rows / USUAL_ROWS, device=strength.device))
+    return torch.exp(strength * math.log(rows / USUAL_ROWS))
 
 
 def _linear(inputs: int, outputs: int, gain: float = 1.0) -> nn.Linear:

@@ -10,7 +10,7 @@ they are. No gradient passes.
 Dims: B tables, R rows, N labelled rows, F columns, C classes (or 1, the number), K families.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,24 +19,25 @@ from smidgen.nets.cell_inputs import SIGNS, CellInputs
 
 FAMILIES = ("linear", "additive", "smooth", "rough")
 SUMS = ("linear", "additive")  # kernels that are sums over columns, as they come; of the others distances come
-LENGTHS = {"smooth": (0.5, 1.0), "rough": (1.0,)}  # times the root mean (or mean) distance
-NOISES = {"linear": (0.03, 0.3, 3.0), "additive": (0.03, 0.3), "smooth": (0.03, 0.3), "rough": (0.03, 0.3)}
+LENGTHS = {"smooth": (0.5, 1.0, 2.0), "rough": (1.0,)}  # times the root mean (or mean) distance
+NOISES = (0.03, 0.3, 3.0)  # added to the kernel's diagonal, which is about 1
 NEAR = 0.6  # ranks (of standard deviation 1) over which the function of a column changes
 
 
 @dataclass(frozen=True)
 class Guess:
     """Of each family: mean `[B, R, K, C]`; spread `[B, R, K]`, how unsure the family is of the row before it knows the
-    scale of the target; error `[B, K]`, its root mean squared left-out error over labelled rows."""
+    scale of the target; error, usual `[B, K]`, root mean squared left-out error and spread over labelled rows."""
 
     mean: Tensor
     spread: Tensor
     error: Tensor
+    usual: Tensor
 
     def followed_by(self, other: "Guess") -> "Guess":
         """Of these rows and then those, of the same tables."""
         mean, spread = torch.cat([self.mean, other.mean], 1), torch.cat([self.spread, other.spread], 1)
-        return Guess(mean, spread, self.error)
+        return Guess(mean, spread, self.error, self.usual)
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Guesses:
     weights: Tensor
     own: Guess
 
+    def again(self, inputs: CellInputs, order_C: Tensor) -> "Guesses":
+        """The same regressions, of the same rows with their columns in another order and other signs, and with the
+        targets' columns in this order. Nothing is solved anew."""
+        own = replace(self.own, mean=self.own.mean[..., order_C])
+        return replace(self, inputs=inputs, base=self.base[..., order_C], weights=self.weights[..., order_C], own=own)
+
     def of(self, inputs: CellInputs) -> Guess:
         """What is said of other rows."""
         means, spreads = [], []
@@ -69,7 +76,7 @@ class Guesses:
             explained_BR = ((kernel_BRN @ self.inverse[:, k]) * kernel_BRN).sum(-1)
             own_BR = self_sums[k] / self.unit[:, k, None] if name in SUMS else torch.ones_like(explained_BR)
             spreads.append((own_BR - explained_BR).clamp_min(0) + self.noise[:, k, None])
-        return Guess(torch.stack(means, 2), torch.stack(spreads, 2).sqrt(), self.own.error)
+        return Guess(torch.stack(means, 2), torch.stack(spreads, 2).sqrt(), self.own.error, self.own.usual)
 
 
 @torch.no_grad()
@@ -85,7 +92,7 @@ def guesses(inputs: CellInputs, target_BNC: Tensor) -> Guesses:
         best: tuple[Tensor, ...] | None = None
         for length in LENGTHS.get(name, (1.0,)):
             kernel_BNN = _kernel(name, apart[k], unit[:, None, None], torch.full_like(unit, length)[:, None, None])
-            for noise in NOISES[name]:
+            for noise in NOISES:
                 found = _left_out(kernel_BNN, noise, y)
                 found = (*found, torch.full_like(unit, length), torch.full_like(unit, noise))
                 best = found if best is None else tuple(map(_better(found[0], best[0]), found, best))
@@ -94,7 +101,8 @@ def guesses(inputs: CellInputs, target_BNC: Tensor) -> Guesses:
     unit, error, mean, spread, inverse, weights, length, noise = (
         torch.stack(each, 1) for each in zip(*chosen, strict=True)
     )
-    own = Guess(mean.transpose(1, 2) + base[:, :, None], spread.transpose(1, 2), error)
+    usual = spread.square().mean(2).sqrt()
+    own = Guess(mean.transpose(1, 2) + base[:, :, None], spread.transpose(1, 2), error, usual)
     return Guesses(inputs, base, unit, length, noise, inverse, weights, own)
 
 

@@ -10,7 +10,7 @@ from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.seeds import derive_seed
 
-VERSION = 1  # of the draws: a change after which the same numbers give other tasks must raise it
+VERSION = 2  # of the draws: a change after which the same numbers give other tasks must raise it
 MECHANISMS = (
     "linear",
     "sparse_linear",
@@ -68,7 +68,7 @@ class PriorConfig:
 
     weights: tuple[float, ...] = (0.1, 0.1, 0.2, 0.1, 0.15, 0.1, 0.05, 0.2)
     regression: float = 0.0
-    noise: float = 1.0
+    noise: float = 2.0
     imbalance: float = 0.5
     label_noise: float = 0.25
     label_noise_most: float = 0.25

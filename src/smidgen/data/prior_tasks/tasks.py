@@ -23,7 +23,7 @@ from smidgen.data.prior_tasks.settings import (
 from smidgen.kit.errors import bad
 from smidgen.kit.seeds import derive_seed
 
-LEAST_NOISE = 0.01
+LEAST_NOISE = 0.03
 OWN, IRRELEVANT, REDUNDANT, PADDING = range(len(ROLES))
 
 

@@ -1,4 +1,5 @@
-"""Table columns as numbers: the `linear` part for heads that measure distances, the `tree` part for heads that cut.
+"""Table columns as numbers: the `linear` part for heads that measure distances, the `tree` part for heads that cut, the
+`cells` part for those that know of unknown cells and of codes.
 
 Each column learns a small dictionary of plain data on the training rows; transforming a row uses that and the row
 alone. Dims: n rows, k columns made of one column.
@@ -21,7 +22,7 @@ TABLE_KINDS = ("number", "category", "date")
 
 
 def fit_table(frame: pd.DataFrame, columns: tuple[Column, ...], style: str) -> dict[str, Any]:
-    """What the table columns of `frame` need to become numbers. `style`: "linear" or "tree"."""
+    """What the table columns of `frame` need to become numbers. `style`: "linear", "tree" or "cells"."""
     fits: dict[str, Any] = {"number": _fit_number, "category": _fit_category, "date": _fit_date}
     used = [c for c in columns if c.kind in TABLE_KINDS]
     return {
@@ -31,7 +32,8 @@ def fit_table(frame: pd.DataFrame, columns: tuple[Column, ...], style: str) -> d
 
 
 def transform_table(state: dict[str, Any], frame: pd.DataFrame) -> np.ndarray:
-    """float64 `[n, d]`, finite; d may be 0 when no column varied in training."""
+    """float64 `[n, d]`; d may be 0 when no column varied in training. Finite, but that in the style "cells" an unknown
+    number is NaN."""
     makes: dict[str, Any] = {"number": _number, "category": _category, "date": _date}
     parts = [makes[c["kind"]](c, frame[c["name"]], state["style"]) for c in state["columns"]]
     return np.hstack([np.zeros((len(frame), 0)), *parts])
@@ -67,7 +69,7 @@ def _fit_scalar(x: np.ndarray, style: str, tame: bool = True) -> dict[str, Any]:
         "missing": 0 < len(seen) < len(x),
         "varies": len(seen) > 0 and bool(seen.min() < seen.max()),
     }
-    if style == "tree":
+    if style != "linear":
         return state
     state["origin"], state["tail"] = _tails(seen) if tame and state["varies"] else (state["median"], 0.0)
     z = _tamed(np.where(np.isnan(x), state["median"], x), state)
@@ -115,6 +117,8 @@ def _number(state: dict[str, Any], values: pd.Series, style: str) -> np.ndarray:
 
 
 def _scalar(state: dict[str, Any], x: np.ndarray, style: str) -> np.ndarray:
+    if style == "cells":
+        return x[:, None] if state["varies"] or state["missing"] else np.zeros((len(x), 0))
     missing = np.isnan(x)
     x = np.where(missing, state["median"], x)
     out = []
@@ -183,7 +187,7 @@ def _category(state: dict[str, Any], values: pd.Series, style: str) -> np.ndarra
         places = _places(state, values)
         return np.where(places < 0, width, places).astype(np.float64)[:, None]
     hot = _hot(state, values)
-    if style == "tree":
+    if style != "linear":
         return hot[:, :1] if width == 2 else hot
     known = hot.sum(1, keepdims=True)
     centred = hot - known * state["shares"]  # a level never seen is the centre
@@ -209,7 +213,7 @@ def _date_parts(values: pd.Series, style: str) -> dict[str, np.ndarray]:
         for k in ("year", "month", "day", "day_of_year", "day_of_week", "hour", "minute")
     }
     hour = part["hour"] + part["minute"] / 60
-    if style == "tree":
+    if style != "linear":
         return {
             "days": days,
             "year": part["year"],

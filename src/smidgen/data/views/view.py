@@ -5,7 +5,7 @@ learned is learned in `fit`, on the rows given to it.
 """
 
 from itertools import product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -18,7 +18,7 @@ from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput
 from smidgen.tasks.task import Column, Task
 
-TABLE_PARTS = ("linear", "tree")
+TABLE_PARTS = ("linear", "tree", "cells")
 # Part: the encoders that it stands on, and the kind of column they read.
 PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "tfidf": (("words", "chars"), "text"),
@@ -67,7 +67,8 @@ class View:
         return self
 
     def transform(self, rows: Rows) -> Any:
-        """float64 `[n, d]`, d >= 1, finite: an array, or a csr matrix where a part is tf-idf."""
+        """float64 `[n, d]`, d >= 1: an array, or a csr matrix where a part is tf-idf. Finite, but for the part "cells":
+        there an unknown number is NaN."""
         blocks = [self._block(b, rows) for b in self.blocks_]
         if any(sparse.issparse(b) for b in blocks):
             return sparse.csr_matrix(sparse.hstack([sparse.csr_matrix(b) for b in blocks], format="csr"))
@@ -141,11 +142,11 @@ def encoders_of(view_name: str) -> tuple[str, ...]:
     return tuple(e for part in view_name.split("+") if part in PARTS for e in PARTS[part][0])
 
 
-def choices(task: Task, *, for_features: Literal["linear", "tree"] | str, sparse: bool) -> list[str]:
+def choices(task: Task, *, for_features: str, sparse: bool) -> list[str]:
     """Names of the views that suit this task for one sort of head, the most promising first.
 
     Args:
-        for_features: the head's card: "tree" for heads that cut columns; all others get standardised numbers.
+        for_features: the head's card: a part for tables; for any other word standardised numbers.
         sparse: whether the head takes sparse matrices, as tf-idf makes them.
     Raises:
         BadInput: nothing can be seen, since no column is used or a package for the only ones is not installed.
@@ -153,7 +154,7 @@ def choices(task: Task, *, for_features: Literal["linear", "tree"] | str, sparse
     kinds = {c.kind for c in task.columns if c.used}
     groups: list[list[str]] = []
     if kinds & set(TABLE_KINDS):
-        groups.append(["tree" if for_features == "tree" else "linear"])
+        groups.append([for_features if for_features in TABLE_PARTS else "linear"])
     if "text" in kinds:
         groups.append(_text_parts(task, sparse))
     if "image" in kinds:
