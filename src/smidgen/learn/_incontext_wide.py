@@ -6,7 +6,6 @@ Dims: N labelled rows, D columns, C components.
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from smidgen.learn.reduced import reduce
 
@@ -55,6 +54,8 @@ def chosen_columns(
 def relation(x_ND: np.ndarray, categorical_D: np.ndarray, y_N: np.ndarray) -> np.ndarray:
     """How much each column says of the target by itself, `[D]`, 0 to 1: of a number, how much of the variance of its
     ranks the target explains; of codes, how much of the target's variance they explain. y: floats are numbers."""
+    from scipy.stats import rankdata  # half a second, which tables of usual width do not need
+
     target_NC = rankdata(y_N)[:, None] if y_N.dtype.kind == "f" else (y_N[:, None] == np.unique(y_N)).astype(float)
     target_NC = target_NC - target_NC.mean(0)
     whole = max(float((target_NC**2).sum()), 1e-12)
