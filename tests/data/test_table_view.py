@@ -96,7 +96,7 @@ def test_missing_has_a_column_only_when_training_had_it():
     assert View("linear", one).fit(Rows(frame().assign(gap=range(60)))).transform(Rows(frame())).shape[1] == 1
 
 
-@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("style", [*STYLES, "cells"])
 def test_rare_levels_are_pooled_and_new_ones_join_them(style):
     many = pd.DataFrame({"city": ["a"] * 9 + ["b"] * 9 + [f"once{i}" for i in range(5)]})
     view = View(style, (Column(name="city", kind="category"),)).fit(Rows(many))
@@ -119,6 +119,17 @@ def test_many_levels_are_codes_by_frequency_for_trees():
     rows = [n for i, n in enumerate(names) for _ in range(40 - i)]
     view = View("tree", (Column(name="c", kind="category"),)).fit(Rows(pd.DataFrame({"c": rows})))
     assert view.transform(Rows(pd.DataFrame({"c": names})))[:, 0].tolist() == list(range(30))
+
+
+def test_cells_keep_what_is_unknown_and_spread_all_codes():
+    names = [f"l{i:02}" for i in range(30)] * 3
+    rows = pd.DataFrame({"c": names, "gap": [np.nan, *range(89)], "flat": 1.0, "full": range(90)})
+    kinds = {"c": "category", "gap": "number", "flat": "number", "full": "number"}
+    view = View("cells", tuple(Column(name=n, kind=k) for n, k in kinds.items())).fit(Rows(rows))
+    X = view.transform(Rows(rows.assign(c=["new", *names[1:]], full=[None, *range(1, 90)])))
+    assert X.shape == (90, 32)
+    assert not X[0, :30].any() and (X[1:, :30].sum(1) == 1).all() and set(np.unique(X[:, :30])) == {0, 1}
+    assert np.isnan(X[0, 30:]).all() and np.isfinite(X[1:]).all()
 
 
 def test_dates_say_what_varies():

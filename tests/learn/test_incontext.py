@@ -14,7 +14,9 @@ from smidgen.kit.state import pack, unpack
 from smidgen.learn import _incontext_answer as answer
 from smidgen.learn import _incontext_bins as bins
 from smidgen.learn import _incontext_held as held
+from smidgen.learn import _incontext_table as table
 from smidgen.learn import _incontext_training as training
+from smidgen.learn import _incontext_weights as stored
 from smidgen.learn import _incontext_wide as wide
 from smidgen.learn._incontext_batches import Batches, surprise
 from smidgen.learn._incontext_training import TrainingConfig, fit_network, optimizer_of
@@ -179,6 +181,9 @@ def test_wide_tables_of_known_numbers_are_read_by_components(weights):
     assert head.rows_.shape == (60, 3 + wide.TELLING + 1)  # nothing is lost, and the column of text stays
     factor = factors[:60] / factors[:60].std(0)
     assert np.linalg.matrix_rank(np.column_stack([head.rows_[:, :3], factor - factor.mean(0)]), tol=1e-6) == 3
+    even = wide.learn_wide(X[:60] / X[:60].std(0), np.zeros(120, bool), y)
+    assert even is not None  # units of columns say nothing
+    assert np.allclose(abs(head.rows_[:, :3]), abs(wide.narrow(even, X[:60] / X[:60].std(0))[:, :3]), atol=1e-6)
     unknown, mean = frame[60:].copy(), frame[60:].copy()
     unwatched = next(i for i in range(120) if i not in head.wide_["stay"])
     unknown.iloc[:, unwatched], mean.iloc[:, unwatched] = np.nan, X[:60, unwatched].mean()
@@ -203,6 +208,17 @@ def test_numbers_follow_the_unit_of_the_target(weights):
     assert np.allclose(a.predict_interval(X, 0.9), q[:, [1, 3]])
     with pytest.raises(BadInput, match="levels"):
         a.predict_quantiles(X, [0.5, 1.0])
+
+
+def test_targets_of_any_size(weights):
+    X, _ = data()
+    y = np.random.default_rng(5).gamma(2.0, size=40)
+    plain = InContextRegressor(weights=weights).fit(X, y)
+    for unit in (1e-13, 1e200):
+        scaled = InContextRegressor(weights=weights).fit(X, unit * y)
+        assert np.allclose(scaled.predict(X) / unit, plain.predict(X), rtol=1e-4)
+    flat = InContextRegressor(weights=weights).fit(X, np.full(40, 2.0))
+    assert np.allclose(flat.crps(X, np.full(40, 2.5)), 0.5)
 
 
 def test_histograms_against_samples():
@@ -240,6 +256,9 @@ def test_bad_input_says_what_is_wrong(made, weights):
         head.fit(np.array([["a", "1"]] * 40, object), y)
     with pytest.raises(BadInput, match="categorical"):
         made(weights=weights, categorical=(4,)).fit(X, y)
+    if made is InContextRegressor:
+        with pytest.raises(BadInput, match="must be numbers, but holds 'b'"):
+            head.fit(X, ["b"] * 40)
     with pytest.raises(BadInput, match="weights of the in-context learner are not there"):
         made(weights="none.safetensors").fit(X, y)
 
@@ -271,6 +290,32 @@ def test_saved_model_says_the_same(made, weights):
     again.weights = weights
     assert np.array_equal(said(head, X), said(again, X))
     assert not np.array_equal(said(head, X), said(made(weights=weights, random_state=4).fit(X, y), X))
+
+
+def test_saved_model_finds_the_weights_it_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored, "FOLDER", tmp_path)
+    made = []
+    for seed in range(2):
+        (tmp_path / "new").write_bytes(weight_bytes(Cells(TINY, seed)))
+        _, found = read_network(tmp_path / "new")
+        made.append(found)
+        (tmp_path / "new").rename(shipped(found))
+    X, y = data()
+    monkeypatch.setattr(stored, "NEWEST", made[0])
+    head = InContextClassifier().fit(X, y)
+    before = head.predict_proba(X)
+    monkeypatch.setattr(stored, "NEWEST", made[1])  # a later version of the package
+    assert np.array_equal(InContextClassifier.from_state(head.get_state()).predict_proba(X), before)
+    head.fit(X, y)
+    assert head.weights_hash_ == made[1]
+
+
+def test_codes_with_unknown_places_and_categories_that_look_like_numbers():
+    spread, categorical = table.fused(np.array([[np.nan, 1, 0], [0, 0, 1], [1, 1, 0.0]]), [(0, 3)])
+    assert np.array_equal(spread[:, 0], [1, 2, np.nan], equal_nan=True) and categorical.all()
+    X, y = data()
+    levels = table.learn_levels(pd.DataFrame({"n": pd.Categorical([3, 1, 2]), "one": pd.Categorical(["x"] * 3)}))
+    assert levels == {"0": ["1", "2", "3"], "1": ["x"]}
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -338,6 +383,13 @@ def test_stopped_and_longer_trainings_give_the_same_bits(few_held, tmp_path):
     assert longer is not None and fresh is not None and longer.read_bytes() == fresh.read_bytes()
     net, _ = read_network(longer)
     assert net.config == TINY
+
+
+def test_a_training_that_only_fell_goes_on_from_its_end(few_held, tmp_path):
+    fit_network(config(4, fall=1.0), tmp_path, say=str)
+    told: list[str] = []
+    assert fit_network(config(8, fall=0.5), tmp_path, resume=True, say=told.append)
+    assert told[0] == "going on from update 4"
 
 
 def test_a_fall_that_the_clock_began_goes_on_as_it_began(few_held, tmp_path, monkeypatch):

@@ -153,6 +153,32 @@ def test_unknown_constant_and_coded_cells():
     assert sorted(signs.flatten().tolist()) == list(range(SIGNS))  # none shared
 
 
+def test_cells_that_cannot_be_compared():
+    x = table()
+    known, unknown = inputs(x).tokens(1)[0, 4, 0], inputs(x.index_fill(2, torch.tensor([4]), torch.nan)).tokens(1)[0, 4]
+    assert known[3 : 3 + SIGNS].sum() == 1 and not unknown[:, 3 : 3 + SIGNS].any()  # an unknown code is no code
+    far = x.clone()
+    far[:, N:, 0] = 1e200  # beyond what a square holds: far, not near
+    assert (inputs(far).distance[:, N:, 0] > 3.9).all()
+    never = x.clone()
+    never[:, :N, 0] = torch.nan  # of labelled rows none is known: that of a query says nothing
+    assert inputs(never).unknown[..., 0].all() and not inputs(never).distance[..., 0].any()
+    seconds = x.clone()
+    seconds[..., 0] = 1.7e9 + 100 * x[..., 0]  # no constant
+    assert torch.allclose(inputs(seconds).distance[..., 0], inputs(x).distance[..., 0], atol=1e-5)
+
+
+def test_attention_keeps_its_sign_whatever_the_number_of_rows():
+    factors = torch.stack([cells.sharpened(torch.tensor(2.0), n) for n in (2, 8, cells.USUAL_ROWS, 2000)])
+    assert factors[0] > 0 and (factors.diff() > 0).all() and factors[2] == 1
+
+
+def test_rows_side_by_side_are_rows_apart(monkeypatch):
+    whole = net()(inputs(table()), Y["classes"], "classes", IDS)
+    monkeypatch.setattr(cells, "SIDE_BY_SIDE", 1)
+    assert torch.allclose(whole, net()(inputs(table()), Y["classes"], "classes", IDS), atol=1e-4)
+
+
 def test_places_without_a_column_are_empty():
     tokens = inputs(table()).tokens(2)
     assert tokens.shape[:3] == (2, 3, N + M)
