@@ -39,7 +39,10 @@ SIZES = (("60k", "20s"), ("150k", "20s"), ("400k", "40s"), ("1M", "60s"))  # siz
 LONGER = {"gsm8k", "us_speeches", "piaf_fr"}, ("400k", "180s")  # that tell what more training brings
 SIGNS = (1.0, -1.0, -1.0, -1.0)  # of the slopes of `laws.text_loss`
 RIDGE = 3.0  # of 0.1 to 100 the one with the narrowest band on the texts that are fitted
-FILES = (1, 4)  # times that the first judged text is written into one file, for memory
+FILES = {  # texts, and how many times each is written into one file: for memory
+    "fitted": (("sst2", 1), ("us_speeches", 1), ("gsm8k", 2), ("sst2", 20)),
+    "judged": (("books_lm", 1), ("books_lm", 4)),
+}
 
 
 def text_of(name: str, fields: tuple[str, ...]) -> list[str]:
@@ -64,15 +67,14 @@ def trainings(names: dict[str, tuple[str, ...]]) -> list[dict[str, Any]]:
     return out
 
 
-def files() -> list[dict[str, Any]]:
-    """Trainings of one text in one large file."""
-    (name, fields), *_ = JUDGED.items()
-    out = []
+def files(part: str) -> list[dict[str, Any]]:
+    """Trainings of texts in one large file each."""
+    out, (size, time) = [], ("150k", "25s") if part == "fitted" else ("1M", "120s")
     with tempfile.TemporaryDirectory() as place:
-        for times in FILES:
+        for name, times in FILES[part]:
             corpus = Path(place) / f"{name}{times}.txt"
-            corpus.write_text("\n".join(text_of(name, fields) * times))
-            out.append(trained(f"{name}, one file of {corpus.stat().st_size / 1e6:.0f} MB", corpus, "1M", "120s"))
+            corpus.write_text("\n".join(text_of(name, (FITTED | JUDGED)[name]) * times))
+            out.append(trained(f"{name}, one file of {corpus.stat().st_size / 1e6:.0f} MB", corpus, size, time))
     return out
 
 
@@ -138,8 +140,7 @@ def main() -> None:
     if args.verb in ("collect", "run"):
         key, names = ("fitted", FITTED) if args.verb == "collect" else ("judged", JUDGED)
         found[key] = trainings(names)
-        if args.verb == "run":
-            found["files"] = files()
+        found["fitted files" if key == "fitted" else "files"] = files(key)
         found |= {"date": date.today().isoformat(), "machine": machine(), "versions": versions()}
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
         return

@@ -19,8 +19,8 @@ from smidgen.train.precision import Precision
 
 LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
 # Bytes that making a tokenizer and tokens takes: a table of the words, which fills up as it grows; for each byte of a
-# piece of the longest document, and of the document, and what of the latter stays. Set on five texts of 0.4 to 4 MB, of
-# many documents, and on three of them as one.
+# piece of the longest document, and of the document, and what of the latter stays. Set by hand to texts of 0.4 to 44 MB
+# (`benchmarks/forecast.py`).
 TABLE, TABLE_FULL = 28_000, 14_000_000  # times the root of the bytes of text
 PIECE, PIECE_FULL = 50, 720_000
 DOCUMENT, DOCUMENT_LEFT = 7.5, 2
