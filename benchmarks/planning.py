@@ -45,7 +45,7 @@ from draws import DATA  # noqa: E402
 
 RESULTS = HERE / "results" / "planning.json"
 LABELS, SPEND, MAX_TEST, MIN_TEST = 40, 120.0, 2000, 60
-DRAWS = {"judged": (200, 201), "development": (1001,)}  # 100 and 101 were judged before, 1000 is of development
+DRAWS = {"judged": (202, 203), "development": (1001,)}  # 100 to 201 were judged before, 1000 is of development
 LABEL, CHEAP, BARE = 1.0, 0.3, 0.02  # prices
 ERRORS = (0.1, 0.2, 0.35)
 MOST_BARE = 4 * LABELS  # rows without a label that are used
