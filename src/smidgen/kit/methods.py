@@ -31,8 +31,11 @@ class MethodCard:
         modalities: of "table", "text", "image", "series", "tokens": whose columns it can take.
         tasks: of "classification", "regression".
         features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "cells" (raw numbers,
-            NaN where unknown, one-hot), "columns" (as they are).
+            NaN where unknown, one-hot), "picture" (32 x 32 x 3 values of 0 to 255), "tokens" (128 ids of word pieces),
+            "columns" (as they are). The last three stand alone: for tasks of one image or one text.
         sparse: takes sparse matrices (tf-idf).
+        unlabelled: learns from rows without labels too: its `fit` gets them behind the others, with the code -1.
+        needs_unlabelled: is not worth trying without such rows.
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
         seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x
@@ -50,6 +53,8 @@ class MethodCard:
     tasks: tuple[str, ...] = ("classification", "regression")
     features: str = "linear"
     sparse: bool = False
+    unlabelled: bool = False
+    needs_unlabelled: bool = False
     extra: str | None = None
     package: str | None = None
     max_rows: int | None = None

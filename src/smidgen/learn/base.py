@@ -95,6 +95,31 @@ class ClassifierHead(ClassifierMixin, Head):
         raise NotImplementedError
 
 
+class SemiSupervisedHead(ClassifierHead):
+    """A classifier that also learns from rows without a label: subclasses give `_fit(X, codes)`, where the code of such
+    a row is -1, and `_proba(X)`."""
+
+    def fit(self, X: Any, y: Any) -> "SemiSupervisedHead":
+        """Fits on X `[rows, features]` (finite) and y `[rows]`: at least two classes; -1 (of labels that are texts:
+        None) marks rows without a label, as in scikit-learn's `semi_supervised`."""
+        self._config = self.config()
+        y = np.asarray(y)
+        bare = np.array([v is None for v in y], bool) if y.dtype == object else y == -1
+        X = validate_data(self, X, dtype=np.float64, accept_sparse="csr" if self.takes_sparse else False)
+        if len(X) != len(y):
+            raise ValueError(f"X has {len(X)} rows, y {len(y)}.")
+        known = y[~bare]
+        check_classification_targets(known)
+        self.classes_, codes = np.unique(known, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"{type(self).__name__} needs at least 2 classes; the data has {len(self.classes_)}.")
+        every = np.full(len(y), -1)
+        every[~bare] = codes
+        self._fit(X, every)
+        del self._config
+        return self
+
+
 class RegressorHead(RegressorMixin, Head):
     """A regressor: subclasses give `_fit(X, y)` and `_value(X)`."""
 

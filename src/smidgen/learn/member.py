@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import View
@@ -55,8 +56,17 @@ class Member:
             from_mapping(made.Config, dict(self.params), where=self.method)
         head = made(**self.params, random_state=seed)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a head's limits: scores tell
-            self.head_ = head.fit(self.view_.transform(rows), target)
+            self.head_ = head.fit(*self._with_pool(rows, target))
         return self
+
+    def _with_pool(self, rows: Rows, target: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Features and codes; of a method that learns from them, the rows without labels behind, with -1."""
+        X = self.view_.transform(rows)
+        if rows.pool is None or not len(rows.pool) or not methods.card(self.method).unlabelled:
+            return X, target
+        more = self.view_.transform(rows.pool)
+        both = sparse.vstack([X, more], format="csr") if sparse.issparse(X) else np.vstack([X, more])
+        return both, np.concatenate([target, np.full(len(rows.pool), -1)])
 
     def predict(self, rows: Rows) -> np.ndarray:
         """Probabilities `[n, classes]`, or values `[n]`; float64."""

@@ -22,6 +22,7 @@ from smidgen.budget.meter import Meter
 from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
+from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import write_bytes
 from smidgen.studies import findings, other_results
@@ -103,6 +104,9 @@ def plan(
         if encoders:
             tell(_event(f"Encoding ({', '.join(encoders)})", 0, len(draws), seconds))
             fill(rows, encoders, CACHE, columns=own.task.columns)
+        if methods.card(own.method).unlabelled and own.task.unlabelled is not None:
+            rows.pool = Rows(own.task.unlabelled.reset_index(drop=True))
+            fill(rows.pool, encoders, CACHE, columns=own.task.columns)
         pool.load(own.task, rows)
         runner = Runner(runs, pool, Meter(clock.monotonic), found.id, clock.monotonic, stop_at=begun + seconds)
         ended: list[str] = []

@@ -95,6 +95,8 @@ def _unfit(card: MethodCard, task: Task) -> str:
         return f"it takes {' or '.join(card.modalities)}, not {' and '.join(task.modalities)}"
     if card.package and not installed(card.package):
         return f"the package '{card.package}' is not installed (pip install 'smidgen[{card.extra}]')"
+    if card.needs_unlabelled and task.unlabelled is None:
+        return "it learns from rows without labels, and there are none"
     if card.max_rows and len(task) > card.max_rows:
         return f"it takes at most {card.max_rows:,} rows, there are {len(task):,}"
     if card.max_classes and len(task.classes) > card.max_classes:

@@ -6,6 +6,7 @@ from pathlib import Path
 from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
+from smidgen.kit import methods
 from smidgen.kit.errors import BudgetSpent
 from smidgen.studies.plan import Plan
 
@@ -17,9 +18,10 @@ class _TooLong(Exception):
     pass
 
 
-def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...]) -> None:
+def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...], *, of_pool: bool = False) -> None:
     """Fills the rows' blocks, the quickest encoders first. Candidates whose encoder would take more than half of the
-    time leave the race; what was encoded is kept in the cache, so the next run goes on from it.
+    time leave the race; what was encoded is kept in the cache, so the next run goes on from it. of_pool: these are the
+    rows without labels, which not all candidates use.
 
     Raises:
         BudgetSpent: no candidate is left.
@@ -39,7 +41,7 @@ def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...]) -> None:
             fill(rows, (name,), CACHE, tell, columns=plan.task.columns)
         except _TooLong:
             for c in plan.race.alive:
-                if name in encoders_of(c.view):
+                if name in encoders_of(c.view) and (not of_pool or methods.card(c.method).unlabelled):
                     plan.race.drop(c, f"not tried: encoding ({name}) takes more than half of the time")
     if not plan.race.alive:
         raise BudgetSpent("The time ended while texts or images were encoded. Give more time; what is done is kept.")

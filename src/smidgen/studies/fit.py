@@ -20,7 +20,7 @@ from smidgen.kit.config import nearest, parse_settings
 from smidgen.kit.errors import BadInput, bad
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
-from smidgen.studies.candidates import candidates
+from smidgen.studies.candidates import Candidate, candidates
 from smidgen.studies.encoding import encode_within
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.plan import Plan, Progress
@@ -122,6 +122,7 @@ def fit(
             begun=begun,
             progress=tell,
             render=render,
+            named=wanted is not None,
         )
         if dry_run:
             return Fitted.planned(plan)
@@ -148,9 +149,11 @@ def fit(
         asked["out"] = None if place is None else str(place.absolute())
         study = runs.open_study(plan.name, task.fingerprint, options, asked)
         rows = Rows(task.frame)
-        encoders = tuple(sorted({e for c in found for e in encoders_of(c.view)}))
-        if encoders:
-            encode_within(plan, rows, encoders)
+        encode_within(plan, rows, _encoders(found))
+        pooled = [c for c in race.alive if registry.card(c.method).unlabelled]
+        if pooled and task.unlabelled is not None:
+            rows.pool = Rows(task.unlabelled.reset_index(drop=True))
+            encode_within(plan, rows.pool, _encoders(pooled), of_pool=True)
         pool.load(task, rows)
         return Run(plan, runs, study, pool, rows, replay=known).finish()
 
@@ -184,6 +187,10 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         **overrides,
     }
     return fit(source, options["target"], store=store, **again)
+
+
+def _encoders(found: Sequence[Candidate]) -> tuple[str, ...]:
+    return tuple(sorted({e for c in found for e in encoders_of(c.view)}))
 
 
 def _clock() -> float:

@@ -30,22 +30,22 @@ class Plan:
     begun: float
     progress: Progress
     render: Callable[[dict[str, Any]], str] | None = None
+    named: bool = False  # whether the methods were named
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
     def forecast(self) -> tuple[float, list[dict[str, Any]]]:
         """(seconds of the whole run, what each candidate needs)."""
-        fits = self.race.folds
         entries = [
             {
                 "method": c.method,
                 "view": c.view,
-                "seconds": round(c.seconds * fits, 2),
+                "seconds": round(c.seconds * self.race.folds_of(c), 2),
                 "memory_bytes": c.memory,
-                "note": f"{fits} fits a repeat, up to {self.race.repeats} repeat(s)",
+                "note": f"{self.race.folds_of(c)} fits a repeat, up to {self.race.repeats} repeat(s)",
             }
             for c in self.race.found
         ]
-        once = sum(c.seconds for c in self.race.found) * fits
+        once = sum(c.seconds * self.race.folds_of(c) for c in self.race.found)
         whole = 3 + once * (1 + 0.6 * (self.race.repeats - 1)) / self.workers
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
 

@@ -26,6 +26,9 @@ class RaceConfig:
     max_repeats: int = 6  # ... but no further than this
 
 
+COSTLY, COSTLY_FOLDS = 10.0, 4  # seconds of one fit, and its folds
+
+
 def folds_for(units: int, largest: int) -> int:
     """Folds of cross-validation: many where each training row counts, few where fits are costly.
 
@@ -81,7 +84,11 @@ class Race:
 
     def round(self, repeat: int) -> list[tuple[Candidate, Trial]]:
         """The trials of one round, in the order in which they should start."""
-        return [(c, self.trial(c, f"cv:k={self.folds}:r={repeat}")) for c in self.alive]
+        return [(c, self.trial(c, f"cv:k={self.folds_of(c)}:r={repeat}")) for c in self.alive]
+
+    def folds_of(self, candidate: Candidate) -> int:
+        """Folds of one candidate: fewer where each fit trains a network. It is judged on the same rows."""
+        return min(self.folds, COSTLY_FOLDS) if candidate.seconds > COSTLY else self.folds
 
     def record(self, candidate: Candidate, trial: Trial, predictions: np.ndarray) -> None:
         self.finished.setdefault(candidate.key, []).append(predictions)

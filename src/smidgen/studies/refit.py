@@ -98,10 +98,9 @@ class Refit:
         """
         from threadpoolctl import threadpool_limits
 
-        took = {
-            k: self.seconds[tried[k].key] / len(self.plan.race.finished[tried[k].key]) / self.plan.race.folds
-            for k in order
-        }
+        race = self.plan.race
+        fits = {k: len(race.finished[tried[k].key]) * race.folds_of(tried[k]) for k in order}
+        took = {k: self.seconds[tried[k].key] / fits[k] for k in order}
         k = min(order, key=lambda k: took[k])
         if took[k] > 1.0:
             return {}

@@ -32,6 +32,7 @@ from smidgen.tasks.metrics import resolve
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
 SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
 LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
+UNASKED = 60.0  # seconds of one repeat of a method that a budget by count tries without being told its name
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
@@ -126,12 +127,20 @@ class Run:
             self.interrupted = True
 
     def _leave_out_the_slow(self) -> None:
-        """Candidates of which one repeat alone would take too much of the time; the quickest one always stays."""
+        """Candidates of which one repeat alone would take too much of the time; the quickest one always stays. Where a
+        count is the budget, and so no time, those that nobody would wait for unasked."""
         end = self._race_end()
-        if end is None or self.replay is not None:
+        if self.replay is not None:
+            return
+        need = {c.key: c.seconds * self.race.folds_of(c) for c in self.race.found}
+        if end is None:
+            for c in self.race.found:
+                if need[c.key] > UNASKED and not self.plan.named:
+                    self.race.drop(
+                        c, f"not tried: one repeat takes about {need[c.key]:.0f} s; name it (--methods) or give --time"
+                    )
             return
         left = end - self.clock()
-        need = {c.key: c.seconds * self.race.folds for c in self.race.found}
         for c in self.race.found:
             if need[c.key] > SLOW_SHARE * left and need[c.key] > min(
                 v for k, v in need.items() if k[0] != BASELINE or len(need) == 1
@@ -165,7 +174,11 @@ class Run:
         if self.end is None:
             return None
         whole = self.end - self.plan.begun
-        fit = [self.seconds[k] / max(len(self.race.finished.get(k, ())), 1) / self.race.folds for k in self.seconds]
+        fit = [
+            self.seconds[c.key] / max(len(self.race.finished.get(c.key, ())), 1) / self.race.folds_of(c)
+            for c in self.race.found
+            if c.key in self.seconds
+        ]
         refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members :]) / self.plan.workers if fit else 0.05 * whole
         cells = len(self.task) * max(len(self.task.classes), 1) * len(self.race.found)
         judging = 1.0 + min(cells / 1e6, 3.0)

@@ -100,11 +100,9 @@ class Task:
         for column in self.columns:
             parts += [column.name, column.kind]
             if column.used:
-                values: Any = self.frame[column.name]
-                if column.kind == "image":
-                    parts += [digest(Path(p).read_bytes()) if isinstance(p, str) else "" for p in values]
-                else:
-                    parts.append(hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes())  # type: ignore
+                parts += _cells(self.frame[column.name], column.kind)
+                if self.unlabelled is not None:
+                    parts += ["unlabelled", *_cells(self.unlabelled[column.name], column.kind)]
         return digest(*parts)
 
     def take(self, rows: np.ndarray) -> "Task":
@@ -118,3 +116,10 @@ class Task:
             groups=None if self.groups is None else self.groups[rows],
             rows=None if self.rows is None else self.rows[rows],
         )
+
+
+def _cells(values: Any, kind: str) -> list[bytes | str]:
+    """What the cells of one column hold, for the fingerprint."""
+    if kind == "image":
+        return [digest(Path(p).read_bytes()) if isinstance(p, str) else "" for p in values]
+    return [hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes()]  # type: ignore

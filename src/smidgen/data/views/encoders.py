@@ -12,9 +12,10 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.files import digest
 
 ENCODER_VERSION = 1  # raised when any encoder's result changes; part of every cache file's name
-TEXT = ("minilm", "minilm_short", "minilm_windows", "words", "chars")
-IMAGE = ("pixels", "hog")
+TEXT = ("minilm", "minilm_short", "minilm_windows", "words", "chars", "tokens")
+IMAGE = ("pixels", "hog", "picture")
 IN_MEMORY = ("words", "chars")  # sparse and quick: not worth a file
+TOKENS = 128  # word pieces of a text that a method sees which tunes the encoder itself
 WINDOW, STRIDE, MAX_WINDOWS = 190, 160, 12  # words: about 256 word pieces
 
 Progress = Callable[[int, int], None]
@@ -25,9 +26,9 @@ def available(name: str) -> bool:
     from smidgen.kit.extras import installed
     from smidgen.nets import minilm
 
-    if name.startswith("minilm"):
+    if name.startswith("minilm") or name == "tokens":
         return minilm.available()
-    return installed(*{"pixels": ("PIL",), "hog": ("PIL", "skimage")}.get(name, ()))
+    return installed(*{"pixels": ("PIL",), "picture": ("PIL",), "hog": ("PIL", "skimage")}.get(name, ()))
 
 
 def encode(name: str, values: list, progress: Progress | None = None, threads: int | None = None) -> Any:
@@ -69,7 +70,7 @@ def content(name: str, value: Any) -> bytes:
 
 def identity(name: str) -> str:
     """What else decides an encoder's result: its version and the weights it reads."""
-    if not name.startswith("minilm"):
+    if not name.startswith("minilm") and name != "tokens":
         return f"{name}-v{ENCODER_VERSION}"
     from smidgen.nets import minilm
 
@@ -82,6 +83,8 @@ def _texts(name: str, texts: list[str], progress: Progress | None, threads: int 
     from smidgen.nets import minilm
 
     encoder = minilm.load()
+    if name == "tokens":
+        return _token_ids(encoder.token_ids(texts, TOKENS))
     if name == "minilm_short":
         from smidgen.data.shorten import shorten_each
 
@@ -95,6 +98,14 @@ def _texts(name: str, texts: list[str], progress: Progress | None, threads: int 
         [rows[end - len(w) : end].mean(0) for w, end in zip(windows, ends, strict=True)], np.float32
     ).reshape(-1, minilm.WIDTH)
     return means / np.sqrt((means**2).sum(1, keepdims=True))
+
+
+def _token_ids(ids: list[list[int]]) -> np.ndarray:
+    """float32 `[n, TOKENS]`, 0 behind the end of a text; every id is below 2^24, so it is exact."""
+    out = np.zeros((len(ids), TOKENS), np.float32)
+    for row, one in zip(out, ids, strict=True):
+        row[: len(one)] = one
+    return out
 
 
 def _windows(one: str) -> list[str]:

@@ -18,6 +18,7 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 500_000_000
 GREY, COLOUR = 20, 8  # edge of the small pictures: brightness, the two colours
 EDGE = 64  # edge of the square that HOG sees
+PICTURE = 32  # edge of the square that networks see
 _WHY = "Reading images"
 
 
@@ -98,6 +99,20 @@ def pixels(value: Any) -> np.ndarray:
         for band, edge in zip(bands, (GREY, COLOUR, COLOUR), strict=True)
     ]
     return np.concatenate([np.asarray(p, np.float32).ravel() for p in parts]) / np.float32(255)
+
+
+def picture(value: Any) -> np.ndarray:
+    """float32 `[3072]`: the picture as 32 x 32 x 3 values of 0 to 255, whole and undistorted: the longer side fits,
+    beside the shorter one its edge goes on."""
+    from PIL import Image
+
+    found = Image.fromarray(decode(value, 128))
+    scale = PICTURE / max(found.size)
+    width, height = (max(1, round(side * scale)) for side in found.size)
+    small = np.asarray(found.resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BICUBIC))
+    top, left = (PICTURE - height) // 2, (PICTURE - width) // 2
+    around = ((top, PICTURE - height - top), (left, PICTURE - width - left), (0, 0))
+    return np.pad(small, around, mode="edge").astype(np.float32).ravel()
 
 
 def hog(value: Any) -> np.ndarray:

@@ -19,10 +19,12 @@ class Rows:
         frame: feature columns, index 0..n-1.
         blocks: arrays `[n, d]` by key, e.g. "minilm:review" (csr matrices for counts of n-grams); filled on demand
             by `block`, or all at once and from the disk by `cache.fill`.
+        pool: the task's rows without labels, for methods that learn from them; the same for every fold.
     """
 
     frame: pd.DataFrame
     blocks: dict[str, Any] = field(default_factory=dict)
+    pool: "Rows | None" = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -37,4 +39,5 @@ class Rows:
         return self.blocks[key]
 
     def take(self, rows: np.ndarray) -> "Rows":
-        return Rows(self.frame.iloc[rows].reset_index(drop=True), {k: v[rows] for k, v in self.blocks.items()})
+        blocks = {k: v[rows] for k, v in self.blocks.items()}
+        return Rows(self.frame.iloc[rows].reset_index(drop=True), blocks, self.pool)

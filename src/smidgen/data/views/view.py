@@ -28,7 +28,10 @@ PARTS: dict[str, tuple[tuple[str, ...], str]] = {
     "minilm_windows": (("minilm_windows",), "text"),
     "pixels": (("pixels",), "image"),
     "hog": (("hog",), "image"),
+    "picture": (("picture",), "image"),
+    "tokens": (("tokens",), "text"),
 }
+RAW_PARTS = ("picture", "tokens")  # for networks that see the values themselves: nothing is centred or scaled
 VARIANCE = 16.0  # of a whole block; a number column has 1
 LONG_WORDS, LONG_SHARE = (
     200,
@@ -91,6 +94,12 @@ class View:
 
 
 def _fit_block(part: str, blocks: list[Any]) -> dict[str, Any]:
+    if part in RAW_PARTS:
+        return {}
+    return _scaled_block(part, blocks)
+
+
+def _scaled_block(part: str, blocks: list[Any]) -> dict[str, Any]:
     """A block is centred where it is dense, and scaled by one number: it weighs as much as 16 number columns."""
     if part in ("tfidf", "tfidf_svd"):
         limit = {"limit": SVD_COLUMNS} if part == "tfidf_svd" else {}
@@ -126,6 +135,8 @@ def _tfidf(state: dict[str, Any], blocks: list[Any]) -> sparse.csr_matrix:
 
 
 def _block(state: dict[str, Any], blocks: list[Any]) -> Any:
+    if state["part"] in RAW_PARTS:
+        return np.asarray(blocks[0], np.float64)
     if state["part"] == "tfidf":
         return _tfidf(state, blocks) * state["scale"]
     if state["part"] == "tfidf_svd":
@@ -146,12 +157,16 @@ def choices(task: Task, *, for_features: str, sparse: bool) -> list[str]:
     """Names of the views that suit this task for one sort of head, the most promising first.
 
     Args:
-        for_features: the head's card: a part for tables; for any other word standardised numbers.
+        for_features: the head's card: a part for tables, or a raw part, which is then the only view there is; for any
+            other word standardised numbers.
         sparse: whether the head takes sparse matrices, as tf-idf makes them.
     Raises:
         BadInput: nothing can be seen, since no column is used or a package for the only ones is not installed.
     """
     kinds = {c.kind for c in task.columns if c.used}
+    if for_features in RAW_PARTS:
+        alone = [c.kind for c in task.columns if c.used] == [PARTS[for_features][1]]
+        return [for_features] if alone and all(map(available, PARTS[for_features][0])) else []
     groups: list[list[str]] = []
     if kinds & set(TABLE_KINDS):
         groups.append([for_features if for_features in TABLE_PARTS else "linear"])
@@ -188,6 +203,6 @@ def rough_width(columns: tuple[Column, ...], view_name: str) -> int:
     """About how many features a view makes of these columns (tf-idf: entries a row), for forecasts."""
     kinds = [c.kind for c in columns]
     table = kinds.count("number") + 4 * kinds.count("date") + 5 * kinds.count("category")
-    each = {"tfidf": 300, "tfidf_svd": 64, "pixels": 528, "hog": 1856}
+    each = {"tfidf": 300, "tfidf_svd": 64, "pixels": 528, "hog": 1856, "picture": 3072, "tokens": 128}
     parts = [p for p in view_name.split("+") if p in PARTS]
     return int(max(1, table + sum(each.get(p, 384) * sum(k == PARTS[p][1] for k in kinds) for p in parts)))
