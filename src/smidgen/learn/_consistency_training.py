@@ -12,6 +12,7 @@ from smidgen.data.augment.pictures import strong, view, weak
 from smidgen.kit.seeds import derive_seed
 from smidgen.train.ema import EMA
 from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.precision import resolve
 from smidgen.train.schedules import Cosine
 
 HALF_LIFE = 1500  # examples after which a weight of the average counts half
@@ -28,6 +29,8 @@ def train_consistency(
         x_NCHW: labelled pictures, 0 to 1; codes_N: their classes. pool_MCHW: unlabelled ones, may be none.
         config: a `ConsistencyConfig`.
     """
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = resolve("auto")
     teacher = copy.deepcopy(net).eval().requires_grad_(False)
     average = EMA(net, HALF_LIFE * (1 + config.ratio), ramp=0.2)
     y_N = torch.from_numpy(codes_N)
@@ -51,11 +54,11 @@ def train_consistency(
         return labelled, y_N[own], view(others, weakly, draw), view(others, strongly, draw)
 
     def loss_of(model: nn.Module, x: Tensor, y: Tensor, easy: Tensor, hard: Tensor) -> tuple[Tensor, int]:
-        both = model(torch.cat([x, hard]) - 0.5)
+        both = model(torch.cat([x, hard]) - 0.5).float()
         loss = F.cross_entropy(both[: len(x)], y, label_smoothing=SMOOTHING)
         if len(hard):
             with torch.no_grad():
-                said = teacher(easy - 0.5).softmax(1)
+                said = teacher(easy - 0.5).float().softmax(1)
                 seen_K.mul_(USUAL).add_(said.mean(0), alpha=1 - USUAL)
                 said = said * (frequent_K / seen_K)
                 best, guess = (said / said.sum(1, keepdim=True)).max(1)
@@ -72,8 +75,8 @@ def train_consistency(
     others = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": config.decay}, {"params": others, "weight_decay": 0.0}]
     run = Run(net, torch.optim.AdamW(groups, lr=config.rate))
-    schedule = Cosine(config.updates, warmup=max(1, config.updates // 20))
-    train(run, batches, loss_of, schedule, LoopConfig(), steps=config.updates, on_update=keep)
+    schedule = Cosine(steps=config.updates, warmup=max(1, config.updates // 20))
+    train(run, batches, loss_of, schedule, LoopConfig(precision=precision), steps=config.updates, on_update=keep)
     return teacher, float(np.mean(kept[-max(1, len(kept) // 5) :])) if kept else 0.0
 
 

@@ -110,11 +110,14 @@ class ConsistencyClassifier(SemiSupervisedHead):
         self.weights_ = arrays_of(net)
 
     def _network(self) -> Any:
-        from smidgen.nets.small_convnet import PreActResNet, with_head
+        import torch
+
+        from smidgen.nets.small_convnet import SmallResNet, with_head
 
         w = self.width
-        body = PreActResNet((w, 2 * w, 4 * w), channels=1 if self.grey_ else 3, stride=2, seed=self.random_state)
-        return with_head(body, body.feature_dim, len(self.classes_), seed=self.random_state)
+        body = SmallResNet((w, 2 * w, 4 * w), channels=4 if self.grey_ else 12, seed=self.random_state)
+        quarters = torch.nn.Sequential(torch.nn.PixelUnshuffle(2), body)  # a quarter of the places, as many numbers
+        return with_head(quarters, body.feature_dim, len(self.classes_), seed=self.random_state)
 
     def _proba(self, X: np.ndarray) -> np.ndarray:
         import torch

@@ -205,10 +205,12 @@ class Cells(nn.Module):
         keys = F.linear(h_BRD, self.read_k.weight)
         return Memory(tuple(layers), keys, targets_BN if kind == "classes" else None, known)
 
-    def answer(self, inputs: CellInputs, memory: Memory, ids_BS: Tensor) -> Tensor:
-        """Scores `[B, R, C]` of the rows of `inputs`, none of them labelled."""
+    def answer(self, inputs: CellInputs, memory: Memory, ids_BS: Tensor, asked: Guess | None = None) -> Tensor:
+        """Scores `[B, R, C]` of the rows of `inputs`, none of them labelled. `asked`: what the regressions say of them,
+        where that is known."""
         kind: Kind = "numbers" if memory.classes is None else "classes"
-        none, asked = memory.keys.new_zeros(len(memory.keys), 0), memory.guesses.of(inputs)
+        none = memory.keys.new_zeros(len(memory.keys), 0)
+        asked = asked or memory.guesses.of(inputs)
         h_BRD, _ = self._run(inputs, none, kind, ids_BS, asked, torch.float32, memory)
         return self._scores(h_BRD, memory.keys, memory.classes, asked)
 

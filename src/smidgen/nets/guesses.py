@@ -39,6 +39,10 @@ class Guess:
         mean, spread = torch.cat([self.mean, other.mean], 1), torch.cat([self.spread, other.spread], 1)
         return Guess(mean, spread, self.error, self.usual)
 
+    def reordered(self, order_C: Tensor) -> "Guess":
+        """The same with the targets' columns in this order."""
+        return replace(self, mean=self.mean[..., order_C])
+
 
 @dataclass(frozen=True)
 class Guesses:
@@ -63,8 +67,8 @@ class Guesses:
     def again(self, inputs: CellInputs, order_C: Tensor) -> "Guesses":
         """The same regressions, of the same rows with their columns in another order and other signs, and with the
         targets' columns in this order. Nothing is solved anew."""
-        own = replace(self.own, mean=self.own.mean[..., order_C])
-        return replace(self, inputs=inputs, base=self.base[..., order_C], weights=self.weights[..., order_C], own=own)
+        base, weights, own = self.base[..., order_C], self.weights[..., order_C], self.own.reordered(order_C)
+        return replace(self, inputs=inputs, base=base, weights=weights, own=own)
 
     def of(self, inputs: CellInputs) -> Guess:
         """What is said of other rows."""
