@@ -120,3 +120,15 @@ def test_what_never_varied_is_left_out(scans):
     files, _ = scans
     rows = Rows(pd.DataFrame({"file": files[:20]}))
     assert View("pixels", COLUMN).fit(rows).transform(rows).shape[1] <= image.GREY**2  # grey scans: no colour columns
+
+
+def test_a_picture_is_whole_undistorted_and_raw():
+    """A wide one keeps its proportions; its edge goes on above and below; a grey one has three equal channels."""
+    wide = np.zeros((16, 64, 3), np.uint8)
+    wide[:, :32] = (200, 10, 60)
+    found = image.picture(wide).reshape(32, 32, 3)
+    assert (found[:, :16] == (200, 10, 60)).all() and (found[:, 16:] == 0).all()
+    tall = np.arange(60, dtype=np.uint8)[:, None].repeat(30, 1)
+    found = image.picture(tall).reshape(32, 32, 3)
+    assert (found == found[:, :, :1]).all() and (np.diff(found[:, 16, 0]) > 0).all()
+    assert (found[:, :8] == found[:, 8:9]).all()

@@ -148,3 +148,23 @@ def test_choices_for_texts(monkeypatch):
             for_features="linear",
             sparse=False,
         )
+
+
+def test_raw_views_stand_alone_and_keep_values():
+    """Word pieces come as they are, and only to a task of a single text."""
+    if not encoders.available("tokens"):
+        pytest.skip("needs the sentence encoder")
+    from smidgen.nets import minilm
+
+    texts = ["a short one", "", "word " * 300]
+    frame = pd.DataFrame({"review": texts, "price": [1.0, 2.0, 3.0]})
+    text, number = Column(name="review", kind="text"), Column(name="price", kind="number")
+    X = View("tokens", (text,)).fit(Rows(frame[:2])).transform(Rows(frame))
+    wanted = minilm.load().token_ids(texts, encoders.TOKENS)
+    assert X.shape == (3, encoders.TOKENS)
+    assert [row[row > 0].astype(int).tolist() for row in X] == wanted
+    about = {"target": np.zeros(3, np.int64), "kind": "classification", "metric": "log_loss", "classes": ("a", "b")}
+    alone, mixed = (Task(frame=frame, columns=c, **about) for c in ((text,), (text, number)))
+    assert choices(alone, for_features="tokens", sparse=False) == ["tokens"]
+    assert choices(mixed, for_features="tokens", sparse=False) == []
+    assert choices(alone, for_features="picture", sparse=False) == []

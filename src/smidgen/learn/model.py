@@ -94,9 +94,12 @@ class Model:
         return names[out.argmax(1)]
 
     def _blend(self, frame: pd.DataFrame) -> np.ndarray:
+        return self.chances(Rows(frame))
+
+    def chances(self, rows: Rows) -> np.ndarray:
+        """As `predict_proba` (of a regression: values `[n]`), of rows that are read already."""
         from threadpoolctl import threadpool_limits
 
-        rows = Rows(frame)
         if not len(rows):
             return np.zeros((0, len(self.classes)) if self.classes else 0)
         fill(rows, sorted({e for m in self.members for e in encoders_of(m.view)}), None, columns=self.columns)

@@ -59,7 +59,7 @@ def doubts(judged: Judged, task: Task) -> dict[str, Any] | None:
             return {"truth": float(truth[i]), "predicted": short(predicted[i]), "gap": short(gap[i])}
 
     listed = {
-        key: [{**_named(task, int(rows[i])), **said(i)} for i in found[:MOST]]
+        key: [{**named(task, int(rows[i])), **said(i)} for i in found[:MOST]]
         for key, found in (("wrong", wrong), ("labels", labels))
     }
     return {**listed, "counts": {"wrong": len(wrong), "labels": len(labels)}}
@@ -108,7 +108,7 @@ def gaps(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return off / scale if scale > 0 else off
 
 
-def _named(task: Task, i: int) -> dict[str, Any]:
+def named(task: Task, i: int) -> dict[str, Any]:
     """Which row of the person's table example i is, and its image as a path below their folder."""
     column = next((c.name for c in task.columns if c.kind == "image"), None)
     path = None if column is None else task.frame[column].iloc[i]

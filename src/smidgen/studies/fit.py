@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smidgen.budget.budget import Budget, parse_bytes, parse_duration
 from smidgen.data.views.rows import Rows
-from smidgen.data.views.view import encoders_of
+from smidgen.data.views.view import RAW_PARTS, View, encoders_of
 from smidgen.kit import methods as registry
 from smidgen.kit.config import nearest, parse_settings
 from smidgen.kit.errors import BadInput, bad
@@ -29,8 +31,9 @@ from smidgen.studies.race import Race
 from smidgen.studies.replay import Replay
 from smidgen.studies.run import Run
 from smidgen.studies.store import RunStore
+from smidgen.studies.unlabelled import MOST, another_kind, dense
 from smidgen.tasks.read import read
-from smidgen.tasks.task import Task
+from smidgen.tasks.task import Finding, Task
 
 DEFAULT_SECONDS = 60.0
 DEFAULT_STORE = ".smidgen/runs.db"
@@ -154,6 +157,7 @@ def fit(
         if pooled and task.unlabelled is not None:
             rows.pool = Rows(task.unlabelled.reset_index(drop=True))
             encode_within(plan, rows.pool, _encoders(pooled), of_pool=True)
+            plan.noticed += _kinds(race, pooled, rows)
         pool.load(task, rows)
         return Run(plan, runs, study, pool, rows, replay=known).finish()
 
@@ -187,6 +191,16 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         **overrides,
     }
     return fit(source, options["target"], store=store, **again)
+
+
+def _kinds(race: Race, pooled: Sequence[Candidate], rows: Rows) -> list[Finding]:
+    """Whether rows with and without labels are of one kind, as the first method that uses both sees them."""
+    seen = [c for c in pooled if c in race.alive and c.view not in RAW_PARTS]
+    if not seen or rows.pool is None:
+        return []
+    some = np.random.default_rng(race.seed).permutation(len(rows.pool))[:MOST]
+    view = View(seen[0].view, race.task.columns).fit(rows)
+    return another_kind(dense(view.transform(rows)), dense(view.transform(rows.pool.take(some))), race.seed)
 
 
 def _encoders(found: Sequence[Candidate]) -> tuple[str, ...]:

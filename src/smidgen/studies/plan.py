@@ -1,7 +1,7 @@
 """What a run will do, before it does anything."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from smidgen.studies import summary
 from smidgen.studies.candidates import Skipped
 from smidgen.studies.estimate import IntervalConfig
 from smidgen.studies.race import Race
-from smidgen.tasks.task import Task
+from smidgen.tasks.task import Finding, Task
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -30,6 +30,7 @@ class Plan:
     begun: float
     progress: Progress
     render: Callable[[dict[str, Any]], str] | None = None
+    noticed: list[Finding] = field(default_factory=list)  # of the data, beside what its reader noticed
     named: bool = False  # whether the methods were named
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
@@ -50,4 +51,5 @@ class Plan:
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
 
     def described(self) -> dict[str, Any]:
-        return {**summary.described(self.task), "metric": self.task.metric, "seed": self.seed, "name": self.name}
+        task = replace(self.task, findings=(*self.task.findings, *self.noticed))
+        return {**summary.described(task), "metric": self.task.metric, "seed": self.seed, "name": self.name}

@@ -27,6 +27,7 @@ from smidgen.studies.runner import Runner
 from smidgen.studies.size import within_size
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
+from smidgen.studies.unlabelled import look
 from smidgen.tasks.metrics import resolve
 
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
@@ -83,6 +84,7 @@ class Run:
                 self.interrupted = True
                 model, choice = refit.fit(tried, choice)
             about = self._about(tried, board, choice, metric, found, curve, model)
+            about["pool"] = self._pool(model)
             path = self._save(model, about)
             state = "stopped" if self.interrupted else "done"
             self.store.finish_study(self.study.id, state, about, self.race.used)
@@ -182,7 +184,8 @@ class Run:
         refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members :]) / self.plan.workers if fit else 0.05 * whole
         cells = len(self.task) * max(len(self.task.classes), 1) * len(self.race.found)
         judging = 1.0 + min(cells / 1e6, 3.0)
-        return self.end - min(0.6 * whole, judging + refit + CURVE_SHARE * whole)
+        looking = 0.03 * whole if self.task.unlabelled is not None else 0.0
+        return self.end - min(0.6 * whole, judging + refit + looking + CURVE_SHARE * whole)
 
     def _comparable(self) -> tuple[list[Candidate], OutOfFold]:
         tried, repeats = self.race.complete()
@@ -306,6 +309,11 @@ class Run:
             )
         }
         return about
+
+    def _pool(self, model: Model) -> dict[str, Any] | None:
+        """What the model says of rows without labels, if there is time."""
+        late = self.end is not None and self.clock() > self.end - 0.02 * (self.end - self.plan.begun)
+        return None if late or self.interrupted else look(self.task, self.rows, model, self.plan.seed)
 
     def _save(self, model: Model, about: dict[str, Any]) -> Path | None:
         out = self.plan.out

@@ -86,7 +86,7 @@ def read(
         _still_learnable(found.values, loaded.where, target_name)
         found.values, found.classes = _only_used(found.values, found.classes)
     frame = whole[labelled].reset_index(drop=True)
-    pool = whole[~labelled].reset_index(drop=True)
+    pool, pool_rows = whole[~labelled].reset_index(drop=True), (np.flatnonzero(keep) + 1)[~labelled]
     duplicate_of, said = duplicates(frame, columns, found.values, numbers)
     groups = merged(
         duplicate_of, None if group_values is None else pd.Series(group_values[labelled]).reset_index(drop=True)
@@ -99,7 +99,8 @@ def read(
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
     more = _pool(unlabelled, columns, findings)
     if more is not None:
-        pool = pd.concat([pool, more], ignore_index=True) if len(pool) else more
+        pool = pd.concat([pool, more[0]], ignore_index=True) if len(pool) else more[0]
+        pool_rows = np.concatenate([pool_rows, -more[1]])
     return Task(
         frame=frame,
         target=found.values,
@@ -113,6 +114,7 @@ def read(
         findings=tuple(findings),
         source=loaded.where,
         rows=None if loaded.images_checked else numbers,  # images that were checked are those of a folder
+        pool_rows=None if loaded.images_checked or not len(pool) else pool_rows,
         folder=None if loaded.folder is None else loaded.folder.absolute(),
     )
 
@@ -213,14 +215,16 @@ def _only_used(values: np.ndarray, classes: tuple) -> tuple[np.ndarray, tuple]:
     return codes.ravel().astype(np.int64), tuple(classes[i] for i in used)
 
 
-def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding]) -> pd.DataFrame | None:
-    """The rows of a further source, as unlabelled rows."""
+def _pool(
+    unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding]
+) -> tuple[pd.DataFrame, np.ndarray] | None:
+    """The rows of a further source, as unlabelled rows, and which of its rows they are, from 1."""
     if unlabelled is None:
         return None
     more: Any
     more, _ = _new_rows(unlabelled, columns, [c for c in columns if c.used])
     more, keep = _without_bad_images(more, columns, findings)
-    return more[keep].reset_index(drop=True)
+    return more[keep].reset_index(drop=True), np.flatnonzero(keep) + 1
 
 
 def _check_new_images(frame: Any, column: Column, alone: bool, where: str) -> None:

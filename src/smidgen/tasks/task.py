@@ -62,6 +62,8 @@ class Task:
         source: where it came from, for people.
         rows: `[n]` int64: which data row of the person's table each example is, counted from 1; None: it came from a
             folder of files.
+        pool_rows: the same of `unlabelled`; negative: that row of the further source of such rows. None: there are
+            none, or they have names (images).
         folder: image paths are shown relative to it, or None.
     """
 
@@ -77,6 +79,7 @@ class Task:
     findings: tuple[Finding, ...] = field(default=())
     source: str = ""
     rows: np.ndarray | None = None
+    pool_rows: np.ndarray | None = None
     folder: Path | None = None
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from smidgen.web import assets, plans, sections, words
+from smidgen.web import assets, plans, sections, unlabelled, words
 from smidgen.web.differences import differences
 from smidgen.web.words import clean
 
@@ -54,6 +54,7 @@ def _page(summary: dict[str, Any], most: dict[str, int]) -> str:
         pictures=sections.drawn(s, baseline),
         doubts=sections.doubts(s),
         plan=plans.section(s),
+        pool=unlabelled.section(s),
         judged=sections.JUDGED,
         spent=sections.spent(s.get("spent") or {}),
         understood=sections.understood(s, most),

@@ -4,7 +4,7 @@ from typing import Any
 
 from smidgen.kit.files import digest
 from smidgen.studies import listing
-from smidgen.web import assets, curves, differences, plans, sections, small, words
+from smidgen.web import assets, curves, differences, plans, sections, small, unlabelled, words
 from smidgen.web import contents as stored
 from smidgen.web import report as reports
 from smidgen.web.place import place_of_model
@@ -39,6 +39,7 @@ def study(request: Any) -> Any:
         board=leaderboard(s),
         curve=curve(s),
         plan=plans.section(s),
+        pool=unlabelled.section(s),
         compare=comparison(s, request.query_params),
         doubts=sections.doubts(s),
         judged=sections.JUDGED,

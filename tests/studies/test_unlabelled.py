@@ -1,0 +1,70 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import smidgen
+from smidgen.studies.candidates import candidates
+from smidgen.studies.fit import describe_json
+from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
+from smidgen.tasks.read import read
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three groups in a plane, and between them a strip where nobody has a label."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
+    y = np.arange(60) % 3
+    frame = pd.DataFrame(centres[y] + rng.normal(size=(60, 2)), columns=["a", "b"])
+    frame["kind"] = np.array(["x", "y", "z"])[y]
+    pool = pd.DataFrame(centres[np.arange(90) % 3] + rng.normal(size=(90, 2)), columns=["a", "b"])
+    pool.loc[80:, :] = np.array([3.0, 3.0]) + rng.normal(size=(10, 2)) / 4
+    return frame, pool
+
+
+def test_another_kind_of_rows_is_told_and_the_same_kind_is_not():
+    rng = np.random.default_rng(1)
+    own, same, far = rng.normal(size=(40, 30)), rng.normal(size=(200, 30)), rng.normal(size=(200, 30)) + 1.5
+    assert another_kind(own, same, 0) == []
+    (said,) = another_kind(own, far, 0)
+    assert said.level == "warning" and "another kind" in said.text
+    assert told_apart(own[:10], far, 0) is None  # too few to tell
+
+
+def test_a_fit_says_which_rows_are_most_worth_a_label(three):
+    frame, pool = three
+    rest = frame.copy()
+    rest.loc[50:, "kind"] = None  # ten rows of the table itself have none
+    fitted = smidgen.fit(rest, "kind", unlabelled=pool, methods="logistic,label_spreading", trials=4, workers=1)
+    found = json.loads(describe_json(fitted.summary))["pool"]
+    assert found["n"] == 100 and found["looked"] == 100
+    names = [r["name"] or r["row"] for r in found["next"]]
+    assert len(names) == len(set(names)) == NEXT
+    strip = {f"row {i + 1} of the rows without labels" for i in range(80, 90)}
+    assert names[0] in strip  # the least sure lies between the groups
+    assert set(names) - strip  # and not all of them are one doubt
+    for row in found["next"]:
+        at = int(str(row["name"] or row["row"]).split()[1]) - 1 if row["name"] else row["row"] - 1
+        if not row["name"]:
+            assert 50 <= at < 60
+        here = (pool if row["name"] else frame).loc[at, ["a", "b"]].to_numpy(float)
+        apart = ((frame.loc[:49, ["a", "b"]].to_numpy() - here) ** 2).sum(1)
+        assert [n["row"] - 1 for n in row["near"]] == np.argsort(apart)[:3].tolist()
+    assert len(found["map"]["x"]) == 100 and len(found["map"]["own"]["x"]) == 50
+
+
+def test_methods_learn_from_rows_without_labels_and_only_those_that_can(three):
+    """The pool changes what label spreading says and nothing else; where there is none it is not tried."""
+    frame, pool = three
+    few = frame.groupby("kind").head(4)
+    kinds = {"methods": "logistic,label_spreading", "trials": 4, "workers": 1, "seed": 3}
+    with_pool = smidgen.fit(few, "kind", unlabelled=pool, **kinds).summary["leaderboard"]
+    other_pool = smidgen.fit(few, "kind", unlabelled=pool + 1.0, **kinds).summary["leaderboard"]
+    scores = [{row["method"]: row["estimate"] for row in board} for board in (with_pool, other_pool)]
+    assert scores[0]["learn/logistic"] == scores[1]["learn/logistic"]
+    assert scores[0]["learn/label_spreading"] != scores[1]["learn/label_spreading"]
+    found, skipped = candidates(read(few, "kind"))
+    assert "learn/label_spreading" not in {c.method for c in found}
+    assert "without labels" in next(s.why for s in skipped if s.method == "learn/label_spreading")
