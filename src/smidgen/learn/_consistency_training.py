@@ -12,7 +12,7 @@ from smidgen.data.augment.pictures import strong, view, weak
 from smidgen.kit.seeds import derive_seed
 from smidgen.train.ema import EMA
 from smidgen.train.loop import LoopConfig, Run, train
-from smidgen.train.precision import resolve
+from smidgen.train.precision import bf16_units
 from smidgen.train.schedules import Cosine
 
 HALF_LIFE = 1500  # examples after which a weight of the average counts half
@@ -30,13 +30,14 @@ def train_consistency(
         config: a `ConsistencyConfig`.
     """
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    precision = resolve("auto")
+    device = str(x_NCHW.device)
+    precision = "mixed" if bf16_units(device) else "fp32"
     teacher = copy.deepcopy(net).eval().requires_grad_(False)
     average = EMA(net, HALF_LIFE * (1 + config.ratio), ramp=0.2)
-    y_N = torch.from_numpy(codes_N)
+    y_N = torch.from_numpy(codes_N).to(x_NCHW.device)
     K = int(codes_N.max()) + 1
     frequent_K = torch.bincount(y_N, minlength=K).float() + 1
-    frequent_K, seen_K = frequent_K / frequent_K.sum(), torch.full((K,), 1 / K)
+    frequent_K, seen_K = frequent_K / frequent_K.sum(), torch.full_like(frequent_K, 1 / K)
     bare = config.batch * config.ratio if len(pool_MCHW) and config.weight else 0
     kept: list[float] = []
     weakly, strongly = weak(float(config.flip) / 2), strong(float(config.flip) / 2)

@@ -98,15 +98,20 @@ class ConsistencyClassifier(SemiSupervisedHead):
         need("torch", extra="text", why="Consistency training")
         from smidgen.learn._consistency_training import train_consistency
         from smidgen.learn.picture_rows import arrays_of, as_tensor, edge_of, without_colour
+        from smidgen.train.device import on_best_device
 
         self.edge_, self.grey_ = edge_of(X.shape[1]), without_colour(X)
         known = codes >= 0
         self.share_ = np.bincount(codes[known]) / known.sum()
         self.labelled_ = int(known.sum())
         x = as_tensor(X, self.grey_)
-        net, self.kept_ = train_consistency(
-            self._network(), x[known], codes[known], x[~known], self._config, self.random_state
-        )
+        config, seed = self._config, self.random_state
+
+        def job(device: str) -> tuple[Any, float]:
+            rows = x[known].to(device), codes[known], x[~known].to(device)
+            return train_consistency(self._network().to(device), *rows, config, seed)
+
+        net, self.kept_ = on_best_device(job, "Consistency training")
         self.weights_ = arrays_of(net)
 
     def _network(self) -> Any:

@@ -188,7 +188,7 @@ def _gradients(run: Run, batches: Batches, loss_of: Loss, config: LoopConfig) ->
     for number in range(config.accumulate):
         batch = batches(run.batch)
         run.batch += 1
-        with context(config.precision):
+        with context(config.precision, next(run.model.parameters()).device.type):
             loss, n = loss_of(run.model, *batch)
         if zero:
             zero.backward(loss, last=number + 1 == config.accumulate)
