@@ -7,7 +7,7 @@ sure enough (FixMatch: Sohn et al., 2020, arXiv 2001.07685; the average as teach
 pictures it is plain training on strongly changed views.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,17 +26,17 @@ CARD = {
     "package": "torch",
     "unlabelled": True,
     "max_classes": 500,
-    "seconds": (40.0, 0.0),
+    "seconds": (40.0, 0.0, 0.0, 25.0),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencyConfig:
-    """updates: of the weights. batch: labelled pictures of an update; ratio: unlabelled ones for each. threshold:
+    """updates: of the weights; None: 400, and one more for every second labelled picture, 1500 at most. batch: labelled pictures of an update; ratio: unlabelled ones for each. threshold:
     chance from which the teacher is sure. weight: of the unlabelled loss. width: channels of the first stage. rate,
     decay: of AdamW. flip: whether mirrored pictures are of the same class."""
 
-    updates: int = 400
+    updates: int | None = None
     batch: int = 32
     ratio: int = 3
     threshold: float = 0.9
@@ -48,7 +48,7 @@ class ConsistencyConfig:
 
     def __post_init__(self):
         for name in ("updates", "batch", "width"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise bad(name, "at least 1", getattr(self, name))
         if not 0 <= self.threshold < 1:
             raise bad("threshold", "0 or more and below 1", self.threshold)
@@ -72,7 +72,7 @@ class ConsistencyClassifier(SemiSupervisedHead):
 
     def __init__(
         self,
-        updates: int = 400,
+        updates: int | None = None,
         batch: int = 32,
         ratio: int = 3,
         threshold: float = 0.9,
@@ -105,7 +105,8 @@ class ConsistencyClassifier(SemiSupervisedHead):
         self.share_ = np.bincount(codes[known]) / known.sum()
         self.labelled_ = int(known.sum())
         x = as_tensor(X, self.grey_)
-        config, seed = self._config, self.random_state
+        updates = self._config.updates or min(400 + self.labelled_ // 2, 1500)
+        config, seed = replace(self._config, updates=updates), self.random_state
 
         def job(device: str) -> tuple[Any, float]:
             rows = x[known].to(device), codes[known], x[~known].to(device)

@@ -26,7 +26,7 @@ class RaceConfig:
     max_repeats: int = 6  # ... but no further than this
 
 
-COSTLY, COSTLY_FOLDS = 10.0, 4  # seconds of one fit, and its folds
+COSTLY = ((40.0, 3), (10.0, 4))  # seconds of one fit, and at most so many folds
 
 
 def folds_for(units: int, largest: int) -> int:
@@ -88,7 +88,7 @@ class Race:
 
     def folds_of(self, candidate: Candidate) -> int:
         """Folds of one candidate: fewer where each fit trains a network. It is judged on the same rows."""
-        return min(self.folds, COSTLY_FOLDS) if candidate.seconds > COSTLY else self.folds
+        return next((min(self.folds, folds) for least, folds in COSTLY if candidate.seconds > least), self.folds)
 
     def record(self, candidate: Candidate, trial: Trial, predictions: np.ndarray) -> None:
         self.finished.setdefault(candidate.key, []).append(predictions)
