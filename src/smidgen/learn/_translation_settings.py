@@ -15,7 +15,7 @@ class SparseSettings:
     Attributes:
         mu: the unlabelled rows are used in every mu-th epoch. start: not in the first so many epochs.
         use: "translation": they are redrawn as other classes; "pseudo-labels", the peer: the same rows, selected in
-            the same way, are labelled rows with their pseudo-labels.
+            the same way, are taken for labelled ones, beside as many that are.
         percentile: rows below this quantile of confidence in their batch are left out of every loss.
         gp_weight, rec_weight: of the gradient penalty and of the way back (cycle).
         proto_temp, vote_temp: temperatures of prototype and mutual loss, and of votes.

@@ -74,12 +74,17 @@ class Trainer:
         return {"labelled": self._train(batches, self._supervised, steps)}
 
     def unlabelled(
-        self, batches: Iterator[tuple[Tensor, Tensor]], memory: TemporalEnsemble, epoch: int
+        self,
+        batches: Iterator[tuple[Tensor, Tensor]],
+        memory: TemporalEnsemble,
+        known: tuple[Tensor, Tensor],
+        epoch: int,
     ) -> dict[str, float]:
         """The phases on unlabelled rows: of each batch the confident ones, for all that follows.
 
         Args:
-            batches: (index `[B]` in the data set, pictures).
+            batches: (index `[B]` in the data set, pictures). known: labelled pictures and their labels; only the peer
+                looks at them here.
         """
         found: dict[str, list[float]] = {}
         kept = seen = 0
@@ -88,7 +93,7 @@ class Trainer:
             x, labels_B = x[chosen_B], labels_B[chosen_B]
             kept, seen = kept + len(x), seen + len(chosen_B)
             random = torch.Generator().manual_seed(derive_seed(self.settings.seed, "unlabelled", epoch, number))
-            for name, loss_of in self._steps(x, labels_B, random).items():
+            for name, loss_of in self._steps(x, labels_B, known, random).items():
                 found.setdefault(name, []).append(self._train(lambda _: (), loss_of, 1))
         return {k: float(np.mean(v)) for k, v in found.items()} | {"kept": kept / max(seen, 1)}
 
@@ -99,10 +104,14 @@ class Trainer:
             logits = (self.nets.classifier(x), self.nets.discriminator(x)[1])
         return most_confident(memory.update(index_B, confident_votes(logits, s.vote_temp)), s.percentile)
 
-    def _steps(self, x: Tensor, labels_B: Tensor, random: torch.Generator) -> dict[str, Callable[..., Any]]:
+    def _steps(
+        self, x: Tensor, labels_B: Tensor, known: tuple[Tensor, Tensor], random: torch.Generator
+    ) -> dict[str, Callable[..., Any]]:
         """The losses of one unlabelled batch, in the order of their updates."""
         if self.settings.use == "pseudo-labels":
-            return {"pseudo-labelled": partial(self._plain, x=x, labels_B=labels_B)}
+            take = torch.randint(len(known[0]), (len(x),), generator=random).to(x.device)
+            rows = {"x": torch.cat([x, known[0][take]]), "labels_B": torch.cat([labels_B, known[1][take]])}
+            return {"pseudo-labelled": partial(self._plain, **rows)}
         target_B = torch.randint(self.classes, (len(x),), generator=random).to(x.device)
         phases = {"discriminator": self._judge, "generator": self._redraw, "synthetic": self._synthetic}
         rows = {"x": x, "labels_B": labels_B, "target_B": target_B, "random": random}
@@ -121,7 +130,10 @@ class Trainer:
         return total * len(x), len(x)
 
     def _plain(self, nets: Networks, x: Tensor, labels_B: Tensor) -> tuple[Tensor, int]:
-        """The peer: classifier and discriminator take pseudo-labels for labels."""
+        """The peer: classifier and discriminator take pseudo-labels for labels, beside as many labelled rows.
+
+        Without those the confident rows, which are mostly of one class, would teach that there is no other.
+        """
         loss = losses.class_loss(nets.classifier(x), labels_B) + losses.class_loss(nets.discriminator(x)[1], labels_B)
         return loss * len(x), len(x)
 

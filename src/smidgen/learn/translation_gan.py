@@ -105,7 +105,7 @@ class SPARSE:
                 found = trainer.labelled(x[~held], y[~held], epoch)
                 if pool is not None and memory is not None and s.due(epoch):
                     batches = pool.batches(s.batch, s.most_unlabelled, derive_seed(s.seed, "pass", epoch))
-                    found |= trainer.unlabelled(batches, memory, epoch)
+                    found |= trainer.unlabelled(batches, memory, (x[~held], y[~held]), epoch)
                 found |= best.look(epoch, without=("generator",) if epoch < first else ())
                 self.history_.append({"epoch": float(epoch), **found})
         self.chosen_ = best.restore(epochs)

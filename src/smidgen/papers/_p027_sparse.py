@@ -6,7 +6,7 @@ from smidgen.papers.claim import Claim, Part, Published, Scale
 
 SET, CLASSES, HANDS, EDGE = "mnist10k", 10, 4, 32
 SHOTS, UNLABELLED = 5, 1600  # labelled pictures of a class; the rest of a hand is for the test
-WIDTH, STRIDES = 8, 4
+WIDTH, JUDGE, STRIDES = 8, 16, 4  # JUDGE: width of the discriminator
 EPOCHS, LABELLED_STEPS, BATCH = 30, 12, 64
 START, EVERY = 6, 2  # 12 passes over the unlabelled pictures
 RATE, LESSONS = 1e-3, 400  # LESSONS: of the classifier that knows all labels
@@ -41,14 +41,15 @@ CLAIM = Claim(
         each class, {UNLABELLED:,} unlabelled ones and about 850 for the test; no two judged seeds share a picture.
         (Planned: 2,000.) One labelled picture of each class is held back, to choose each network's best epoch by.
         Arms, from the same first weights: labels alone (the supervised phase with its three networks); plain
-        pseudo-labels, selected in the same way, that classifier and discriminator learn from; SPARSE's classifier;
-        SPARSE's mean of classifier and discriminator.
+        pseudo-labels, selected in the same way, that classifier and discriminator learn from beside as many labelled
+        pictures; SPARSE's classifier; SPARSE's mean of classifier and discriminator.
 
-        For time the networks are half as wide as planned (U-Net {WIDTH} to {8 * WIDTH}, discriminator {WIDTH} with
-        {STRIDES} strides; a 3-block classifier instead of a pretrained EfficientNet-B3). {EPOCHS} epochs of
-        {LABELLED_STEPS} labelled batches of {BATCH} or all 40, and 12 passes over the unlabelled pictures, in every
-        {EVERY}nd epoch after {START}; a quarter of each batch of {BATCH} is sure enough to be used. AdamW at {RATE:g}
-        (the paper: 2e-4 for 1000 epochs). No augmentation, no realism filter.
+        For time the U-Net is half as wide as planned ({WIDTH} to {8 * WIDTH}); the discriminator begins with {JUDGE}
+        channels and has {STRIDES} strides; the classifier has 3 blocks ({2 * WIDTH} to {8 * WIDTH}), in place of a
+        pretrained EfficientNet-B3. {EPOCHS} epochs of {LABELLED_STEPS} updates on all {SHOTS * CLASSES - CLASSES}
+        labelled pictures that are not held back, and 12 passes over the unlabelled ones, in every {EVERY}nd epoch after
+        {START}; a quarter of each batch of {BATCH} is sure enough to be used. AdamW at {RATE:g} (the paper: 2e-4 for
+        1000 epochs). No augmentation, no realism filter.
 
         Not judged: "translation - pseudo-labels", whether the gain of the classifier comes from redrawing; "ensemble,
         labels alone", what the mean gives without any unlabelled picture; "pseudo-label accuracy" of the pictures that
@@ -152,7 +153,7 @@ def _arm(full: bool, seed: int, classes: int, use: str = "translation") -> Any:
     edge, strides = (EDGE, STRIDES) if full else (8, 2)
     return SPARSE(
         AttentionUNet(classes, 1, (w, 2 * w, 4 * w, 8 * w) if full else (w, 2 * w), seed=own),
-        PatchDiscriminator(edge, 1, classes, width=w, n_strided=strides, seed=own + 1),
+        PatchDiscriminator(edge, 1, classes, width=JUDGE if full else w, n_strided=strides, seed=own + 1),
         PictureClassifier(classes, 1, (2 * w, 4 * w, 8 * w) if full else (w, 2 * w), seed=own + 2),
         classes,
         mu=EVERY if full else 1,
