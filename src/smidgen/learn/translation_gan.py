@@ -219,9 +219,9 @@ class TranslationClassifier(ClassifierHead):
         need("torch", extra="text", why="The method learn/translation_gan")
         y = np.asarray(y)
         known = np.array([v is not None for v in y]) if y.dtype.kind in "OUS" else y != -1
-        X: Any = validate_data(self, X, dtype=np.float64)
-        if y.shape != (len(X),):
-            raise bad("y", f"a label for each of {len(X)} rows", str(y.shape))
+        checked: Any = validate_data(self, X, dtype=np.float64)
+        if y.shape != (len(checked),):
+            raise bad("y", f"a label for each of {len(checked)} rows", str(y.shape))
         if not known.any():
             raise BadInput("No row has a label: label at least one picture of each class.")
         check_classification_targets(y[known].tolist())
@@ -229,8 +229,8 @@ class TranslationClassifier(ClassifierHead):
         if len(self.classes_) < 2:
             raise BadInput(f"The labelled rows are all of one class, {self.classes_[0]!r}: label some of another.")
         self.share_, self.labelled_ = np.bincount(codes) / len(codes), len(codes)
-        self.grey_ = _without_colour(X)
-        x = _as_pictures(X, self.grey_)
+        self.grey_ = _without_colour(checked)
+        x = _as_pictures(checked, self.grey_)
         model = self._model(x.shape[2])
         model.fit((x[known], codes), x[~known] if (~known).any() else None, config.epochs)
         nets, self.history_ = model.networks, model.history_
