@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from smidgen.kit.config import from_mapping
-from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.errors import bad
 from smidgen.kit.extras import need
 from smidgen.kit.seeds import derive_seed
 from smidgen.learn._translation_settings import SparseSettings
-from smidgen.learn.base import ClassifierHead
+from smidgen.learn.base import SemiSupervisedHead
 
 CARD = {
     "title": "Image translation (SPARSE)",
@@ -34,6 +32,7 @@ CARD = {
     "package": "torch",
     "papers": ("027",),
     "unlabelled": True,
+    "needs_unlabelled": True,
     "max_rows": 2000,
     "max_classes": 50,
     "seconds": (30.0, 0.0),
@@ -179,16 +178,15 @@ class TranslationConfig:
         SparseSettings(percentile=self.percentile, use=self.use, rate=self.rate)  # type: ignore[arg-type]
 
 
-class TranslationClassifier(ClassifierHead):
-    """SPARSE on rows of pixels `[n, 3 * edge * edge]` (height, width, colour; 0 to 255) or `[n, edge * edge]` (grey).
+class TranslationClassifier(SemiSupervisedHead):
+    """SPARSE on rows of pixels `[n, edge * edge * 3]`, 0 to 255. A label of -1 (of texts: None) is none.
 
-    Rows whose label is -1 (None, where labels are text) are unlabelled. Pictures without colour are read as one
-    channel. How long a fit takes does not depend on how many rows there are. Answers have half a row's worth of the
-    class frequencies.
+    Without unlabelled rows only the supervised phase is run. Pictures without colour are read as one channel. How long
+    a fit takes does not depend on how many rows there are. Answers have half a row's worth of the class frequencies.
 
     Attributes:
-        classes_: sorted. share_: their frequencies; labelled_: how many rows had a label. grey_: whether one channel
-            is read. classifier_, discriminator_: weights by name. history_: see `SPARSE`.
+        classes_; share_: the class frequencies; labelled_: how many rows had a label; grey_: whether one channel is
+            read; edge_; classifier_, discriminator_: weights by name; history_: see `SPARSE`.
     """
 
     Config = TranslationConfig
@@ -213,33 +211,23 @@ class TranslationClassifier(ClassifierHead):
         self.rate = rate
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any) -> "TranslationClassifier":
-        """Raises BadInput: rows that are no square pictures, or fewer than two classes with a labelled row."""
-        config = self.config()
+    def _fit(self, X: np.ndarray, codes: np.ndarray) -> None:
         need("torch", extra="text", why="The method learn/translation_gan")
-        y = np.asarray(y)
-        known = np.array([v is not None for v in y]) if y.dtype.kind in "OUS" else y != -1
-        checked: Any = validate_data(self, X, dtype=np.float64)
-        if y.shape != (len(checked),):
-            raise bad("y", f"a label for each of {len(checked)} rows", str(y.shape))
-        if not known.any():
-            raise BadInput("No row has a label: label at least one picture of each class.")
-        check_classification_targets(y[known].tolist())
-        self.classes_, codes = np.unique(np.array(y[known].tolist()), return_inverse=True)
-        if len(self.classes_) < 2:
-            raise BadInput(f"The labelled rows are all of one class, {self.classes_[0]!r}: label some of another.")
-        self.share_, self.labelled_ = np.bincount(codes) / len(codes), len(codes)
-        self.grey_ = _without_colour(checked)
-        x = _as_pictures(checked, self.grey_)
-        model = self._model(x.shape[2])
-        model.fit((x[known], codes), x[~known] if (~known).any() else None, config.epochs)
-        nets, self.history_ = model.networks, model.history_
-        self.classifier_, self.discriminator_ = (_arrays(n) for n in (nets.classifier, nets.discriminator))
-        return self
+        from smidgen.learn.picture_rows import arrays_of, edge_of, without_colour
 
-    def _model(self, edge: int) -> SPARSE:
+        self.edge_, self.grey_ = edge_of(X.shape[1]), without_colour(X)
+        known = codes >= 0
+        self.share_, self.labelled_ = np.bincount(codes[known]) / known.sum(), int(known.sum())
+        x, model = self._pictures(X), self._model()
+        model.fit((x[known], codes[known]), None if known.all() else x[~known], self._config.epochs)
+        self.history_ = model.history_
+        self.classifier_ = arrays_of(model.networks.classifier)
+        self.discriminator_ = arrays_of(model.networks.discriminator)
+
+    def _model(self) -> SPARSE:
         from smidgen.nets.translation import AttentionUNet, PatchDiscriminator, PictureClassifier
 
+        edge = self.edge_ + -self.edge_ % EVEN
         w, K, C = self.width, len(self.classes_), 1 if self.grey_ else 3
         seeds = [derive_seed(self.random_state, name) for name in ("generator", "discriminator", "classifier")]
         return SPARSE(
@@ -258,50 +246,23 @@ class TranslationClassifier(ClassifierHead):
         )
 
     def _proba(self, X: np.ndarray) -> np.ndarray:
-        x = _as_pictures(X, self.grey_)
-        model = self._model(x.shape[2])
-        _load(model.networks.classifier, self.classifier_)
-        _load(model.networks.discriminator, self.discriminator_)
-        said = model.predict_proba(x).astype(np.float64)
+        from smidgen.learn.picture_rows import load_arrays
+
+        model = self._model()
+        load_arrays(model.networks.classifier, self.classifier_)
+        load_arrays(model.networks.discriminator, self.discriminator_)
+        said = model.predict_proba(self._pictures(X)).astype(np.float64)
         weight = 0.5 / (0.5 + self.labelled_)
         return (1 - weight) * said / said.sum(1, keepdims=True) + weight * self.share_
 
+    def _pictures(self, X: np.ndarray) -> Any:
+        """Float32 `[n, C, H, W]` in -1 to 1, edges repeated up to a multiple of 16."""
+        import torch.nn.functional as F
 
-def _edge(features: int) -> tuple[int, int]:
-    """(edge, channels) of a row of pixels. Raises BadInput: it is no square picture."""
-    for channels in (3, 1):
-        edge = math.isqrt(features // channels)
-        if edge and channels * edge * edge == features:
-            return edge, channels
-    raise bad("pixels of a row", "edge x edge x 3 (colour) or edge x edge (grey)", features)
+        from smidgen.learn.picture_rows import as_tensor
 
-
-def _without_colour(X: np.ndarray) -> bool:
-    edge, channels = _edge(X.shape[1])
-    pixels = X.reshape(len(X), edge * edge, channels)
-    return bool((pixels == pixels[:, :, :1]).all())
-
-
-def _as_pictures(X: np.ndarray, grey: bool) -> np.ndarray:
-    """Float32 `[n, C, H, W]` in -1 to 1, edges repeated up to a multiple of 16; grey: colours are averaged."""
-    edge, channels = _edge(X.shape[1])
-    x = np.clip(X.reshape(len(X), edge, edge, channels), 0, 255).transpose(0, 3, 1, 2) / 127.5 - 1
-    x = x.mean(1, keepdims=True) if grey else x
-    more = -edge % EVEN
-    return np.pad(x, ((0, 0), (0, 0), (0, more), (0, more)), "edge").astype(np.float32)
-
-
-def _arrays(net: Any) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy() for name, value in net.state_dict().items()}
-
-
-def _load(net: Any, arrays: dict[str, np.ndarray]) -> None:
-    import torch
-
-    try:
-        net.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in arrays.items()})
-    except RuntimeError as error:
-        raise BadInput(f"The weights of this model do not fit it ({error}): the folder is damaged.") from None
+        more = -self.edge_ % EVEN
+        return F.pad(2 * as_tensor(X, self.grey_) - 1, (0, more, 0, more), "replicate")
 
 
 CLASSIFIER = TranslationClassifier
