@@ -53,7 +53,8 @@ def test_card_is_complete(name):
     assert card.tldr.endswith(".")
     assert set(card.modalities) <= {"table", "text", "image", "series", "tokens"} and card.modalities
     assert set(card.tasks) <= {"classification", "regression"} and card.tasks
-    assert card.features in ("linear", "tree", "cells", "columns")
+    assert card.features in ("linear", "tree", "cells", "columns", "picture", "tokens")
+    assert card.unlabelled or not card.needs_unlabelled
     assert 2 <= len(card.seconds) <= 4 and min(card.seconds) >= 0
     assert card.version >= 1
     assert all(re.fullmatch(r"\d{3}", p) for p in card.papers)
@@ -93,15 +94,29 @@ def test_card_and_module_offer_the_same_tasks(name):
     assert offered == set(methods.card(name).tasks)
 
 
+def seen(features: str, rng: np.random.Generator, codes: np.ndarray) -> np.ndarray:
+    """Rows as a method's view gives them."""
+    if features == "picture":  # 16 x 16
+        return rng.integers(0, 256, (len(codes), 768)) * 0.5 + 40.0 * codes[:, None]
+    if features == "tokens":
+        return np.where(np.arange(128) < 6, rng.integers(1000, 1004, (len(codes), 128)) + 500 * codes[:, None], 0.0)
+    return rng.standard_normal((len(codes), 4)) * (1 if len(codes) == 11 else 3) + codes[:, None] * (len(codes) == 11)
+
+
+def brief(made) -> dict:
+    """Settings with which a training is a matter of a second."""
+    return {f.name: 3 for f in dataclasses.fields(made.Config) if f.name in ("updates", "epochs")}
+
+
 @pytest.mark.parametrize(("name", "kind"), HEADS)
 def test_small_fit_is_sane_repeatable_and_saves_itself(name, kind):
     """Eleven rows, a class of one: finite, never certain, the same again, bit-equal after a round trip."""
     rng = np.random.default_rng(7)
     codes = np.array([0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 2])
-    X = rng.standard_normal((11, 4)) + codes[:, None]
-    X_new = np.concatenate([X, rng.standard_normal((30, 4)) * 3])
+    X, more = seen(methods.card(name).features, rng, codes), seen(methods.card(name).features, rng, np.arange(30) % 3)
+    X_new = np.concatenate([X, more])
     y = np.array(["a", "b", "c"])[codes] if kind == "classification" else X[:, 0] * 2 + rng.standard_normal(11)
-    made = estimator(name, kind)(random_state=3)
+    made = estimator(name, kind)(**brief(estimator(name, kind)), random_state=3)
     fitted, again = clone(made).fit(X, y), clone(made).fit(X, y)
     predict = "predict_proba" if kind == "classification" else "predict"
     out = getattr(fitted, predict)(X_new)
