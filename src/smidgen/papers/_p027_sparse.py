@@ -98,7 +98,7 @@ CLAIM = Claim(
         ),
     ),
     seeds=HANDS,
-    minutes=9,
+    minutes=14,
     data=(SET,),
     added="2026-11-29",
 )
