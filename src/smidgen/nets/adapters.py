@@ -104,7 +104,7 @@ class Adapted(nn.Module):
             return
         peft = need("peft", extra="tune", why=WHY)
         if isinstance(tuner, PrefixTuning):
-            if ATTENTION != model.config._attn_implementation:
+            if model.config._attn_implementation != ATTENTION:
                 _register()
                 model.set_attn_implementation(ATTENTION)
             config = _prefix_config(peft, tuner, model.config)
@@ -206,7 +206,9 @@ def _tuner(settings: dict[str, Any], folder: Path) -> Tuner:
                 raise BadInput(f"{folder}: target_modules must be a list of names of layers.")
             return LoRA(r=int(settings["r"]), alpha=float(settings["lora_alpha"]), targets=tuple(map(str, targets)))
     except (KeyError, TypeError):
-        raise BadInput(f"{folder / SETTINGS} lacks settings of an adapter: the file is damaged or was edited.") from None
+        raise BadInput(
+            f"{folder / SETTINGS} lacks settings of an adapter: the file is damaged or was edited."
+        ) from None
     raise bad(f"{folder}: peft_type", "LORA or PREFIX_TUNING", str(kind))
 
 
@@ -274,7 +276,11 @@ def _attention(
         value = torch.cat([v_1HmK.expand(len(value), -1, -1, -1).to(value.dtype), value], 2)
         if attention_mask is not None:
             shape = (*attention_mask.shape[:-1], k_1HmK.shape[2])
-            open_ = attention_mask.new_ones(shape) if attention_mask.dtype == torch.bool else attention_mask.new_zeros(shape)
+            open_ = (
+                attention_mask.new_ones(shape)
+                if attention_mask.dtype == torch.bool
+                else attention_mask.new_zeros(shape)
+            )
             attention_mask = torch.cat([open_, attention_mask], -1)
     return sdpa_attention_forward(module, query, key, value, attention_mask, **given)
 

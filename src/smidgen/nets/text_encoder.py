@@ -78,14 +78,18 @@ class TextEncoder:
     def _cut(self, model: Any, whole: str) -> None:
         frozen = self.config.frozen
         if not isinstance(getattr(model, "embeddings", None), nn.Module):
-            raise BadInput(f"{type(model).__name__} has no `embeddings`: it cannot be cut into frozen and tuned layers.")
+            raise BadInput(
+                f"{type(model).__name__} has no `embeddings`: it cannot be cut into frozen and tuned layers."
+            )
         self.layers, kept = len(_layers(model)), frozen or 0
         if not 0 <= kept < self.layers:
             raise bad("frozen", f"0 to {self.layers - 1} layers, or None", frozen)
         if kept and len(set(getattr(model.config, "layer_types", None) or [0])) > 1:
             raise bad("frozen", "0 or None, since the layers of this encoder differ in kind", frozen)
         self.width = int(model.config.hidden_size)
-        room = int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30) - (model.config.pad_token_id or 0) - 1
+        room = (
+            int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30) - (model.config.pad_token_id or 0) - 1
+        )
         self.limit = min(self.config.max_tokens, max(room, 3))
         self.identity = digest(whole, str(frozen), self.config.pooling, str(self.limit))
         embeddings, model.embeddings = model.embeddings, PassThrough()
