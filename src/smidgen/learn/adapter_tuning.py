@@ -1,7 +1,7 @@
 """One trainer for an encoder tuned whole, by a prefix or by LoRA, on a few hundred texts and their augmented copies.
 
-Cross-entropy on a linear head; with `contrast` the supervised contrastive loss of sentence vectors is added, the repair
-that "Effectiveness of Data Augmentation for Parameter Efficient Tuning with Limited Data" (2023, arXiv 2303.02577) finds
+Cross-entropy on a linear head. With `contrast` the supervised contrastive loss of sentence vectors is added, which
+"Effectiveness of Data Augmentation for Parameter Efficient Tuning with Limited Data" (2023, arXiv 2303.02577) proposes
 for prefixes; with `mixup` texts are mixed. Batches hold as many rows of each class. A budget is a number of epochs, of
 which augmented data makes more updates, or of updates, the same for all: what was spent of both is noted.
 
@@ -70,8 +70,8 @@ class TuningConfig:
         for name in ("contrast", "memory", "weight_decay"):
             if getattr(self, name) < 0:
                 raise bad(name, "0 or more", getattr(self, name))
-        if not (self.head_rate > 0 and (self.rate_ is None or self.rate_ > 0)):
-            raise bad("rate", "above 0", (self.rate_, self.head_rate))
+        if not (self.head_rate > 0 and (self.rate is None or self.rate > 0)):
+            raise bad("rate", "above 0", (self.rate, self.head_rate))
         if self.contrast and self.mixup and self.mixup.where != "cls":
             raise bad("mixup", "at 'cls' beside a contrastive term", self.mixup.where, "Mixed texts have no one class.")
 
@@ -133,7 +133,7 @@ class AdapterClassifier:
         tuner: what is trained. augmenter: makes copies of the training texts.
 
     Attributes:
-        classes_: sorted. net_: `TextNet`. rate_: that was used. spent_: see `Spent`. data_: the training texts with their copies.
+        classes_: sorted. net_: `TextNet`. rate_: that was used. spent_: see `Spent`. data_: training texts and copies.
     """
 
     def __init__(

@@ -176,10 +176,12 @@ class Lower(nn.Module):
 class PassThrough(nn.Module):
     """Stands where embeddings were: what comes in are hidden states already."""
 
-    def forward(self, input_ids: Any = None, inputs_embeds: Tensor | None = None, **_: Any) -> Tensor:
-        if inputs_embeds is None:
+    def forward(self, input_ids: Any = None, *given: Any, inputs_embeds: Tensor | None = None, **_: Any) -> Tensor:
+        states = [inputs_embeds, *given]  # some encoders name them, some do not
+        found = next((x for x in states if isinstance(x, Tensor) and x.ndim == 3), None)
+        if found is None:
             raise bad("the tuned layers", "inputs_embeds, states of the lower ones", "ids of tokens")
-        return inputs_embeds
+        return found
 
 
 def pool(x_BSD: Tensor, mask_BS: Tensor, how: Pooling = "mean") -> Tensor:
