@@ -13,7 +13,7 @@ from smidgen.data.augment.texts import EasyDataAugmentation, alteration_buckets,
 from smidgen.kit.errors import BadInput
 
 LIST = WordList({"film": ["movie", "picture"], "slow": ["sluggish"], "not": ["never"]})
-WORDS = "the film is not slow , the plot is".split()
+WORDS = ["the", "film", "is", "not", "slow", ",", "the", "plot", "is"]
 TEXTS = st.lists(st.sampled_from([*WORDS, "x"]), min_size=1, max_size=12).map(" ".join)
 
 
@@ -26,9 +26,7 @@ def test_each_operation_does_what_it_says(seed):
     new = made["insert"]
     assert len(new) == len(WORDS) + 2 and sum(w in ("movie", "picture", "sluggish") for w in new) == 2
     assert [w for w in new if w not in ("movie", "picture", "sluggish")] == WORDS
-    assert (
-        sorted(made["swap"]) == sorted(WORDS) and 0 < sum(a != b for a, b in zip(made["swap"], WORDS, strict=True)) <= 4
-    )
+    assert sorted(made["swap"]) == sorted(WORDS) and sum(a != b for a, b in zip(made["swap"], WORDS, strict=True)) <= 4
     rest = iter(WORDS)
     assert made["delete"] and all(w in rest for w in made["delete"])  # in their order
 
@@ -79,9 +77,8 @@ def test_words_from_files_and_from_vectors(tmp_path):
     (tmp_path / "a.tsv").write_text("# mine\nfilm\tmovie, picture\n\nFilm\tflick, film\n")
     (tmp_path / "a.json").write_text('{"film": ["movie", "picture", "flick"]}')
     lists = [WordList.read(tmp_path / n) for n in ("a.tsv", "a.json")]
-    assert [list(one.of("Film")) for one in lists] == [["flick", "film"], ["movie", "picture", "flick"]] or lists[
-        0
-    ].name == lists[1].name
+    assert [tuple(one.of("Film")) for one in lists] == [("movie", "picture", "flick")] * 2
+    assert lists[0].name == lists[1].name
     (tmp_path / "b.tsv").write_text("film movie\n")
     with pytest.raises(BadInput, match="line 1"):
         WordList.read(tmp_path / "b.tsv")

@@ -8,6 +8,7 @@ which augmented data makes more updates, or of updates, the same for all: what w
 Dims: B texts of a batch, S tokens, D width, C classes, N rows.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from smidgen.kit.errors import bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.learn.supervised_contrastive import CrossBatchMemory, supervised_contrastive_loss
 from smidgen.nets.adapters import Adapted, FullTuning, Tuner
-from smidgen.nets.text_encoder import Batch, Text, TextEncoder, pool
+from smidgen.nets.text_encoder import Batch, Pooling, Text, TextEncoder, pool
 from smidgen.train.loop import LoopConfig, Run, train
 from smidgen.train.schedules import Cosine
 
@@ -94,15 +95,15 @@ class TextNet(nn.Module):
 
     def __init__(self, encoder: TextEncoder, body: Adapted, classes: int, dropout: float = 0.0, seed: int = 0) -> None:
         super().__init__()
-        self.pooling, self.body, self.drop = encoder.config.pooling, body, nn.Dropout(dropout)
-        self.head = nn.Linear(encoder.width, classes)
+        self.pooling: Pooling = encoder.config.pooling
+        self.body, self.drop = body, nn.Dropout(dropout)
+        with torch.random.fork_rng(devices=[]):  # it draws weights that are drawn anew below
+            self.head = nn.Linear(encoder.width, classes)
         generator = torch.Generator().manual_seed(derive_seed(seed, "head"))
         nn.init.normal_(self.head.weight, std=0.02, generator=generator)
         nn.init.zeros_(self.head.bias)
         self.embeddings: Any = None
         if encoder.config.frozen is None and isinstance(body.tuner, FullTuning):
-            import copy
-
             self.embeddings = copy.deepcopy(encoder.lower).requires_grad_(True)
         self._lower = (encoder.lower,)  # in a tuple: its weights are not this module's
 
@@ -248,7 +249,7 @@ def search_rate(
         config, own = replace(classifier.config, rate=float(rate)), []
         for learn, held in parts.split(np.zeros(len(y)), y):
             one = AdapterClassifier(classifier.encoder, classifier.tuner, config, classifier.augmenter)
-            p = one.fit([texts[i] for i in learn], y[learn]).predict_proba([texts[i] for i in held])
+            p = one.fit(_some(texts, learn), y[learn]).predict_proba(_some(texts, held))
             at = np.searchsorted(one.classes_, y[held])
             own.append(float(-np.log(np.maximum(p[np.arange(len(held)), at], 1e-7)).mean()))
         losses[float(rate)] = float(np.mean(own))
@@ -273,3 +274,7 @@ def _batches(y: np.ndarray, size: int, count: int, balanced: bool, seed: int) ->
 
 def _own(module: nn.Module | None) -> list[nn.Parameter]:
     return [] if module is None else list(module.parameters())
+
+
+def _some(texts: Sequence[Text], at: Any) -> list[Text]:
+    return [texts[int(i)] for i in at]

@@ -9,6 +9,7 @@ A text is a string, or a pair of them. Dims: B texts of a batch, S tokens (padde
 """
 
 import copy
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,10 +73,9 @@ class TextEncoder:
         with _quiet(transformers):
             model = transformers.AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
-        whole = digest(*((place / n).read_bytes() for n in _CONTENT if (place / n).is_file()))
-        self._cut(model.eval().requires_grad_(False), whole)
+        self._cut(model.eval().requires_grad_(False))
 
-    def _cut(self, model: Any, whole: str) -> None:
+    def _cut(self, model: Any) -> None:
         frozen = self.config.frozen
         if not isinstance(getattr(model, "embeddings", None), nn.Module):
             raise BadInput(
@@ -91,7 +91,7 @@ class TextEncoder:
             int(getattr(model.config, "max_position_embeddings", 0) or 1 << 30) - (model.config.pad_token_id or 0) - 1
         )
         self.limit = min(self.config.max_tokens, max(room, 3))
-        self.identity = digest(whole, str(frozen), self.config.pooling, str(self.limit))
+        self.identity = digest(fingerprint(self.config), str(self.limit))
         embeddings, model.embeddings = model.embeddings, PassThrough()
         self._upper = copy.deepcopy(model)
         del _layers(self._upper)[:kept]
@@ -182,6 +182,13 @@ class PassThrough(nn.Module):
         if found is None:
             raise bad("the tuned layers", "inputs_embeds, states of the lower ones", "ids of tokens")
         return found
+
+
+def fingerprint(config: EncoderConfig) -> str:
+    """A hash of what an encoder is: its files, where it is cut, how it is read. Reads the files, loads nothing."""
+    place = _folder(config.place)
+    files = (hashlib.sha256((place / n).read_bytes()).hexdigest() for n in _CONTENT if (place / n).is_file())
+    return digest(*files, str(config.frozen), config.pooling, str(config.max_tokens))
 
 
 def pool(x_BSD: Tensor, mask_BS: Tensor, how: Pooling = "mean") -> Tensor:

@@ -7,6 +7,7 @@ either make more updates ("epochs") or just as many ("steps"). An arm that canno
 left out and marked.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,19 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from smidgen.data.augment.texts import (
-    EDGES,
-    EasyDataAugmentation,
-    Text,
-    TextAugmenter,
-    alteration_buckets,
-    augment,
-)
+from smidgen.data.augment.texts import Text, TextAugmenter
 from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import digest
 from smidgen.kit.seeds import derive_seed
 from smidgen.studies.augment_peft_cells import cell_table, interaction
-from smidgen.studies.text_separation import class_separation, copy_similarity
+from smidgen.studies.augment_peft_measures import MEASURED, default_probes, measure
 from smidgen.studies.trialfile import Spent, TrialFile, content
 
 if TYPE_CHECKING:
@@ -38,13 +32,6 @@ if TYPE_CHECKING:
     from smidgen.nets.adapters import Tuner
     from smidgen.nets.text_encoder import EncoderConfig, TextEncoder
 
-BUCKETS = alteration_buckets([], EDGES)[1]
-LEVELS = (0.1, 0.3, 0.5)
-MEASURED = (
-    *("score", "log_loss", "updates", "epochs", "rows", "trained", "no_positives", "rate"),
-    *("silhouette", "centroid_cos", "intra", "inter", "copy_cos"),
-    *(f"accuracy {name}" for name in BUCKETS),
-)
 CELL = ("task", "model", "tuner", "n_train", "budget", "arm")
 
 
@@ -160,13 +147,17 @@ class AugmentPeftStudy:
         self.arms = {k: a if isinstance(a, Arm) else Arm(a) for k, a in augmenters.items()}
         self.n_train, self.seeds, self.budgets = list(n_train), list(dict.fromkeys(seeds)), list(budgets)
         self.config, self.rates = config or TuningConfig(), dict(rates or {})
-        self.probes = [_probe(level) for level in LEVELS] if probes is None else list(probes)
+        self.probes = default_probes() if probes is None else list(probes)
+        self._prints: dict[str, str] = {}
         for task in tasks:
             for n in self.n_train:
                 self.draw(task, n, self.seeds[0])
-        held = [[t.name, list(map(list, _pairs(t))), content(t.y).hex(), content(t.test_y).hex()] for t in tasks]
-        probes_ = [p.name for p in self.probes]
-        self._space = digest(str(held), str(self.config), str(sorted(self.rates.items())), str(probes_), str(MEASURED))
+        held = [
+            part
+            for t in tasks
+            for part in (t.name, *map(content, (t.y, t.test_y)), *map(_text, (t.texts, t.test_texts)))
+        ]
+        self._space = digest(*held, str(self.config), *(p.name for p in self.probes), *MEASURED)
 
     def draw(self, task: TextTask, n: int, seed: int) -> np.ndarray:
         """Places of the training rows, as evenly from the classes as it goes up. Smaller sizes are among larger."""
@@ -234,7 +225,11 @@ class AugmentPeftStudy:
         return TextEncoder(self.models[model])
 
     def _key(self, model: str, tuner: str) -> dict[str, str]:
-        return {"encoder": str(self.models[model]), "settings": str(self.tuners[tuner])}
+        from smidgen.nets.text_encoder import fingerprint
+
+        if model not in self._prints:
+            self._prints[model] = fingerprint(self.models[model])
+        return {"encoder": self._prints[model], "settings": str(self.tuners[tuner])}
 
     def _rate(self, trials: TrialFile, encoder: Any, task: str, model: str, n: int, tuner: str) -> float | None:
         """The rate of a tuner; each that is tried is a trial of its own."""
@@ -246,7 +241,7 @@ class AugmentPeftStudy:
             of = self.tasks[task]
             rows = self.draw(of, n, seed)
             one = AdapterClassifier(encoder(model), self.tuners[tuner], replace(self.config, seed=seed))
-            _, found = search_rate(one, [of.texts[i] for i in rows], np.asarray(of.y)[rows], [config["search"]])
+            _, found = search_rate(one, _some(of.texts, rows), np.asarray(of.y)[rows], [config["search"]])
             loss = found[config["search"]]
             return dict.fromkeys(MEASURED, math.nan) | {"score": -loss, "log_loss": loss, "rate": config["search"]}
 
@@ -270,46 +265,14 @@ class AugmentPeftStudy:
             seed=derive_seed(seed, "training"),
         )
         one = AdapterClassifier(encoder, self.tuners[config["tuner"]], own, arm.augmenter)
-        one.fit([task.texts[i] for i in rows], np.asarray(task.y)[rows])
+        one.fit(_some(task.texts, rows), np.asarray(task.y)[rows])
         spent = {k: float(v) for k, v in vars(one.spent_).items() if k != "loss"}
-        return {"rate": one.rate_, **spent, **self.measure(one, task, seed)}
-
-    def measure(self, classifier: Any, task: TextTask, seed: int) -> dict[str, float]:
-        """What a classifier does on the test texts, and on altered ones."""
-        y, texts = np.asarray(task.test_y), list(task.test_texts)
-        p, right = classifier.predict_proba(texts), {}
-        at = np.minimum(np.searchsorted(classifier.classes_, y), len(classifier.classes_) - 1)
-        known = classifier.classes_[at] == y  # a class that training rows do not have is missed
-        likely = np.where(known, p[np.arange(len(y)), at], 0.0)
-        out = {"score": float((classifier.classes_[p.argmax(1)] == y).mean())}
-        out["log_loss"] = float(-np.log(np.maximum(likely, 1e-7)).mean())
-        made = [augment(texts, y, probe, derive_seed(seed, "probe")) for probe in self.probes]
-        copies = [(t, label, place, ratio) for m in made for t, label, place, ratio in _copies(m)]
-        if not copies:
-            return dict.fromkeys((*MEASURED[8:],), math.nan) | out
-        altered, labels, parents, ratios = (list(part) for part in zip(*copies, strict=True))
-        labels, buckets = np.array(labels), alteration_buckets(ratios, EDGES)[0]
-        z = classifier.embed([*texts, *altered])
-        correct = classifier.classes_[classifier.scores(z[len(texts) :]).argmax(1)] == labels
-        for b, name in enumerate(BUCKETS):
-            right[f"accuracy {name}"] = float(correct[buckets == b].mean()) if (buckets == b).any() else math.nan
-        return {
-            **out,
-            **class_separation(z[len(texts) :], labels),
-            **right,
-            "copy_cos": copy_similarity(z[parents], z[len(texts) :]),
-        }
+        return {"rate": one.rate_, **spent, **measure(one, task, self.probes, derive_seed(seed, "probe"))}
 
 
-def _probe(level: float) -> TextAugmenter:
-    return EasyDataAugmentation(alpha_rs=level, p_rd=level, n_aug=1)
+def _some(texts: Sequence[Text], at: Any) -> list[Text]:
+    return [texts[int(i)] for i in at]
 
 
-def _copies(made: Any) -> list[tuple[Text, Any, int, float]]:
-    new = ~made.original
-    rows = np.flatnonzero(new)
-    return [(made.texts[i], made.y[i], int(made.parent[i]), float(made.altered[i])) for i in rows]
-
-
-def _pairs(task: TextTask) -> tuple[Sequence[Text], Sequence[Text]]:
-    return task.texts, task.test_texts
+def _text(texts: Sequence[Text]) -> bytes:
+    return json.dumps(list(texts)).encode()

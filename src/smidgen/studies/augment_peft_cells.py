@@ -6,7 +6,8 @@ and Bengio, 2003). Where all rows of the pool are drawn, o = 1, nothing can be s
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,9 +53,9 @@ def cell_table(table: pd.DataFrame, overlap: Overlap, baseline: str, level: floa
     """
     _check(table, "arm", baseline)
     rows = []
-    for key, place in table.groupby(PLACE, sort=False):
+    for key, place in _groups(table, PLACE):
         base = place.loc[place["arm"] == baseline].set_index("seed")["score"]
-        for arm, cell in place.groupby("arm", sort=False):
+        for (arm,), cell in _groups(place, ["arm"]):
             own = cell.set_index("seed")["score"]
             row = {**dict(zip(PLACE, key, strict=True)), "arm": arm, "score": own.mean(), "std": own.std()}
             row |= {k: cell[k].mean() for k in ("updates", "epochs")} | {"skipped": cell["skipped"].iloc[0]}
@@ -75,7 +76,7 @@ def interaction(
     for name in (first, second):
         _check(table, "tuner", name)
     rows, place = [], [p for p in PLACE if p != "tuner"]
-    for key, part in table.groupby(place, sort=False):
+    for key, part in _groups(table, place):
         wide = part.pivot(index="seed", columns=["tuner", "arm"], values="score")
         gain = {t: wide[t, arm] - wide[t, baseline] for t in (first, second)}
         of = dict(zip(place, key, strict=True))
@@ -86,6 +87,12 @@ def interaction(
     return pd.DataFrame(rows)
 
 
+def _groups(table: pd.DataFrame, by: list[str]) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
+    """In the order of the table."""
+    groups: Any = table.groupby(by, sort=False)
+    yield from groups
+
+
 def _check(table: pd.DataFrame, column: str, name: str) -> None:
     if name not in set(table[column]):
-        raise bad(column, " or ".join(map(str, pd.unique(table[column]))), name)
+        raise bad(column, " or ".join(dict.fromkeys(map(str, table[column]))), name)

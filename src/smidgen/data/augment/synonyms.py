@@ -67,7 +67,7 @@ def _lines(text: str, path: Path) -> dict[str, list[str]]:
         word, tab, others = line.partition("\t")
         if not tab:
             raise BadInput(f"{path}, line {number}: expected a word, a tab and its synonyms, found '{line[:40]}'.")
-        out.setdefault(word.strip(), []).extend(s.strip() for s in others.split(",") if s.strip())
+        out.setdefault(word.strip().lower(), []).extend(s.strip() for s in others.split(",") if s.strip())
     return out
 
 

@@ -73,5 +73,6 @@ class SentenceMixup:
         if B and bool((y_B == y_B[0]).all()):
             warnings.warn("Mixup of a batch with a single class: no labels are mixed.", stacklevel=2)
         strength = torch.full((2, B, 1), float(self.alpha), dtype=torch.float64)  # small ones would end at 0 / 0
-        gamma = torch._standard_gamma(strength, generator=generator).clamp_min(1e-300)
+        gamma = torch._standard_gamma(strength, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
+        gamma = gamma.clamp_min(1e-300)
         return Mix((gamma[0] / gamma.sum(0)).float(), torch.randperm(B, generator=generator))

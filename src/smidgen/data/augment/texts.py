@@ -40,7 +40,8 @@ class AugmentedTexts:
 
     Attributes:
         texts: the given ones, in their order, then the copies. y: labels `[n]`. parent: `[n]`, place of the given text
-            that each comes from, or the parents that were given: groups for folds. altered: `[n]`, 0 of given ones. given: how many.
+            that each comes from, or the parents that were given: groups for folds. altered: `[n]`, 0 of given ones.
+        given: how many there are.
     """
 
     texts: list[Text]
