@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold
 
@@ -17,6 +17,7 @@ WORDS = ["the", "film", "is", "not", "slow", ",", "the", "plot", "is"]
 TEXTS = st.lists(st.sampled_from([*WORDS, "x"]), min_size=1, max_size=12).map(" ".join)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000))
 def test_each_operation_does_what_it_says(seed):
     eda = EasyDataAugmentation(alpha_sr=0.25, alpha_ri=0.25, alpha_rs=0.25, p_rd=0.5, synonyms=LIST)
@@ -41,6 +42,7 @@ def test_what_is_protected_stays_and_something_is_left():
         EasyDataAugmentation(alpha_rs=0, p_rd=0)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=5), st.integers(0, 99))
 def test_copies_depend_on_their_text_alone_and_know_it(texts, seed):
     eda = EasyDataAugmentation(n_aug=2, synonyms=LIST)
@@ -56,6 +58,7 @@ def test_copies_depend_on_their_text_alone_and_know_it(texts, seed):
         assert set(made.parent[held]).isdisjoint(np.delete(made.parent, held))
 
 
+@settings(max_examples=30, deadline=None)
 @given(TEXTS, TEXTS, TEXTS)
 def test_alteration_is_a_distance(a, b, c):
     def edits(x: str, y: str) -> float:

@@ -12,6 +12,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -72,7 +73,6 @@ class SentenceMixup:
         B = len(y_B)
         if B and bool((y_B == y_B[0]).all()):
             warnings.warn("Mixup of a batch with a single class: no labels are mixed.", stacklevel=2)
-        strength = torch.full((2, B, 1), float(self.alpha), dtype=torch.float64)  # small ones would end at 0 / 0
-        gamma = torch._standard_gamma(strength, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
-        gamma = gamma.clamp_min(1e-300)
-        return Mix((gamma[0] / gamma.sum(0)).float(), torch.randperm(B, generator=generator))
+        rng = np.random.default_rng(int(torch.randint(1 << 62, (1,), generator=generator)))
+        share_B1 = torch.from_numpy(rng.beta(self.alpha, self.alpha, (B, 1))).float()
+        return Mix(share_B1, torch.randperm(B, generator=generator))
