@@ -109,6 +109,12 @@ def test_mixing_is_free_of_padding_and_begins_at_nothing(encoder, where):
     assert torch.allclose(short, long, atol=1e-5)
 
 
+def test_a_mixture_is_as_long_as_the_longer_and_sees_no_padding():
+    x, mask = torch.tensor([[[1.0], [2.0], [9.0]], [[4.0], [8.0], [16.0]]]), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    mixed, seen = Mix(torch.tensor([[0.25], [0.5]]), torch.tensor([1, 0])).states(x, mask)
+    assert mixed[..., 0].tolist() == [[3.25, 6.5, 12.0], [2.5, 5.0, 8.0]] and seen.tolist() == [[1, 1, 1]] * 2
+
+
 def test_mixed_labels_and_single_classes():
     mixup, generator = SentenceMixup(alpha=0.4), torch.Generator().manual_seed(0)
     y = torch.tensor([0, 1] * 2000)
