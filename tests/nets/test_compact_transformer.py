@@ -124,8 +124,8 @@ def test_positions_are_resized_on_their_grid(first):
     torch.testing.assert_close(grid[..., 2], torch.full((16, 12), 5.0))
     same = resize_positional_embedding(state, (8, 6), (8, 6))
     assert torch.equal(same["encoder.positional_embedding"], table) and same["head.bias"] is state["head.bias"]
-    with pytest.raises(BadInput, match="7 x 7 places"):
-        resize_positional_embedding(state, (7, 7), (8, 8))
+    with pytest.raises(BadInput, match="7 x 6 places"):
+        resize_positional_embedding(state, (7, 6), (8, 8))
 
 
 def test_weights_of_the_authors_come_in_at_another_size_and_task():

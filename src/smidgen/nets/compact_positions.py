@@ -20,7 +20,7 @@ def sine_table(length: int, dim: int) -> Tensor:
 def resize_positional_embedding(
     state_dict: dict[str, Tensor], old_hw: tuple[int, int], new_hw: tuple[int, int]
 ) -> dict[str, Tensor]:
-    """The same state, its positions read off the old grid at the places of the new one (2-D, bicubic, smoothed where it shrinks).
+    """The same state, its positions read off the old grid at the places of the new one (2-D, bicubic).
 
     A class token's own position, before the grid, stays as it is. Tables `[1, N, D]` under any name that ends in
     `positional_embedding` are resized, sine tables too: a network has learned what its table says of a place.

@@ -62,7 +62,9 @@ class ConvTokenizer(nn.Module):
         self.grid(*x_BCHW.shape[2:])
         x = x_BCHW.contiguous(memory_format=torch.channels_last)  # tokens then need no copy
         for conv, activation in zip(self.convs, self.activations, strict=True):
-            x = self.pool(activation(conv(x)))
+            # ReLU after pooling is the same, and cheaper: the largest of what is cut off at 0 is the largest, cut off
+            relu = isinstance(activation, nn.ReLU)
+            x = activation(self.pool(conv(x))) if relu else self.pool(activation(conv(x)))
         return x.flatten(2).transpose(1, 2)
 
     def grid(self, h: int, w: int) -> tuple[int, int]:
