@@ -22,7 +22,7 @@ def digits():
 
 def test_it_learns_digits_and_saves_itself(digits):
     X, y = digits
-    made = CompactTransformerClassifier(updates=120, shift=0.0).fit(X[:500], y[:500])
+    made = CompactTransformerClassifier(updates=80, batch=24, shift=0.0).fit(X[:500], y[:500])
     said = made.predict_proba(X[500:900])
     assert (made.classes_[said.argmax(1)] == y[500:900]).mean() > 0.8
     arrays: dict[str, np.ndarray] = {}

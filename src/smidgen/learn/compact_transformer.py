@@ -30,7 +30,7 @@ CARD = {
     "tasks": ("classification",),
     "extra": "text",
     "package": "torch",
-    "seconds": (60.0, 0.0, 0.0, 1.0),
+    "seconds": (40.0, 0.0, 0.0, 1.0),
     "papers": ("073",),
 }
 
