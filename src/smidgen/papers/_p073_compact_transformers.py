@@ -9,7 +9,7 @@ Where this differs from the plan of the re-test, and why:
   the plan asks; their published size 2 has 0.21 M.
 - No dropout of attention, which torch's fused attention lacks on a processor. Stochastic depth is as published.
 - The learning rate is higher than published (2e-3, not 5.5e-4): there are 470 updates, not 100,000. It is the same for
-  all.
+  all. After so few updates patches are far from what they reach in the end: the gap is that of this budget.
 """
 
 from typing import Any
@@ -153,7 +153,7 @@ def _accuracy(name: str, x: Any, y: Any, x_test: Any, y_test: Any, seed: int, fu
     train_on_pictures(net, x, y, settings)
     with torch.inference_mode():
         said = torch.cat([net((part - mean) / std).argmax(1) for part in x_test.split(256)])
-    return 100 * float((said == y_test).float().mean())
+    return 100 * int((said == y_test).sum()) / len(y_test)
 
 
 def _pictures(seed: int, full: bool) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
