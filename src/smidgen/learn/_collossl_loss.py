@@ -27,7 +27,7 @@ def multi_view_contrastive_loss(
     pos_weight: float | Tensor = 1.0,
     temperature: float = 0.05,
 ) -> Tensor:
-    """Mean over windows of -log(p / (p + n)): sums of exp(cos / temperature) over positives, and over weighted negatives.
+    """Mean over windows of -log(p / (p + n)): sums of exp(cos / temperature) over positives and (weighted) negatives.
 
     The cosine counts as it is: alike is near. (The published code takes a framework's cosine loss, which is minus the
     cosine, without turning its sign.) Only ratios of weights matter.

@@ -213,9 +213,7 @@ def _point(
 def _identity(windows: MultiDeviceWindows, parts: list[list[Hashable]], config: RunnerConfig) -> str:
     data = [windows.X[d][u].tobytes() for d in windows.devices for u in windows.users]
     labels = [np.asarray(windows.y[u]).tobytes() for u in windows.users] if windows.y is not None else []
-    return digest(
-        repr((parts, windows.devices, windows.motion, replace(config, arms={}))), repr(config.arms), *data, *labels
-    )
+    return digest(repr((parts, windows.devices, windows.motion, config)), *data, *labels)
 
 
 def _read(place: Path | None, whose: str, resume: bool) -> dict[tuple[int, str, str, float], Point]:
