@@ -32,10 +32,10 @@ from smidgen.tasks.device_windows import MultiDeviceWindows
 from smidgen.tasks.synthetic_devices import SyntheticDevicesConfig, synthetic_devices
 
 NET = TPNConfig(widths=(6, 8, 10), kernels=(5, 3, 3))
-SHORT = EpochsConfig(epochs=3, lr=3e-3, batch=16, decay_steps=None, seed=4)
+SHORT = EpochsConfig(epochs=3, lr=3e-3, batch=8, decay_steps=None, seed=4)
 SMALL = ColloSSLConfig(net=NET, projector=(16, 8), training=SHORT)
 MADE = synthetic_devices(
-    SyntheticDevicesConfig(noise=(0.05, 0.3, 0.1, 0.6), users=4, windows=24, length=32, classes=3, seed=7)
+    SyntheticDevicesConfig(noise=(0.05, 0.3, 0.1, 0.6), users=4, windows=16, length=20, classes=3, seed=7)
 )
 
 
@@ -128,13 +128,8 @@ def test_selection_compares_norms_of_motion_and_ranks_by_noise():
 
 
 def test_batches_are_of_one_user_and_every_window_comes_once_an_epoch():
-    numbered = {
-        d: {
-            u: np.full((n, 3, 1), 100 * i, np.float32) + np.arange(n, dtype=np.float32)[:, None, None]
-            for i, (u, n) in enumerate(SIZES)
-        }
-        for d in ("a", "b")
-    }
+    rows = {u: 100 * i + np.arange(n, dtype=np.float32) for i, (u, n) in enumerate(SIZES)}
+    numbered = {d: {u: np.tile(v[:, None, None], (1, 3, 1)) for u, v in rows.items()} for d in ("a", "b")}
     batches = UserBatches(MultiDeviceWindows(X=numbered, motion=1), batch=4)
     assert batches.skipped == ["w"]
     seen = []
@@ -163,7 +158,7 @@ def test_the_module_contrasts_as_its_sampling_says():
     for sampling in ("sync_all", "unsync_neg"):
         net.config = replace(SMALL, sampling=sampling, neg_sample_size=2)
         n = [
-            z[d] if sampling == "sync_all" else z[d][random_cycle(24, order)] for d in chosen.negative for _ in range(2)
+            z[d] if sampling == "sync_all" else z[d][random_cycle(16, order)] for d in chosen.negative for _ in range(2)
         ]
         expected = multi_view_contrastive_loss(
             z[1], z[chosen.positive], torch.stack(n), neg_weights=w, pos_weight=own, temperature=0.05
@@ -214,7 +209,7 @@ def test_baselines_learn_and_nt_xent_is_its_definition():
 
 
 def test_the_comparison_holds_users_out_and_goes_on(tmp_path):
-    tuning = FineTuneConfig(hidden=16, training=replace(SHORT, epochs=2))
+    tuning = FineTuneConfig(hidden=16, training=replace(SHORT, epochs=1))
     arms = {"supervised": Arm(), "all": Arm(labels_of="all"), "ColloSSL": Arm(pretraining=SMALL)}
     config = RunnerConfig(arms=arms, fractions=(0.25, 1.0), net=NET, tuning=tuning)
 
@@ -227,7 +222,7 @@ def test_the_comparison_holds_users_out_and_goes_on(tmp_path):
     with (tmp_path / POINTS).open("a") as out:
         out.write('{"whose": "cut o')  # a kill in the middle of a line
     assert run(tmp_path, resume=True) == whole
-    assert {(p.fraction, p.labels) for p in whole} == {(0.25, 12), (1.0, 48)}
+    assert {(p.fraction, p.labels) for p in whole} == {(0.25, 8), (1.0, 32)}
     curves = label_curves(whole)
     assert curves["all", "device 0"][1.0] == np.mean([p.macro_f1 for p in whole if p.arm == "all" and p.fraction == 1])
     with pytest.raises(BadInput, match="other windows or settings"):
@@ -262,7 +257,7 @@ VIEWS = (torch.zeros(4, 3), torch.zeros(1, 4, 3), torch.zeros(1, 4, 3))
         (lambda: multi_view_contrastive_loss(*VIEWS[:2], VIEWS[2][:, :2], neg_weights=torch.ones(1)), "negatives"),
         (lambda: ColloSSLConfig(sampling="none"), "sampling"),  # type: ignore[arg-type]
         (
-            lambda: fine_tune(TPNEncoder(6, NET), np.zeros((3, 32, 6), np.float32), np.array([0, 1, 2]), classes=2),
+            lambda: fine_tune(TPNEncoder(6, NET), np.zeros((3, 20, 6), np.float32), np.array([0, 1, 2]), classes=2),
             "0 to 1",
         ),
     ],

@@ -6,7 +6,7 @@ Dims: N windows, T samples, C channels, K classes.
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,8 @@ class FineTuneConfig:
 
     Attributes:
         frozen: convolutions that stay as they are; 0: training from scratch, with a fresh encoder. hidden: units.
-        validation: share of the labelled windows by whose loss the epoch is chosen.
+        validation: share of the labelled windows by whose loss the epoch is chosen; 0: all are learned from, and the
+            last epoch counts.
     """
 
     frozen: int = 2
@@ -40,8 +41,8 @@ class FineTuneConfig:
             raise bad("frozen", "0 or more convolutions", self.frozen)
         if self.hidden < 1:
             raise bad("hidden", "at least 1 unit", self.hidden)
-        if not 0 < self.validation < 1:
-            raise bad("validation", "a share between 0 and 1", self.validation)
+        if not 0 <= self.validation < 1:
+            raise bad("validation", "a share from 0, below 1", self.validation)
 
 
 def fine_tune(
@@ -75,7 +76,7 @@ def fine_tune(
     net = TPNClassifier(copy.deepcopy(encoder), K, config.hidden, derive_seed(t.seed, "head")).to(t.device)
     net.encoder.requires_grad_(True).freeze(config.frozen)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(derive_seed(t.seed, "split")))
-    held = min(max(int(N * config.validation), 1), N - 1)
+    held = min(max(int(N * config.validation), 1), N - 1) if config.validation else 0
     x, y = torch.from_numpy(np.ascontiguousarray(x_NTC, np.float32)), torch.from_numpy(y_N.astype(np.int64))
     seen, kept = (x[order[held:]], y[order[held:]]), (x[order[:held]].to(t.device), y[order[:held]].to(t.device))
     per_epoch = math.ceil((N - held) / t.batch)
@@ -94,7 +95,8 @@ def fine_tune(
 
     first = [v.numpy().tobytes() for v in encoder.cpu().state_dict().values()] if folder is not None else []
     whose = digest(repr((config, K)), x_NTC.tobytes(), y_N.tobytes(), *first)
-    train_epochs(net, at, per_epoch, _loss, t, look=look, folder=folder, whose=whose, resume=resume, go_on=go_on)
+    watched, t = (look, t) if held else (None, replace(t, keep="last"))
+    train_epochs(net, at, per_epoch, _loss, t, look=watched, folder=folder, whose=whose, resume=resume, go_on=go_on)
     return net.eval()
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ class EpochsConfig:
         patience: epochs without a new least loss after which it ends, counted from epoch `patience_after` on; None:
             it never does.
         l2: times the sum of squares of the convolutions' kernels, added to the loss.
+        keep: the weights of the epoch of the least loss, or of the last one.
     """
 
     epochs: int = 100
@@ -43,6 +44,7 @@ class EpochsConfig:
     patience: int | None = 20
     patience_after: int = 60
     l2: float = 1e-4
+    keep: Literal["best", "last"] = "best"
     precision: Precision = "fp32"
     device: str = "cpu"
     seed: int = 0
@@ -56,6 +58,8 @@ class EpochsConfig:
         for name in ("decay_steps", "patience"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise bad(name, "at least 1, or None", getattr(self, name))
+        if self.keep not in ("best", "last"):
+            raise bad("keep", "best or last", self.keep)
         for name in ("l2", "patience_after"):
             if getattr(self, name) < 0:
                 raise bad(name, "0 or more", getattr(self, name))
@@ -90,7 +94,7 @@ def train_epochs(
     go_on: Callable[[], bool] = lambda: True,
     say: Callable[[str], None] = lambda text: None,
 ) -> EpochsFound:
-    """Trains `net` in place; when it is over, it has the weights of the epoch with the least loss.
+    """Trains `net` in place; when it is over, it has the weights that `config.keep` says.
 
     Args:
         batch_at: arguments of `loss_of` (after the network), by number of the batch. loss_of: sum and count.
@@ -172,7 +176,7 @@ def train_epochs(
         finally:
             if journal:
                 journal.close()
-    if found.done:
+    if found.done and config.keep == "best":
         net.load_state_dict(best)
     return found
 

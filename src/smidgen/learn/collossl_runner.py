@@ -37,10 +37,12 @@ class Arm:
     Attributes:
         pretraining: how the encoder learns without labels; None: it does not, and then nothing is frozen.
         labels_of: "anchor", or "all": the same moments' windows of every device are labelled.
+        tuning: its own; None: that of all.
     """
 
     pretraining: ColloSSLConfig | SimCLRConfig | MultiTaskConfig | None = None
     labels_of: Literal["anchor", "all"] = "anchor"
+    tuning: FineTuneConfig | None = None
 
 
 def published_arms() -> dict[str, Arm]:
@@ -59,7 +61,7 @@ class RunnerConfig:
     """
     Attributes:
         arms: by name. fractions: of the labelled windows. net: of arms without pretraining; others have their own.
-        tuning: of every arm; where nothing was pretrained nothing is frozen.
+        tuning: of arms without their own; where nothing was pretrained nothing is frozen.
         divisor: of all values; None: mean and scale of each device on the users that are learned from.
         seed: of label draws, and, with the group, of weights and batches.
     """
@@ -202,9 +204,10 @@ def _point(
     if arm.labels_of == "all":
         x = np.concatenate([scaled.labelled(device, learned)[0][rows] for device in scaled.devices])
         y = np.tile(y, len(scaled.devices))
-    training = replace(config.tuning.training, seed=derive_seed(config.seed, "tuning", group))
-    frozen = config.tuning.frozen if arm.pretraining is not None else 0
-    net = fine_tune(encoder, x, y, replace(config.tuning, frozen=frozen, training=training), classes=classes)
+    tuning = arm.tuning or config.tuning
+    training = replace(tuning.training, seed=derive_seed(config.seed, "tuning", group))
+    frozen = tuning.frozen if arm.pretraining is not None else 0
+    net = fine_tune(encoder, x, y, replace(tuning, frozen=frozen, training=training), classes=classes)
     new_x, new_y = scaled.labelled(anchor, held)
     score = resolve("macro_f1", "classification").score(new_y, net.predict_proba(new_x))
     return Point(group, anchor, name, fraction, len(rows), score)

@@ -6,6 +6,8 @@ Where this differs from the plan of the re-test, and why; all was fixed before a
   hours; its class is the quarter of the day that it begins in.
 - There is a small set of real devices after all, a phone and a watch worn together: the paper's own setting, with new
   people held out. A part was added for it. With two devices there is nothing to select.
+- Supervised training may take the better of two ways, as the published one (a fifth of the labels chooses the epoch)
+  alone would be easy to beat: on seed 1000 it stopped at the commonest class for the phone.
 - Noise levels of the ranking are only a quarter apart, in random order, so that it can fail.
 """
 
@@ -45,8 +47,8 @@ CLAIM = Claim(
     ),
     keywords="wearables, accelerometer, gyroscope, human activity recognition, time series, multi-sensor, unlabelled "
     "recordings, contrastive learning, smartwatch, internet of things, few labels, semi-supervised, device selection",
-    says="An encoder that learned from unlabelled recordings of several simultaneous devices, each the view of another, "
-    "and was fine-tuned on one device's few labels beats supervised training; choosing devices by their distance helps.",
+    says="An encoder that learned from unlabelled recordings of several simultaneous devices, each the view of "
+    "another, and was fine-tuned on one device's few labels beats supervised training; choosing devices helps.",
     experiment=f"""
         Grid: the 7 channels of ETTh1 (a transformer's loads and oil temperature, hourly) are devices; a window is
         {WINDOW} hours of value and first difference, its class one of 4 quarters of the day in which it begins. Windows
@@ -54,12 +56,14 @@ CLAIM = Claim(
         Scales come from the former. Anchors: {", ".join(ANCHORS)}; scores are means over them. Devices are compared by
         their values, not norms, as there are no vectors. Encoder: widths 16, 24, 32, kernels 9, 5, 3.
 
-        Worn: phone and watch of 12 people, windows of 64 samples at 25 Hz (6 channels), 5 activities; 4 other people are
-        held out. Each device is the anchor once. Encoder: half the published widths, the published kernels.
+        Worn: phone and watch of 12 people, windows of 64 samples at 25 Hz (6 channels), 5 activities; 4 other people
+        are held out. Each device is the anchor once. Encoder: half the published widths, the published kernels.
 
-        All arms have the same {FRACTION:.0%} of the labels, a fifth of them to choose the epoch: supervised from scratch;
-        single-device SimCLR (noise and scale); ColloSSL; on the grid ColloSSL with random devices too. 40 epochs of
-        Adam at 1e-3 instead of 100 at 1e-4, as the sets are small; hidden layer of 128. Scores: macro F1.
+        All arms have the same {FRACTION:.0%} of the labels, a fifth of them to choose the epoch: supervised from
+        scratch; single-device SimCLR (noise and scale, batches of 64); ColloSSL; on the grid ColloSSL with random
+        devices too. 30 epochs of Adam at 1e-3 instead of 100 at 1e-4, as the sets are small; hidden layer of 128.
+        Supervised training is given a second way, all labels and the last epoch, and the better of the two on the
+        held-out part is the one to beat: with so few labels to choose by, the first is often poor. Scores: macro F1.
 
         Ranking: {DRAWS} draws a seed of made motion seen by 6 devices, each turned its own way, noise of
         {NOISE[0]} to {NOISE[-1]:.2f} in steps of a quarter; the share of draws in which selection has the devices
@@ -90,7 +94,7 @@ CLAIM = Claim(
         ),
         Part(
             name="grid: few labels",
-            says="On the grid's channels, with a tenth of the labels, ColloSSL beats supervised training on later months.",
+            says="On the grid, with a tenth of the labels, ColloSSL beats supervised training on later months.",
             gain=("grid: ColloSSL", "grid: supervised"),
             unit="macro F1",
         ),
@@ -158,25 +162,27 @@ def _scores(
     from smidgen.learn.collossl import ColloSSLConfig, FineTuneConfig
     from smidgen.learn.collossl_runner import Arm, RunnerConfig, label_curves, leave_groups_out
 
-    epochs = EpochsConfig(epochs=40 if full else 1, lr=1e-3, decay_steps=None, patience=None)
+    epochs = EpochsConfig(epochs=30 if full else 1, lr=1e-3, decay_steps=None, patience=None)
     own = ColloSSLConfig(
         net=net, projector=(128, 64, 50), metric="per_channel" if windows.motion == 1 else "acc_norm", training=epochs
     )
-    arms = {
-        "supervised": Arm(),
-        "SimCLR": Arm(pretraining=SimCLRConfig(net=net, projector=(128, 64, 50), training=epochs)),
-        "ColloSSL": Arm(pretraining=own),
-    }
-    if chosen:
-        arms["random devices"] = Arm(pretraining=replace(own, strategy="random"))
     tuning = FineTuneConfig(
         hidden=128,
         training=EpochsConfig(epochs=100 if full else 2, lr=1e-3, batch=32, decay_steps=None, patience=None),
     )
+    arms = {
+        "supervised, chosen": Arm(),
+        "supervised, last": Arm(tuning=replace(tuning, validation=0.0)),
+        "SimCLR": Arm(pretraining=SimCLRConfig(net=net, projector=(128, 64, 50), training=replace(epochs, batch=64))),
+        "ColloSSL": Arm(pretraining=own),
+    }
+    if chosen:
+        arms["random devices"] = Arm(pretraining=replace(own, strategy="random"))
     config = RunnerConfig(arms=arms, fractions=(FRACTION,), net=net, tuning=tuning, divisor=None, seed=seed)
     curves = label_curves(leave_groups_out(windows, [held], config, anchors=anchors))
     values = {f"{arm}, {anchor}": curve[FRACTION] for (arm, anchor), curve in curves.items()}
-    return values | {arm: float(np.mean([values[f"{arm}, {a}"] for a in anchors])) for arm in arms}
+    values |= {arm: float(np.mean([values[f"{arm}, {a}"] for a in anchors])) for arm in arms}
+    return values | {"supervised": max(values["supervised, chosen"], values["supervised, last"])}
 
 
 def _ranked(draws: int, seed: int) -> float:
