@@ -130,12 +130,12 @@ def test_selection_compares_norms_of_motion_and_ranks_by_noise():
 def test_batches_are_of_one_user_and_every_window_comes_once_an_epoch():
     rows = {u: 100 * i + np.arange(n, dtype=np.float32) for i, (u, n) in enumerate(SIZES)}
     numbered = {d: {u: np.tile(v[:, None, None], (1, 3, 1)) for u, v in rows.items()} for d in ("a", "b")}
-    batches = UserBatches(MultiDeviceWindows(X=numbered, motion=1), batch=4)
+    batches = UserBatches(MultiDeviceWindows(X=numbered, motion=1), batch=2)
     assert batches.skipped == ["w"]
     seen = []
     for number in range(batches.per_epoch, 2 * batches.per_epoch):
         x, user = batches.at(number)
-        assert torch.equal(x[0], x[1]) and 2 <= x.shape[1] <= 4  # simultaneous
+        assert torch.equal(x[0], x[1]) and 2 <= x.shape[1] <= 3  # simultaneous, and never one alone
         values = x[0, :, 0, 0].long().tolist()
         assert {v // 100 for v in values} == {[u for u, _ in SIZES].index(user)}
         seen += values
@@ -165,6 +165,9 @@ def test_the_module_contrasts_as_its_sampling_says():
         )
         torch.testing.assert_close(net(x, 1, g(5)), expected)
     assert net.log.positive == {chosen.positive[0]: 2} and net.log.negative == dict.fromkeys(chosen.negative, 2)
+    once = net.choose_once(batches := UserBatches(MADE.windows, batch=8), 1)
+    each = [select_devices(batches.at(i)[0], 1).distance[3] for i in range(batches.per_epoch)]
+    assert len(each) == 8 and once.distance[3] == pytest.approx(np.mean(each))
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
@@ -228,6 +231,25 @@ def test_the_comparison_holds_users_out_and_goes_on(tmp_path):
     with pytest.raises(BadInput, match="other windows or settings"):
         leave_groups_out(MADE.windows, 2, replace(config, seed=1), folder=tmp_path, resume=True)
     assert set(label_draw(48, 0.25, 3)) < set(label_draw(48, 0.5, 3))
+
+
+def test_arms_are_given_what_their_names_say(tmp_path):
+    """All devices where all are asked for; and nothing of the users held out, not even for the scales."""
+    tuning = FineTuneConfig(hidden=16, training=replace(SHORT, epochs=3))
+    arms = {"supervised": Arm(), "all": Arm(labels_of="all"), "ColloSSL": Arm(pretraining=SMALL)}
+    config = RunnerConfig(arms=arms, fractions=(1.0,), net=NET, tuning=tuning)
+
+    def points(change, folder):
+        X = {d: {u: change(d, u, x) for u, x in users.items()} for d, users in MADE.windows.X.items()}
+        windows = replace(MADE.windows, X=X)
+        found = leave_groups_out(windows, [["user 3"]], config, anchors=["device 0"], folder=tmp_path / folder)
+        chosen = [p.read_text() for p in (tmp_path / folder).glob("*/devices.json")]
+        return {p.arm: p.macro_f1 for p in found}, chosen
+
+    plain, chosen = points(lambda d, u, x: x, "plain")
+    copied, _ = points(lambda d, u, x: MADE.windows.X["device 0"][u], "copied")
+    assert copied["supervised"] == plain["supervised"] and copied["all"] != plain["all"]
+    assert len(chosen) == 1 and points(lambda d, u, x: 50 * x if u == "user 3" else x, "loud")[1] == chosen
 
 
 def spoil(**change):

@@ -20,8 +20,8 @@ from smidgen.tasks.device_windows import MultiDeviceWindows
 class UserBatches:
     """Numbered batches: an epoch sees each window of each user once, in a new order.
 
-    A user's windows are split into parts of about equal size, at most `batch`, so that no short rest is left. A user
-    with a single window has no other moment to compare with and is left out (`skipped`).
+    A user's windows are split into parts of about equal size, at most `batch` (one more where a single one would be
+    left). A user with a single window has no other moment to compare with and is left out (`skipped`).
     """
 
     def __init__(self, windows: MultiDeviceWindows, *, batch: int = 512, seed: int = 0) -> None:

@@ -143,7 +143,7 @@ def _measure(full: bool, seed: int) -> dict[str, float]:
     worn = TPNConfig(widths=(16, 32, 48)) if full else small
     sets = {"grid": (_months() if full else _made(seed), small), "worn": (_worn() if full else _made(seed), worn)}
     for name, ((windows, held), net) in sets.items():
-        anchors = [a for a in ANCHORS if a in windows.devices] or windows.devices[:2]
+        anchors = [a for a in ANCHORS if a in windows.devices] or windows.devices[: 2 if full else 1]
         found = _scores(windows, held, anchors, net, name == "grid", derive_seed(seed, name), full)
         values |= {f"{name}: {arm}": score for arm, score in found.items()}
     return values
@@ -168,7 +168,7 @@ def _scores(
     )
     tuning = FineTuneConfig(
         hidden=128,
-        training=EpochsConfig(epochs=100 if full else 2, lr=1e-3, batch=32, decay_steps=None, patience=None),
+        training=EpochsConfig(epochs=100 if full else 1, lr=1e-3, batch=32, decay_steps=None, patience=None),
     )
     arms = {
         "supervised, chosen": Arm(),
@@ -255,6 +255,6 @@ def _made(seed: int) -> tuple[Any, list[str]]:
     from smidgen.tasks.synthetic_devices import SyntheticDevicesConfig, synthetic_devices
 
     made = synthetic_devices(
-        SyntheticDevicesConfig(noise=(0.1, 0.2, 0.4), users=3, windows=24, length=24, seed=seed)
+        SyntheticDevicesConfig(noise=(0.1, 0.2, 0.4), users=2, windows=16, length=24, seed=seed)
     ).windows
-    return made, made.users[2:]
+    return made, made.users[1:]
