@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from smidgen.kit.errors import BadInput
-from smidgen.learn._collossl_baselines import MultiTaskConfig, SimCLRConfig, nt_xent, pretrain_alone
+from smidgen.learn._collossl_baselines import nt_xent
 from smidgen.learn._collossl_devices import assign
 from smidgen.learn._collossl_loss import contrast_weights
-from smidgen.learn._collossl_training import EpochsConfig
 from smidgen.learn.collossl import (
     POLICIES,
     ColloSSL,
     ColloSSLConfig,
+    EpochsConfig,
     FineTuneConfig,
     UserBatches,
     cyclic_shift,
@@ -25,7 +25,17 @@ from smidgen.learn.collossl import (
     random_cycle,
     select_devices,
 )
-from smidgen.learn.collossl_runner import POINTS, Arm, RunnerConfig, label_curves, label_draw, leave_groups_out
+from smidgen.learn.collossl_runner import (
+    POINTS,
+    Arm,
+    MultiTaskConfig,
+    RunnerConfig,
+    SimCLRConfig,
+    label_curves,
+    label_draw,
+    leave_groups_out,
+    pretrain_alone,
+)
 from smidgen.learn.mmd import mmd_rbf
 from smidgen.nets.tpn_encoder import TPNConfig, TPNEncoder
 from smidgen.tasks.device_windows import MultiDeviceWindows

@@ -50,6 +50,7 @@ __all__ = [
     "ColloSSL",
     "ColloSSLConfig",
     "DeviceAssignment",
+    "EpochsConfig",
     "FineTuneConfig",
     "Pretrained",
     "SelectionLog",

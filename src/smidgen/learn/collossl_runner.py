@@ -26,6 +26,19 @@ from smidgen.nets.tpn_encoder import TPNConfig, TPNEncoder
 from smidgen.tasks.device_windows import DeviceScales, MultiDeviceWindows, user_groups
 from smidgen.tasks.metrics import resolve
 
+__all__ = [
+    "Arm",
+    "MultiTaskConfig",
+    "Point",
+    "RunnerConfig",
+    "SimCLRConfig",
+    "label_curves",
+    "label_draw",
+    "leave_groups_out",
+    "pretrain_alone",
+    "published_arms",
+]
+
 POINTS = "points.jsonl"
 PUBLISHED_FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)
 

@@ -157,10 +157,8 @@ def _scores(
 
     import numpy as np
 
-    from smidgen.learn._collossl_baselines import SimCLRConfig
-    from smidgen.learn._collossl_training import EpochsConfig
-    from smidgen.learn.collossl import ColloSSLConfig, FineTuneConfig
-    from smidgen.learn.collossl_runner import Arm, RunnerConfig, label_curves, leave_groups_out
+    from smidgen.learn.collossl import ColloSSLConfig, EpochsConfig, FineTuneConfig
+    from smidgen.learn.collossl_runner import Arm, RunnerConfig, SimCLRConfig, label_curves, leave_groups_out
 
     epochs = EpochsConfig(epochs=30 if full else 1, lr=1e-3, decay_steps=None, patience=None)
     own = ColloSSLConfig(
@@ -178,7 +176,7 @@ def _scores(
     }
     if chosen:
         arms["random devices"] = Arm(pretraining=replace(own, strategy="random"))
-    config = RunnerConfig(arms=arms, fractions=(FRACTION,), net=net, tuning=tuning, divisor=None, seed=seed)
+    config = RunnerConfig(arms=arms, fractions=(FRACTION,), net=net, tuning=tuning, seed=seed)
     curves = label_curves(leave_groups_out(windows, [held], config, anchors=anchors))
     values = {f"{arm}, {anchor}": curve[FRACTION] for (arm, anchor), curve in curves.items()}
     values |= {arm: float(np.mean([values[f"{arm}, {a}"] for a in anchors])) for arm in arms}

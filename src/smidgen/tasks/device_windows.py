@@ -8,6 +8,7 @@ Dims: D devices, n windows of a user, T samples of a window, C channels. Source:
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -31,9 +32,9 @@ class MultiDeviceWindows:
         BadInput: fewer than 2 devices, devices that are not aligned, shapes or labels that do not fit, NaN.
     """
 
-    X: Mapping[str, Mapping[Hashable, np.ndarray]]
-    y: Mapping[Hashable, np.ndarray] | None = None
-    session: Mapping[Hashable, np.ndarray] | None = None
+    X: Mapping[str, Mapping[Any, np.ndarray]]
+    y: Mapping[Any, np.ndarray] | None = None
+    session: Mapping[Any, np.ndarray] | None = None
     motion: int = 3
     classes: tuple[str, ...] = ()
 
@@ -76,7 +77,7 @@ class MultiDeviceWindows:
         return list(self.X)
 
     @property
-    def users(self) -> list[Hashable]:
+    def users(self) -> list[Any]:
         return list(self.X[self.devices[0]])
 
     @property
