@@ -11,9 +11,10 @@ Where this differs from the plan of the re-test, and why; all was fixed before a
   ColloSSL has the published way alone, which is to its disadvantage.
 - Noise levels of the ranking are only a quarter apart, in random order, so that it can fail.
 
-Seen in development: on seed 1001 as it is now, ColloSSL has 0.512 on phone and watch (supervised 0.419 the published way,
-0.472 the other; SimCLR 0.440) and 0.753 on the grid (supervised 0.732 and 0.761, random devices 0.737, SimCLR 0.689). On
-seed 1000, with 40 epochs and the published way alone: 0.469 against 0.319, and 0.786 against 0.772 (random 0.753).
+Seen in development: on seed 1001, as it is now, ColloSSL has 0.512 on phone and watch (supervised 0.419 the published
+way, 0.472 the other; SimCLR 0.440) and 0.753 on the grid (supervised 0.732 and 0.761, random devices 0.737, SimCLR
+0.689). On seed 1000, with 40 epochs and the published way alone: 0.469 against 0.319, and 0.786 against 0.772 (random
+0.753).
 """
 
 from typing import Any
