@@ -1,0 +1,249 @@
+"""A residual network of group convolutions, a wrapper that says how its samples are drawn, and its plain counterpart.
+
+The lifting layer and all residual blocks see one draw of matrices: a skip adds functions on the same ones. The last
+convolution goes to a draw of its own. Source: arXiv 2310.11366. Dims as in `lie_layers`; N classes, F features.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smidgen.kit.errors import bad
+from smidgen.nets.lie_groups import MatrixGroup, Pair
+from smidgen.nets.lie_layers import GlobalGroupPool, GroupConv2d, GroupMaxPool2d, LiftConv2d, SirenConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupResNetConfig:
+    """As published, but for `pool_lift`.
+
+    Attributes:
+        width: channels. blocks: residual ones, of two convolutions each; the places are halved after each.
+        samples: of the group. kernel_size: of all convolutions. hidden, dropout: of the head.
+        pool: over places and matrices at the end, "max" or "mean".
+        pool_lift: places are halved after the lifting layer too.
+    """
+
+    width: int = 40
+    blocks: int = 2
+    samples: int = 10
+    kernel_size: int = 5
+    hidden: int = 256
+    dropout: float = 0.3
+    pool: str = "max"
+    pool_lift: bool = False
+    kernel: SirenConfig = field(default_factory=SirenConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("width", "blocks", "samples", "hidden"):
+            if getattr(self, name) < 1:
+                raise bad(name, "at least 1", getattr(self, name))
+        if not 0 <= self.dropout < 1:
+            raise bad("dropout", "from 0, below 1", self.dropout)
+
+
+class Path(NamedTuple):
+    """The samples of one pass: of the lifting layer and the blocks, and of the last convolution."""
+
+    body: Pair
+    last: Pair
+
+
+class _GroupBlock(nn.Module):
+    def __init__(self, group: MatrixGroup, config: GroupResNetConfig, generator: torch.Generator | None) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (
+            GroupConv2d(
+                group, config.width, config.width, config.kernel_size, config.samples, config.kernel,
+                generator=generator,
+            )
+            for _ in range(2)
+        )  # fmt: skip
+        self.norm1, self.norm2 = _norm(config.width), _norm(config.width)
+
+    def forward(self, x_BCGHW: Tensor, body: Pair) -> Tensor:
+        inner = F.gelu(self.norm1(self.conv1(x_BCGHW, body)))
+        return F.gelu(x_BCGHW + self.norm2(self.conv2(inner, body)))
+
+
+class GroupResNet(nn.Module):
+    """Scores `[B, N]` of pictures `[B, C, H, W]`, about the same for a picture and its transforms by the group.
+
+    Args:
+        seed: of the first weights. Samples come from torch's own random numbers unless a `Path` is given.
+    Raises:
+        BadInput: fewer than 1 sample, a kernel of size 1, pictures too small for the pools.
+    """
+
+    def __init__(
+        self, group: MatrixGroup, in_ch: int, num_classes: int, config: GroupResNetConfig | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.group, self.config = group, config or GroupResNetConfig()
+        config, width, random = self.config, self.config.width, torch.Generator().manual_seed(seed)
+        sizes = config.kernel_size, config.samples, config.kernel
+        with torch.random.fork_rng(devices=[]):
+            self.lift = LiftConv2d(group, in_ch, width, *sizes, generator=random)
+            self.norm = _norm(width)
+            self.blocks = nn.ModuleList(_GroupBlock(group, config, random) for _ in range(config.blocks))
+            self.last = GroupConv2d(group, width, width, *sizes, generator=random)
+            self.norm_last = _norm(width)
+            self.pool, self.halve = GlobalGroupPool(config.pool), GroupMaxPool2d(2)
+            self.head = _head(width, config, num_classes, random)
+
+    def draw(self, generator: torch.Generator | None = None, samples: int | None = None) -> Path:
+        """Samples of a pass; another number of them than in training shifts the statistics of the norms a little."""
+        count = self.config.samples if samples is None else samples
+        return Path(self.group.sample_pair(count, generator), self.group.sample_pair(count, generator))
+
+    def pooled(self, x_BCHW: Tensor, path: Path | None = None) -> Tensor:
+        """Features `[B, width]` before the head, which a transform of the picture should not change."""
+        _check_size(x_BCHW, self.config)
+        body, last = path or self.draw()
+        h = F.gelu(self.norm(self.lift(x_BCHW, body)))
+        h = self.halve(h) if self.config.pool_lift else h
+        for block in self.blocks:
+            h = self.halve(block(h, body))
+        return self.pool(F.gelu(self.norm_last(self.last(h, body, last))))
+
+    def forward(self, x_BCHW: Tensor, path: Path | None = None) -> Tensor:
+        return self.head(self.pooled(x_BCHW, path))
+
+
+class SampledModel(nn.Module):
+    """A `GroupResNet` whose samples are under control: one draw a pass in training, the mean of several at test.
+
+    Outside training it gives logarithms of class probabilities, averaged over `n_samples` draws.
+
+    Args:
+        resample_eval: each pass draws anew; False: all passes see the same draws, so that equal pictures have equal
+            answers, in any batch.
+        samples: of the group, at test; None: as in training.
+    """
+
+    def __init__(
+        self,
+        model: GroupResNet,
+        n_samples: int = 1,
+        resample_eval: bool = True,
+        *,
+        samples: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if n_samples < 1:
+            raise bad("n_samples", "at least 1", n_samples)
+        self.model, self.n_samples, self.resample_eval = model, n_samples, resample_eval
+        self.samples, self.seed = samples, seed
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.training:
+            return self.model(x_BCHW)
+        random = self._generator if self.resample_eval else torch.Generator().manual_seed(self.seed)
+        paths = [self.model.draw(random, self.samples) for _ in range(self.n_samples)]
+        each = torch.stack([self.model(x_BCHW, path).log_softmax(-1) for path in paths])
+        return each.logsumexp(0) - math.log(self.n_samples)
+
+
+class PlainResNet(nn.Module):
+    """The same layout with ordinary convolutions: what the group must beat."""
+
+    def __init__(self, in_ch: int, num_classes: int, config: GroupResNetConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config, width, k = config, config.width, config.kernel_size
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.lift, self.norm = nn.Conv2d(in_ch, width, k), _norm(width)
+            convs = [nn.Conv2d(width, width, k, padding=k // 2) for _ in range(2 * config.blocks + 1)]
+            self.convs, self.norms = nn.ModuleList(convs), nn.ModuleList(_norm(width) for _ in convs)
+            self.head = _head(width, config, num_classes, None)
+
+    def pooled(self, x_BCHW: Tensor) -> Tensor:
+        _check_size(x_BCHW, self.config)
+        h = F.gelu(self.norm(self.lift(x_BCHW)))
+        h = F.max_pool2d(h, 2) if self.config.pool_lift else h
+        for i in range(0, 2 * self.config.blocks, 2):
+            inner = F.gelu(self.norms[i](self.convs[i](h)))
+            h = F.max_pool2d(F.gelu(h + self.norms[i + 1](self.convs[i + 1](inner))), 2)
+        h = F.gelu(self.norms[-1](self.convs[-1](h)))
+        return h.amax((2, 3)) if self.config.pool == "max" else h.mean((2, 3))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        return self.head(self.pooled(x_BCHW))
+
+
+def matched_plain(model: GroupResNet, num_classes: int, seed: int = 0) -> PlainResNet:
+    """The plain network of the width whose number of parameters is nearest to the group network's."""
+    wanted, in_ch = parameters(model), model.lift.channels[0]
+    with torch.device("meta"):
+        counts = {
+            width: parameters(PlainResNet(in_ch, num_classes, replace(model.config, width=width)))
+            for width in range(1, 4 * model.config.width + 1)
+        }
+    width = min(counts, key=lambda w: abs(counts[w] - wanted))
+    return PlainResNet(in_ch, num_classes, replace(model.config, width=width), seed)
+
+
+def parameters(model: nn.Module) -> int:
+    """How many numbers are learned."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def transformed(x_BCHW: Tensor, g: Tensor) -> Tensor:
+    """Pictures moved by matrices `[2, 2]` or `[B, 2, 2]` about their centre: the new one at x is the old at g^-1 x.
+
+    Places are (x to the right, y down), half a side being 1; between pixels bilinear, outside 0.
+    """
+    inverse_B22 = torch.linalg.inv(g.float()).expand(len(x_BCHW), 2, 2)
+    theta_B23 = F.pad(inverse_B22, (0, 1)).to(x_BCHW)
+    return F.grid_sample(x_BCHW, F.affine_grid(theta_B23, list(x_BCHW.shape), False), align_corners=False)
+
+
+@torch.no_grad()
+def affine_equivariance_error(model: Callable[[Tensor], Tensor], images: Tensor, g: Tensor) -> float:
+    """How much the output changes where pictures are transformed: the mean over pictures of the norm of the change,
+    over the mean norm of how outputs of different pictures part from their mean (1: as much as pictures differ).
+
+    Args:
+        model: invariant features `[B, F]` of pictures `[B, C, H, W]`. g: as of `transformed`.
+    Raises:
+        BadInput: fewer than 2 pictures, or features that do not differ at all.
+    """
+    if len(images) < 2:
+        raise bad("images", "at least 2", len(images))
+    before, after = model(images), model(transformed(images, g))
+    spread = float((before - before.mean(0)).flatten(1).norm(dim=1).mean())
+    if not spread > 0:
+        raise bad("features", "some that tell pictures apart", "equal ones for all pictures")
+    return float((after - before).flatten(1).norm(dim=1).mean()) / spread
+
+
+def _norm(width: int) -> nn.GroupNorm:
+    """LayerNorm over channels, matrices and places, with a scale and a shift a channel."""
+    return nn.GroupNorm(1, width)
+
+
+def _head(width: int, config: GroupResNetConfig, classes: int, random: torch.Generator | None) -> nn.Sequential:
+    H = config.hidden
+    head = nn.Sequential(
+        nn.Linear(width, H), nn.LayerNorm(H), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(H, classes)
+    )
+    if random is not None:
+        with torch.no_grad():
+            for layer in (head[0], head[-1]):
+                for p in layer.parameters():
+                    p.uniform_(-1, 1, generator=random).mul_(layer.in_features**-0.5)  # pyright: ignore
+    return head
+
+
+def _check_size(x_BCHW: Tensor, config: GroupResNetConfig) -> None:
+    halved = config.blocks + config.pool_lift
+    least = config.kernel_size - 1 + 2**halved
+    if x_BCHW.ndim != 4 or min(x_BCHW.shape[2:]) < least:
+        raise bad("pictures", f"[B, C, H, W] of at least {least} x {least} pixels", f"shape {tuple(x_BCHW.shape)}")
