@@ -165,7 +165,7 @@ class SO2:
 
     def belongs(self, g: Tensor) -> Tensor:
         eye = torch.eye(2, dtype=g.dtype, device=g.device)
-        return ((g @ g.mT - eye).abs().amax((-2, -1)) < TOLERANCE) & (determinant(g) > 0)
+        return ((_matmul(g, g.mT) - eye).abs().amax((-2, -1)) < TOLERANCE) & (determinant(g) > 0)
 
     @torch.no_grad()
     def sample_pair(self, n: int, generator: torch.Generator | None = None) -> Pair:

@@ -17,6 +17,7 @@ from torch import Tensor
 from smidgen.kit.errors import bad
 
 NEAR = 1e-3  # of q, below which series are used
+HALF = 2e-6  # from half a turn, within which an angle is pi
 
 
 def exact(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -87,10 +88,12 @@ def spd_sqrt(p: Tensor) -> Tensor:
 def polar_angle(g: Tensor) -> Tensor:
     """Angle of the rotation R in `g = P R`, for 2 x 2 matrices of determinant above 0: `[...]`, from -pi to pi.
 
-    Never ill defined there: the squares of both arguments add up to the squared norm plus twice the determinant.
+    Never ill defined there: the squares of both arguments add up to the squared norm plus twice the determinant. Half
+    a turn is pi on whichever side of it rounding fell, so that equal rotations have equal coordinates.
     """
     sine, cosine = g[..., 1, 0] - g[..., 0, 1], g[..., 0, 0] + g[..., 1, 1]
-    return torch.atan2(sine + 0.0, cosine)  # -0.0 + 0.0 is 0.0: half a turn is pi, not -pi
+    half = (cosine < 0) & (sine.abs() <= HALF * cosine.abs())
+    return torch.atan2(torch.where(half, sine.abs(), sine), cosine)  # abs of -0.0 is 0.0
 
 
 def rotation(angle: Tensor) -> Tensor:

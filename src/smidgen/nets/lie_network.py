@@ -5,6 +5,7 @@ convolution goes to a draw of its own. Source: arXiv 2310.11366. Dims as in `lie
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -181,12 +182,13 @@ class PlainResNet(nn.Module):
 def matched_plain(model: GroupResNet, num_classes: int, seed: int = 0) -> PlainResNet:
     """The plain network of the width whose number of parameters is nearest to the group network's."""
     wanted, in_ch = parameters(model), model.lift.channels[0]
-    with torch.device("meta"):
-        counts = {
-            width: parameters(PlainResNet(in_ch, num_classes, replace(model.config, width=width)))
-            for width in range(1, 4 * model.config.width + 1)
-        }
-    width = min(counts, key=lambda w: abs(counts[w] - wanted))
+
+    def off(width: int) -> int:
+        with torch.device("meta"):
+            return parameters(PlainResNet(in_ch, num_classes, replace(model.config, width=width))) - wanted
+
+    width = bisect_left(range(1, wanted), 0, key=off) + 1  # the first that has as many, or more
+    width = min((max(width - 1, 1), width), key=lambda w: abs(off(w)))
     return PlainResNet(in_ch, num_classes, replace(model.config, width=width), seed)
 
 
