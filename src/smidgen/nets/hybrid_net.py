@@ -242,5 +242,3 @@ def _check(
         raise bad("drop and drop_path", "from 0, below 1", (drop, path))
     if rel_pos not in get_args(RelPos):
         raise bad("rel_pos", " or ".join(get_args(RelPos)), rel_pos)
-
-

@@ -40,14 +40,32 @@ class Counts:
         return 2 * self.macs
 
 
-def stack(letters: str, widths: Sequence[int], depths: Sequence[int], first_stride: int = 2) -> list[HybridStageConfig]:
-    """Stages of a name such as "C-C-C-T". Raises BadInput: an unknown letter, or not one width and depth a stage."""
+def stack(
+    letters: str, widths: Sequence[int], depths: Sequence[int], strides: Sequence[int] = (2, 2, 2, 2)
+) -> list[HybridStageConfig]:
+    """Stages of a name such as "C-C-C-T".
+
+    Raises:
+        BadInput: an unknown letter, or not one width, depth and stride a stage.
+    """
     blocks: list[Any] = letters.split("-")
-    if not len(blocks) == len(widths) == len(depths):
-        raise bad("stack", f"as many letters as the {len(widths)} widths and {len(depths)} depths", letters)
-    strides = [first_stride] + [2] * (len(blocks) - 1)
+    if not len(blocks) == len(widths) == len(depths) == len(strides):
+        lengths = len(widths), len(depths), len(strides)
+        raise bad("stack", f"as many letters as widths, depths and strides {lengths}", letters)
     parts = zip(depths, widths, blocks, strides, strict=True)
     return [HybridStageConfig(depth, width, block, stride) for depth, width, block, stride in parts]
+
+
+def widened(letters: str, widths: Sequence[int], factor: float) -> tuple[int, ...]:
+    """Widths times a factor, to the next multiple of 8, of attention of 32."""
+    if not factor > 0:
+        raise bad("factor of the widths", "above 0", factor)
+    if factor == 1:
+        return tuple(widths)
+    steps = [HEAD if block == "T" else 8 for block in letters.split("-")]
+    if len(steps) != len(widths):
+        raise bad("stack", f"as many letters as the {len(widths)} widths", letters)
+    return tuple(max(s, round(w * factor / s) * s) for w, s in zip(widths, steps, strict=True))
 
 
 def hybrid(
@@ -69,17 +87,12 @@ def hybrid(
     """
     if size not in get_args(Size):
         raise bad("size", " or ".join(get_args(Size)), size)
-    if not widen > 0:
-        raise bad("widen", "above 0", widen)
     widths, depths, stem = _SIZES[size]
     small = size == "nano"
-    parts = letters.split("-")
-    step = [HEAD if block == "T" else 8 for block in (*parts, "C")] if widen != 1 else None
-    if step:
-        *widths, stem = (max(s, round(w * widen / s) * s) for w, s in zip((*widths, stem), step, strict=True))
+    widths = widened(letters, widths, widen)
     given = {"stem_stride": 1 if small else 2} | kw
-    stages = stack(letters, widths, depths, 1 if small else 2)
-    return HybridNet(stages, stem, num_classes, image_size or (32 if small else 256), **given)
+    stages = stack(letters, widths, depths, (1, 2, 2, 2) if small else (2, 2, 2, 2))
+    return HybridNet(stages, round(stem * widen), num_classes, image_size or (32 if small else 256), **given)
 
 
 def astroformer(size: Size = "0", **kw: Any) -> HybridNet:

@@ -51,6 +51,7 @@ class Siren(nn.Module):
         super().__init__()
         config = config or SirenConfig()
         self.w0, H = config.w0, config.hidden
+        self.size = fan_in**-0.5  # beside the weights, not in them: one rate then suits layers of any fan-in
         sizes = [in_dim, *[H] * config.n_hidden]
         self.sines = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
         self.out = nn.Linear(H, out_dim)
@@ -59,14 +60,14 @@ class Siren(nn.Module):
                 limit = 1 / in_dim if i == 0 else math.sqrt(6 / H) / self.w0
                 layer.weight.uniform_(-limit, limit, generator=generator)  # pyright: ignore
                 layer.bias.uniform_(-math.pi / self.w0, math.pi / self.w0, generator=generator)  # pyright: ignore
-            limit = math.sqrt(6 / (H * fan_in))
+            limit = math.sqrt(6 / H)
             self.out.weight.uniform_(-limit, limit, generator=generator)
             self.out.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.sines:
             x = torch.sin(self.w0 * layer(x))
-        return self.out(x)
+        return self.out(x) * self.size
 
 
 class _GroupKernel(nn.Module):
