@@ -202,14 +202,15 @@ class HybridNet(nn.Module):
 @contextmanager
 def _frozen_statistics(stage: nn.Module) -> Any:
     """Within it a forward pass does not count towards the running statistics of batch normalization."""
-    norms = [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d) and m.training and m.track_running_stats]
-    for m in norms:
-        m.track_running_stats = False
+    norms = [m for m in stage.modules() if isinstance(m, nn.BatchNorm2d)]
+    before = [(m.momentum, m.num_batches_tracked) for m in norms]
+    for m, (_, count) in zip(norms, before, strict=True):
+        m.momentum, m.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:
-        for m in norms:
-            m.track_running_stats = True
+        for m, (momentum, count) in zip(norms, before, strict=True):
+            m.momentum, m.num_batches_tracked = momentum, count
 
 
 def _window(table: Tensor, key: str) -> tuple[int, int]:
