@@ -73,7 +73,7 @@ def test_an_mbconv_block_is_the_chain_that_it_says():
 
 def test_sizes_have_the_parameters_of_the_published_design():
     with torch.device("meta"):
-        for size, millions in (("0", 25.04), ("3", 166.97)):  # timm's coatnet_*_224
+        for size, millions in (("0", 25.04), ("1", 42.23)):  # timm's coatnet_0_224 and coatnet_1_224
             net = coatnet(size, num_classes=1000, image_size=224)
             assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.005)
         ours = astroformer("0")

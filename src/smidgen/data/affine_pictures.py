@@ -118,10 +118,10 @@ def centred(pictures: np.ndarray, canvas: int, size: int | None = None) -> np.nd
         raise bad("pictures", "[N, H, W]", f"shape {pictures.shape}")
     x = _unit(pictures)
     height, width = x.shape[1:]
-    size = max(height, width) if size is None else size
-    if not 1 <= size <= canvas:
-        raise bad("size", f"1 to {canvas}, the canvas", size)
-    factor = size / max(height, width)
+    edge = max(height, width) if size is None else size
+    if not 1 <= edge <= canvas:
+        raise bad("size", f"1 to {canvas}, the canvas", edge)
+    factor = edge / max(height, width)
     places = np.arange(canvas) - (canvas - 1) / 2
     y, x_ = np.meshgrid(places / factor + (height - 1) / 2, places / factor + (width - 1) / 2, indexing="ij")
     shape = (len(x), canvas, canvas)

@@ -142,9 +142,10 @@ class HybridNet(nn.Module):
         init_conv(self.stem, random)
         for config, stage in zip(stages, made, strict=True):
             (init_conv if config.block == "C" else init_transformer)(stage, random)
-        for layer in (self.head.pre_logits.fc, self.head.fc):
-            nn.init.trunc_normal_(cast(Tensor, layer.weight), std=0.02, generator=random)
-            nn.init.zeros_(cast(Tensor, layer.bias))
+        for layer in self.head.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02, generator=random)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.forward_features(x)[-1])
@@ -218,7 +219,7 @@ def _window(table: Tensor, key: str) -> tuple[int, int]:
     side = round(len(table) ** 0.5) if table.ndim == 2 else table.shape[-1]
     if side % 2 == 0 or (table.ndim == 2 and side * side != len(table)):
         raise bad(f"table {key}", "one of a square window", f"shape {tuple(table.shape)}")
-    return ((side + 1) // 2,) * 2
+    return (side + 1) // 2, (side + 1) // 2
 
 
 def _check(

@@ -90,7 +90,7 @@ def hybrid(
     widths, depths, stem = _SIZES[size]
     small = size == "nano"
     widths = widened(letters, widths, widen)
-    given = {"stem_stride": 1 if small else 2} | kw
+    given: dict[str, Any] = {"stem_stride": 1 if small else 2} | kw
     stages = stack(letters, widths, depths, (1, 2, 2, 2) if small else (2, 2, 2, 2))
     return HybridNet(stages, round(stem * widen), num_classes, image_size or (32 if small else 256), **given)
 

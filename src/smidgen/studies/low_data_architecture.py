@@ -97,7 +97,7 @@ class ArchitectureResult:
         both = a.index.intersection(b.index)
         if both.empty:
             raise NotFound(f"No seed has scores of both {first} and {second}: let the study go on.")
-        gap_R = (a[both] - b[both]).to_numpy(float)
+        gap_R = np.asarray(a[both], float) - np.asarray(b[both], float)
         error = float(gap_R.std(ddof=1) / math.sqrt(len(gap_R))) if len(gap_R) > 1 else math.nan
         return Difference(float(gap_R.mean()), error, len(gap_R))
 
@@ -175,7 +175,7 @@ def low_data_architecture(
         try:
             for seed in seeds:
                 for cell in todo:
-                    config = dict(zip(COLUMNS, cell, strict=False))
+                    config: dict[str, Any] = dict(zip(COLUMNS, cell, strict=False))
                     found.append(config | {"seed": seed} | trials.trial(config, seed, measure))
                     if progress:
                         progress(len(found), len(todo) * len(seeds))
