@@ -1,4 +1,4 @@
-"""The hybrid network against plain formulas: attention with its bias written out, names, sizes, checkpoints of memory."""
+"""The hybrid network against plain formulas: attention with its bias written out, names, sizes, memory."""
 
 import pytest
 import torch

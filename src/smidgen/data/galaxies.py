@@ -7,13 +7,14 @@ discs, bars and arms drawn from formulas, with noise. They say nothing of how a 
 Dims: N pictures of S x S pixels.
 """
 
+import importlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from smidgen.kit.errors import BadInput, bad
-from smidgen.kit.extras import need
+from smidgen.kit.errors import BadInput, MissingExtra, bad
+from smidgen.kit.extras import installed
 from smidgen.kit.seeds import derive_seed
 
 CLASSES = (
@@ -52,7 +53,9 @@ def load_galaxy10(path: Path | str) -> Galaxies:
         with np.load(path, allow_pickle=False) as file:
             held = {k: file[k] for k in file.files}
     else:
-        h5py: Any = need("h5py", extra="all", why="Reading an HDF5 file")  # in no extra of ours: an .npz needs none
+        if not installed("h5py"):  # in no extra: only this file needs it
+            raise MissingExtra(f"Reading {path} needs the package 'h5py': pip install h5py, or give an .npz.")
+        h5py: Any = importlib.import_module("h5py")
         with h5py.File(path, "r") as file:
             held = {k: np.asarray(file[k]) for k in file}
     labels = held.get("labels", held.get("ans"))

@@ -103,7 +103,7 @@ class RelPosBias(nn.Module):
 
     Args:
         window: (height, width) of the map. kind: "bias": a table of places apart by heads; "bias_tf": heads first, as
-            TensorFlow's; "mlp": a small network of the logarithms of distances.
+            TensorFlow's; "mlp": a small network of the logarithms of distances (as Swin v2 has it, not timm).
     """
 
     relative_position_index: Tensor  # [T, T]

@@ -1,6 +1,8 @@
 """Published sizes of `HybridNet`, and what one has: parameters, work of a picture, what weight decay touches.
 
-Sizes and names: Dagli (2023), arXiv 2304.05350, and its code; "nano" is ours, for pictures of 32 x 32.
+Sizes and names: Dagli (2023), arXiv 2304.05350, and its code; "nano" is ours, for pictures of 32 x 32. Counts of
+`coatnet` agree with timm's; those that Astroformer's page states (161.75 million parameters of size 3) are larger than
+its code's design has (148.9 with ten classes).
 """
 
 from collections.abc import Sequence

@@ -239,7 +239,7 @@ class _BatchNorm(nn.BatchNorm1d):
 
 
 def _norm(config: GroupResNetConfig) -> nn.Module:
-    """ "layer": over channels, matrices and places of a picture, with a scale and a shift a channel."""
+    """With a scale and a shift a channel."""
     return nn.GroupNorm(1, config.width) if config.norm == "layer" else _BatchNorm(config.width)
 
 

@@ -107,7 +107,6 @@ CLAIM = Claim(
 
 def run(scale: Scale, seed: int) -> dict[str, float]:
     """Accuracies in points of all arms, errors of coordinates and of equivariance."""
-    import torch
 
     from smidgen.kit.seeds import derive_seed
     from smidgen.nets.lie_network import SampledModel, matched_plain, parameters
