@@ -41,11 +41,11 @@ def test_lifting_is_the_sum_that_it_says(group):
     assert got.shape == (1, 3, 2, 1, 1)
     for q in range(2):
         want = torch.zeros(3)
-        for row, y in enumerate((-1.0, 0.0, 1.0)):
-            for column, across in enumerate((-1.0, 0.0, 1.0)):
+        for row, y in enumerate((-2 / 3, 0.0, 2 / 3)):
+            for column, across in enumerate((-2 / 3, 0.0, 2 / 3)):
                 place = out.inverse[q] @ torch.tensor([across, y])
                 if group.volume_preserving:
-                    edge = float(across**2 + y**2 <= 1)
+                    edge = float(place.norm() <= 1)
                 else:
                     edge = torch.sigmoid(2 * (1 - place.norm())) * torch.linalg.det(out.inverse[q])
                 want = want + edge * kernel_at(layer, place) @ x[0, :, row, column]
@@ -62,11 +62,11 @@ def test_group_convolution_is_the_sum_that_it_says(group):
         want = torch.zeros(3)
         for g in range(3):
             apart = group.xi_inv(out.inverse[q] @ into.g[g]) / math.pi
-            for row, y in enumerate((-1.0, 0.0, 1.0)):
-                for column, across in enumerate((-1.0, 0.0, 1.0)):
+            for row, y in enumerate((-2 / 3, 0.0, 2 / 3)):
+                for column, across in enumerate((-2 / 3, 0.0, 2 / 3)):
                     at = torch.cat([out.inverse[q] @ torch.tensor([across, y]), apart])
                     if group.volume_preserving:
-                        edge = float(across**2 + y**2 <= 1)
+                        edge = float(at[:2].norm() <= 1)
                     else:
                         edge = torch.sigmoid(2 * (1 - at.norm())) / torch.linalg.det(into.g[g])
                     want = want + edge * kernel_at(layer, at) @ x[0, :, g, row, column] / 3
@@ -118,6 +118,22 @@ def test_draws_at_test_are_under_control():
     assert not torch.equal(first, fixed(x))  # in training each pass draws
     first.sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.parameters())
+
+
+def test_norms_over_the_batch_are_calibrated_for_each_draw():
+    net = GroupResNet(SL2(so=SO2("uniform")), 1, 3, replace(TINY, norm="batch"))
+    x = torch.rand(30, 1, 12, 12, generator=random())
+    model = SampledModel(net, 2, False)
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    model.calibrate(x)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+    got, draws = model.eval()(x).exp(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        each = [net.train()(x, net.draw(draws)).softmax(-1) for _ in range(2)]  # as in training: of this very batch
+    assert torch.allclose(got, sum(each) / 2, atol=2e-3)  # but for variances over n - 1
+    assert torch.allclose(model.eval()(x[:4]).exp(), got[:4], atol=1e-5)
+    with pytest.raises(BadInput, match="resample_eval"):
+        SampledModel(net, 2).calibrate(x)
 
 
 def test_the_plain_network_has_as_many_parameters_as_can_be():

@@ -6,7 +6,7 @@ integrals are Monte Carlo sums, and equivariance is approximate. Source: arXiv 2
 al. (2020), arXiv 2006.09661.
 
 Dims: B pictures, C and O channels in and out, G and Q samples in and out, H, W places, K kernel size, E coordinates.
-A place is (x to the right, y down); a kernel reaches from -1 to 1 on both axes.
+A place is (x to the right, y down); the pixels of a kernel fill -1 to 1 on both axes.
 """
 
 import math
@@ -91,10 +91,10 @@ class _GroupKernel(nn.Module):
         if min(channels) < 1 or kernel_size < 1 or kernel_size % 2 == 0:
             raise bad("channels and kernel_size", "at least 1, and an odd size", (*channels, kernel_size))
         self.group, self.n_samples, self.channels = group, n_samples, channels
-        axis = torch.linspace(-1, 1, kernel_size) if kernel_size > 1 else torch.zeros(1)
+        axis = (2 * torch.arange(kernel_size) + 1) / kernel_size - 1  # middles of pixels that fill -1 to 1
         self.register_buffer("grid", torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1), persistent=False)
-        # variance 1 / fan_in of a kernel that fills its circle; the mean over samples comes after
-        fan_in = channels[0] * max(int(kernel_size**2 * math.pi / 4), 1)
+        # of a kernel that fills its circle; the mean over samples comes after
+        fan_in = channels[0] * int((self.grid.norm(dim=-1) <= 1).sum())
         self.kernel = Siren(coordinates, channels[0] * channels[1], kernel_net, fan_in, generator)
         self.bias = nn.Parameter(torch.zeros(channels[1]))
 
@@ -103,9 +103,10 @@ class _GroupKernel(nn.Module):
         return self.group.sample_pair(self.n_samples, generator)
 
     def values(self, at: Tensor) -> Tensor:
-        """The kernel `[..., K, K, O, C]` at coordinates `[..., K, K, E]`, faded out towards its edge."""
+        """The kernel `[..., K, K, O, C]` at coordinates `[..., K, K, E]`: 0 outside the circle of radius 1, or, where
+        areas change, fading out with the size of all coordinates."""
         if self.group.volume_preserving:
-            edge = (self.grid.norm(dim=-1) <= 1 + 1e-6).to(at.dtype)
+            edge = (at[..., :2].norm(dim=-1) <= 1).to(at.dtype)
         else:
             edge = torch.sigmoid(2 * (1 - at.norm(dim=-1)))
         made = self.kernel(at) * edge[..., None]

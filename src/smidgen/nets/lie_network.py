@@ -147,14 +147,51 @@ class SampledModel(nn.Module):
         self.model, self.n_samples, self.resample_eval = model, n_samples, resample_eval
         self.samples, self.seed = samples, seed
         self._generator = torch.Generator().manual_seed(seed)
+        self._statistics: list[list[Tensor]] = []  # of norms over the batch, for each fixed draw
+
+    @torch.no_grad()
+    def calibrate(self, x_BCHW: Tensor) -> None:
+        """Norms over the batch take means and deviations anew from these pictures (of training, some hundreds, in one
+        batch), for each of the fixed draws: those kept from training are means over draws, and belong to none.
+
+        Raises:
+            BadInput: draws that are not fixed.
+        """
+        if self.resample_eval:
+            raise bad("resample_eval", "False, so that draws are known", True)
+        norms, was = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm1d)], self.training
+        self.eval()
+        before = [(n.momentum, [b.clone() for b in n.buffers()]) for n in norms]
+        for n in norms:
+            n.train()
+            n.momentum = 1.0  # the last batch alone
+        self._statistics = []
+        for path in self._paths():
+            self.model(x_BCHW, path)
+            self._statistics.append([b.clone() for n in norms for b in (n.running_mean, n.running_var)])  # pyright: ignore
+        for n, (momentum, kept) in zip(norms, before, strict=True):
+            n.momentum = momentum
+            for b, value in zip(n.buffers(), kept, strict=True):
+                b.copy_(value)
+        self.train(was)
+
+    def _paths(self) -> list[Path]:
+        random = self._generator if self.resample_eval else torch.Generator().manual_seed(self.seed)
+        return [self.model.draw(random, self.samples) for _ in range(self.n_samples)]
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if self.training:
             return self.model(x_BCHW)
-        random = self._generator if self.resample_eval else torch.Generator().manual_seed(self.seed)
-        paths = [self.model.draw(random, self.samples) for _ in range(self.n_samples)]
-        each = torch.stack([self.model(x_BCHW, path).log_softmax(-1) for path in paths])
+        each = torch.stack([self._one(x_BCHW, i, path).log_softmax(-1) for i, path in enumerate(self._paths())])
         return each.logsumexp(0) - math.log(self.n_samples)
+
+    def _one(self, x_BCHW: Tensor, draw: int, path: Path) -> Tensor:
+        if not self._statistics:
+            return self.model(x_BCHW, path)
+        names = [name for name, m in self.model.named_modules() if isinstance(m, nn.BatchNorm1d)]
+        keys = [f"{name}.{kind}" for name in names for kind in ("running_mean", "running_var")]
+        own = dict(zip(keys, self._statistics[draw], strict=True))
+        return torch.func.functional_call(self.model, own, (x_BCHW, path))
 
 
 class PlainResNet(nn.Module):

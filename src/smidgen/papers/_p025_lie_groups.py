@@ -120,7 +120,10 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
         net = nets[name]
         values[f"{name}: parameters"] = float(parameters(net))
         _fit(net, parts["train"], EPOCHS if full else 1, derive_seed(seed, "order"))
-        asked = net if name == "cnn" else SampledModel(net, DRAWS if full else 1, False, seed=derive_seed(seed, "test"))
+        asked = net
+        if name != "cnn":
+            asked = SampledModel(net, DRAWS if full else 1, False, seed=derive_seed(seed, "test"))
+            asked.calibrate(parts["train"][0][:500])
         for part, (x, y) in parts.items():
             values[f"{name}: {part}"] = _accuracy(asked, x, y)
     errors = _errors(nets["sl2"], parts["clean"][0][:200], 2 * DRAWS if full else 1, seed)
