@@ -269,14 +269,13 @@ def affine_equivariance_error(model: Callable[[Tensor], Tensor], images: Tensor,
 
 
 class _BatchNorm(nn.BatchNorm1d):
-    """A mean and a deviation a channel, over pictures, matrices and places."""
+    """Over pictures, matrices and places."""
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(input.flatten(2)).view_as(input)
 
 
 def _norm(config: GroupResNetConfig) -> nn.Module:
-    """With a scale and a shift a channel."""
     return nn.GroupNorm(1, config.width) if config.norm == "layer" else _BatchNorm(config.width)
 
 

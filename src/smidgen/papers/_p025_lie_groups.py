@@ -4,8 +4,10 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
 
 - 1,000 upright digits for training, not 1,200, enlarged from 8 x 8 to 16 x 16 on a canvas of 24 x 24, not 20 on 28:
   all four networks in three minutes on one core. For the same reason places are halved after the lifting layer too.
-- The rate is 3e-3, not 2e-4, and norms are over the batch, not the layer, in all networks: there are 240 updates, not
+- The rate is 3e-3, not 2e-4, and norms are over the batch, not the layer, in all networks: there are 400 updates, not
   20,000, after which layer norms had left group networks where they began (in development).
+- 20 epochs, not 12: kernels that are drawn anew at each pass learn slowly (in development SL(2) had 74 points on upright
+  digits after 12, where SO(2), whose rotations stay, had 99). Norms are calibrated for the draws of the test.
 - The better of SL(2) and GL+(2) would be chosen on the rows that judge it: SL(2) is judged, GL+(2) reported.
 - Parts 2 and 3 of the plan are exact or noisy in themselves: the largest error of coordinates over 1,000 matrices a
   group is compared with 1e-5; Spearman's correlation of three values with one another is -1 in one of six cases by
@@ -19,7 +21,7 @@ from smidgen.papers.claim import Claim, Part, Published, Scale
 
 TRAIN, TEST = 1000, 700
 CANVAS, SIZE = 24, 16
-WIDTH, SAMPLES, EPOCHS, BATCH, RATE = 10, 4, 12, 50, 3e-3
+WIDTH, SAMPLES, EPOCHS, BATCH, RATE = 10, 4, 20, 50, 3e-3
 DRAWS = 4  # of samples, whose answers are averaged at test
 COUNTS = (2, 4, 8)  # samples, of which errors of equivariance are measured
 ARMS = ("cnn", "so2", "sl2", "gl2")
