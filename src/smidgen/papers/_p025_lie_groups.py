@@ -1,4 +1,4 @@
-"""Claim 025: a network over sampled matrices reads transformed pictures after upright ones (RGENN: Mironenco and Forre, 2024).
+"""Claim 025: networks over sampled matrices read transformed pictures after upright ones (RGENN: Mironenco, 2024).
 
 Where this differs from the plan of the re-test, and why; all was fixed on seeds from 1000 on.
 
