@@ -35,6 +35,7 @@ class ConvNet(nn.Module):
                 layers += [nn.MaxPool2d(2)] if i + 1 < len(widths) else []
                 layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             self.layers = nn.Sequential(*layers)
+        _channels_last(self)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """Features `[B, F]`."""
@@ -94,6 +95,7 @@ class SmallResNet(nn.Module):
                 self.stages.append(nn.Sequential(*stage))
                 before = width
             self.norm = nn.BatchNorm2d(before)
+        _channels_last(self)
 
     def trunk(self, x_BCHW: Tensor) -> Tensor:
         """The map `[B, F, h, w]` after the last stage, before norm and average."""
@@ -126,6 +128,11 @@ def with_head(backbone: nn.Module, feature_dim: int, classes: int, *, seed: int 
     net.add_module("backbone", backbone)
     net.add_module("head", head)
     return net
+
+
+def _channels_last(net: nn.Module) -> None:
+    """Weights with the channel as their last axis in memory: a third faster on a processor, pooling above all."""
+    net.to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def _check(numbers: Sequence[int], what: str) -> None:
