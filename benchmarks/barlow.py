@@ -2,8 +2,8 @@
 
     python benchmarks/barlow.py run      # a minute; writes results/barlow.json
 
-Bar: at most 10 % more time than the products alone. Ways in turn in one process on one core, the least processor time of
-several rounds, since a busy machine only ever adds; memory of each way in a process of its own, beyond inputs and
+Bar: at most 10 % more time than the products alone. Ways in turn in one process on one core, the least processor time
+of several rounds, since a busy machine only ever adds; memory of each way in a process of its own, beyond inputs and
 gradients. All matrices are float32, multiplied as torch does by default.
 """
 
