@@ -132,8 +132,8 @@ class BarlowTwins(nn.Module):
             raise bad("backbone", f"features [{len(x)}, {self.feature_dim}]", list(h.shape))
         return h
 
-    def synchronised(self) -> "BarlowTwins":
-        """The same with BatchNorm layers that share their statistics between processes; torch has them on GPUs only.
+    def synchronised(self) -> nn.Module:
+        """This module with BatchNorm layers that share their statistics between processes; torch has them on GPUs only.
         The loss's own normalisation always shares them."""
         return nn.SyncBatchNorm.convert_sync_batchnorm(self, self.group)
 

@@ -11,7 +11,7 @@ Dims: N pictures, B of a batch, C channels, H x W pixels, F features.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -27,7 +27,7 @@ from smidgen.train.checkpoint import load_file, save_file
 from smidgen.train.journal import Journal
 from smidgen.train.lars import LARS, rate_groups
 from smidgen.train.loop import LoopConfig, Run, Update, train
-from smidgen.train.precision import Precision
+from smidgen.train.precision import Precision, context
 from smidgen.train.schedules import Cosine
 
 CHECKPOINT = "training.ckpt"
@@ -165,7 +165,8 @@ def pretrain(
     updates, parts = config.epochs * batches.each, {}
 
     def loss_of(model: Any, *seen: Tensor) -> tuple[Tensor, int]:
-        loss, named = model.training_loss(*seen)
+        with context(config.precision, config.device):
+            loss, named = model.training_loss(*seen)
         parts.clear()
         parts.update(named)
         return loss, 1
@@ -236,7 +237,7 @@ class _Batches:
         self.images, self.views, self.config = images, views, config
         self.each = len(images) // config.batch  # batches an epoch
 
-    def at(self, number: int) -> Sequence[Tensor]:
+    def at(self, number: int) -> tuple[Tensor, ...]:
         epoch, place = divmod(number, self.each)
         order = torch.randperm(len(self.images), generator=self._generator("order", epoch))
         rows = order[place * self.config.batch : (place + 1) * self.config.batch]

@@ -4,6 +4,8 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
 
 - Digits (mnist10k) in place of Fashion-MNIST, 8000 pictures, shrunk to 20 x 20, 8 passes: minutes, not hours. Digits
   are not mirrored; they are turned by up to 10 degrees instead.
+- lambda is 0.05, not 0.005: of 512 features each has that many fewer others than of 8192, and `balanced_lambda` says so
+  (in development the probe had 93 % with it, and 90 % with 0.005).
 - A probe is logistic regression with its penalty chosen on the labelled rows; the network from scratch is trained with
   small shifts, which did best for it of three ways in development.
 - "Positive in 2 of 3 seeds" and "in all seeds" become an interval above 0, as of all claims here; 4 seeds.
@@ -15,7 +17,7 @@ from typing import Any
 from smidgen.papers.claim import Claim, Part, Published, Scale
 
 SET, EDGE, EPOCHS, BATCH, SMALL = "mnist10k", 20, 8, 256, 64
-PROJECTOR, LAMBDA, RATE = (512, 512, 512), 5e-3, 1e-3
+PROJECTOR, LAMBDA, RATE = (512, 512, 512), 0.05, 1e-3
 EACH, DRAWS = 10, 5  # labels a class; draws of them
 
 CLAIM = Claim(

@@ -60,7 +60,7 @@ CLAIM = Claim(
     parts=(
         Part(
             name="pretext",
-            says="On held-out pictures the right patch is chosen 1.5 times as often as by chance: else it learned nothing.",
+            says="On held-out pictures the right patch is chosen 1.5 times as often as by chance: else all is void.",
             gain=("pretext accuracy", GATE),
             unit="points",
         ),
@@ -92,7 +92,7 @@ CLAIM = Claim(
 
 
 def run(scale: Scale, seed: int) -> dict[str, float]:
-    """Accuracies in points of both arms, spreads over draws, pretext accuracy. At smoke scale a few made-up pictures."""
+    """Accuracies in points of both arms, spreads over draws, pretext accuracy. At smoke scale made-up pictures."""
     import numpy as np
 
     from smidgen.data.augment.pictures import weak
