@@ -36,10 +36,14 @@ def test_wide_embeddings_one_view_alone_and_half_precision():
     half = [z.bfloat16().requires_grad_() for z in (z1, z2)]
     with torch.autocast("cpu", torch.bfloat16):
         loss = bt.barlow_twins_loss(*half)
-    loss.backward()
+        loss.backward()
     exact = plain(*(z.detach().double() for z in half), 5e-3)
     assert loss.dtype == torch.float32 and loss.item() == pytest.approx(exact.item(), rel=1e-4)
     assert half[0].grad.dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):  # nothing is rounded to bfloat16 between
+        moved.grad = None
+        bt.barlow_twins_loss(fixed, moved, lambd=0.1).backward()
+    assert torch.allclose(moved.grad.double(), other.grad, atol=1e-5 * float(other.grad.abs().max()))
 
 
 def test_a_constant_feature_is_no_trouble_and_views_that_agree_cost_nothing():

@@ -116,6 +116,9 @@ def test_a_trunk_moves_whole_or_not_at_all():
         with pytest.raises(BadInput, match=said):
             transfer_trunk(made, full, prefix_map, leave=leave)
     assert all(torch.equal(v, before[k]) for k, v in full.state_dict().items())
+    twice = Selfie(nn.Sequential(Flat(), nn.Linear(4, 4), nn.Linear(4, 4)), 4, image_size=8, patch_size=2, heads=2)
+    with pytest.raises(BadInput, match="two weights into 0.weight"):
+        transfer_trunk(twice, nn.Sequential(nn.Linear(4, 4)), {"1.": "0.", "2.": "0."})
     moved = transfer_trunk(made, full, parts, leave=("norm.",))
     for name, value in full.state_dict().items():
         from_patch = name in moved

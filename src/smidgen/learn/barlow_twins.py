@@ -161,16 +161,16 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z1: Tensor, z2: Tensor, lambd: float, group: Any, many: bool) -> tuple[Tensor, ...]:
-        with torch.autocast(z1.device.type, enabled=False):
-            (h1, s1), (h2, s2), count = _normalised(z1.float(), z2.float(), group, many)
-            width = h1.shape[1]
-            corr_DD = h1.new_empty(width, width).addmm_(h1.T, h2, beta=0.0, alpha=1 / count)
-            if many:
-                dist.all_reduce(corr_DD, group=group)
-            rows_D, columns_D = _square_sums(corr_DD)
-            agree_D = corr_DD.diagonal().clone()
-            on = (1 - agree_D).square().sum()
-            off = (rows_D.sum() - agree_D.square().sum()).clamp_min(0.0)
+        (h1, s1), (h2, s2), count = _normalised(z1.float(), z2.float(), group, many)
+        width = h1.shape[1]
+        # In place, here and in `backward`: autocast, which would round them, leaves such products alone.
+        corr_DD = h1.new_empty(width, width).addmm_(h1.T, h2, beta=0.0, alpha=1 / count)
+        if many:
+            dist.all_reduce(corr_DD, group=group)
+        rows_D, columns_D = _square_sums(corr_DD)
+        agree_D = corr_DD.diagonal().clone()
+        on = (1 - agree_D).square().sum()
+        off = (rows_D.sum() - agree_D.square().sum()).clamp_min(0.0)
         ctx.save_for_backward(h1, h2, s1, s2, corr_DD, rows_D, columns_D)
         ctx.lambd, ctx.count, ctx.dtypes = lambd, count, (z1.dtype, z2.dtype)
         ctx.times = dist.get_world_size(group) if many else 1
@@ -187,14 +187,13 @@ class _Loss(torch.autograd.Function):
         own, factor = d * agree_D, grads[0] * (ctx.times / ctx.count)
         out: list[Tensor | None] = [None, None]
         sides = ((h1, h2, corr_DD.T, rows_D, s1), (h2, h1, corr_DD, columns_D, s2))
-        with torch.autocast(h1.device.type, enabled=False):
-            for i, (mine, other, corr, squares_D, s) in enumerate(sides):
-                if ctx.needs_input_grad[i]:
-                    g = other * d
-                    g.addcmul_(mine, twice * squares_D + own, value=-1)
-                    if twice:
-                        g.addmm_(other, corr, alpha=twice)
-                    out[i] = g.mul_(s * factor).to(ctx.dtypes[i])
+        for i, (mine, other, corr, squares_D, s) in enumerate(sides):
+            if ctx.needs_input_grad[i]:
+                g = other * d
+                g.addcmul_(mine, twice * squares_D + own, value=-1)
+                if twice:
+                    g.addmm_(other, corr, alpha=twice)
+                out[i] = g.mul_(s * factor).to(ctx.dtypes[i])
         return *out, None, None, None
 
 
