@@ -6,7 +6,7 @@ from torch import nn
 
 from smidgen.kit.errors import BadInput
 from smidgen.nets.projector import projector
-from smidgen.nets.small_convnet import ConvNet, SmallResNet, with_head, zero_last_norms
+from smidgen.nets.small_convnet import ConvNet, SmallResNet, begin_as_identity, with_head
 
 
 def test_the_plain_network_has_a_tenth_of_a_million_parameters_and_any_size_of_picture():
@@ -32,8 +32,10 @@ def test_patches_keep_two_places_after_three_stages_and_blocks_can_begin_as_the_
     net = SmallResNet((16, 32, 64), channels=3)
     x = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     assert net.trunk(x).shape == (4, 64, 2, 2) and net(x).shape == (4, 64)
-    flat = zero_last_norms(SmallResNet((16,), blocks=3, channels=3))
+    flat = begin_as_identity(SmallResNet((16,), blocks=3, channels=3))
     assert torch.equal(flat.trunk(x), flat.stem(x))
+    flat(x).square().sum().backward()
+    assert all(block.conv2.weight.grad.abs().sum() > 0 for block in flat.stages[0])
 
 
 def test_a_shorter_network_has_the_names_of_the_longer_one():

@@ -109,14 +109,15 @@ class SmallResNet(nn.Module):
         return F.relu(self.norm(self.trunk(x_BCHW)), inplace=True).mean((2, 3))
 
 
-def zero_last_norms(net: nn.Module) -> nn.Module:
-    """Sets the last norm of each residual block to 0, so that blocks begin as the identity; gives the network.
+def begin_as_identity(net: nn.Module) -> nn.Module:
+    """Sets the last convolution of each residual block to 0; gives the network.
 
-    In pre-activation blocks the last norm comes before the last convolution, which does the same.
+    For blocks that end in a norm the published way is to set that norm's factor to 0. Here a ReLU follows the last norm,
+    and would pass no gradient back to it.
     """
     for module in net.modules():
         if isinstance(module, PreActBlock):
-            nn.init.zeros_(module.norm2.weight)
+            nn.init.zeros_(module.conv2.weight)
     return net
 
 
