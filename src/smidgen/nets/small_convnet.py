@@ -112,8 +112,8 @@ class SmallResNet(nn.Module):
 def begin_as_identity(net: nn.Module) -> nn.Module:
     """Sets the last convolution of each residual block to 0; gives the network.
 
-    For blocks that end in a norm the published way is to set that norm's factor to 0. Here a ReLU follows the last norm,
-    and would pass no gradient back to it.
+    For blocks that end in a norm the published way is to set that norm's factor to 0. Here a ReLU follows the last
+    norm, and would pass no gradient back to it.
     """
     for module in net.modules():
         if isinstance(module, PreActBlock):
