@@ -6,8 +6,8 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
   are not mirrored; they are turned by up to 10 degrees instead.
 - lambda is 0.05, not 0.005: of 512 features each has that many fewer others than of 8192, and `balanced_lambda` says so
   (in development the probe had 93 % with it, and 90 % with 0.005).
-- A probe is logistic regression with its penalty chosen on the labelled rows; the network from scratch is trained with
-  small shifts, which did best for it of three ways in development.
+- A probe is logistic regression with its penalty chosen on the labelled rows. The network from scratch is trained with
+  small shifts: in development 90 %, without any views 86 %, with those of the pretraining 84 %.
 - "Positive in 2 of 3 seeds" and "in all seeds" become an interval above 0, as of all claims here; 4 seeds.
 - Batches of 64, at half the rate (the root of the batch, as is usual for Adam), are measured and not judged.
 """
@@ -19,6 +19,7 @@ from smidgen.papers.claim import Claim, Part, Published, Scale
 SET, EDGE, EPOCHS, BATCH, SMALL = "mnist10k", 20, 8, 256, 64
 PROJECTOR, LAMBDA, RATE = (512, 512, 512), 0.05, 1e-3
 EACH, DRAWS = 10, 5  # labels a class; draws of them
+SCRATCH_RATE, FINE_RATE = 1e-2, 3e-3  # the first did best of three in development; the second judges nothing
 
 CLAIM = Claim(
     title="Barlow Twins: features from unlabelled images",
@@ -131,8 +132,8 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
 
         return 100 * over_draws(measure, rows).mean
 
-    values["from scratch"] = trained(fresh, 3e-3)
-    values["fine-tuned"] = trained(arms["pretrained"], 1e-3)
+    values["from scratch"] = trained(fresh, SCRATCH_RATE)
+    values["fine-tuned"] = trained(arms["pretrained"], FINE_RATE)
     values["best without"] = max(values["from scratch"], values["probe: random"])
     values["twice the rank: lambda 0"] = 2 * values["rank: lambda 0"]
     return {k: float(v) for k, v in values.items()}
