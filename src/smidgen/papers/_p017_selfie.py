@@ -2,9 +2,10 @@
 
 Where this differs from the plan of the re-test, and why; all was fixed on seeds from 1000 on.
 
-- Digits (mnist10k) in place of Fashion-MNIST: their middle 22 x 22 pixels enlarged to 32 x 32, since padded digits have
-  blank patches, which cannot be told from each other. 7000 pictures to pretrain on, 1000 to choose the best epoch by.
-- 6 epochs, and 40 or 20 passes over 100 or 300 labelled pictures: minutes of one core, not of many.
+- Photos (cifar10_subset, 3000 of CIFAR-10, one of the paper's own data sets) in place of 10 000 of Fashion-MNIST: 2700
+  to pretrain on, 300 to choose the best epoch by. Digits were tried first in development and left: the pretext task is
+  easy there (83 %), and from scratch 100 labels give 93 to 95 %, from pretrained stages 93 to 94 %.
+- 16 epochs of so few pictures, and 40 or 15 passes over 100 or 300 labelled ones: minutes of one core, not of many.
 - "An interval above 0 at one size" is asked of either; that both means are at least 0 is a part of its own, on the
   smaller of the two gains, which must surely not be below -2 points.
 - The spread over draws is measured and not judged: five draws a seed are few.
@@ -14,10 +15,10 @@ from typing import Any
 
 from smidgen.papers.claim import Claim, Part, Published, Scale
 
-SET, EDGE, PATCH, HELD = "mnist10k", 32, 8, 1000
-WIDTHS, EPOCHS, BATCH, RATE = (16, 32, 64, 128), 6, 128, 3e-3
-SIZES, PASSES, DRAWS = (10, 30), {10: 40, 30: 20}, 5  # labels a class
-TUNED = {"selfie": 3e-3, "scratch": 3e-3}  # rates of fine-tuning, each arm's best of two in development
+SET, EDGE, PATCH, HELD = "cifar10_subset", 32, 8, 300
+WIDTHS, EPOCHS, BATCH, RATE = (16, 32, 64, 128), 16, 128, 3e-3
+SIZES, PASSES, DRAWS = (10, 30), {10: 40, 30: 15}, 5  # labels a class
+TUNED = {"selfie": 3e-3, "scratch": 3e-3}  # rates of fine-tuning; of three, good for both in development
 GATE = 37.5  # percent of the pretext task; chance is 25
 
 CLAIM = Claim(
@@ -39,15 +40,15 @@ CLAIM = Claim(
     says="A trunk that learned to choose hidden patches of unlabelled pictures, fine-tuned on few labels, is more "
     "accurate than the same network from scratch.",
     experiment=f"""
-        7000 digits of mnist10k without labels, their middle enlarged to {EDGE} x {EDGE}: 16 patches of {PATCH} x
-        {PATCH}, 4 hidden. Patch network: the first three stages of a pre-activation ResNet of widths
-        {", ".join(map(str, WIDTHS))}, one block a stage; attention pool of 2 layers and 4 heads; AdamW, {EPOCHS}
-        epochs; the epoch with the best pretext accuracy on {HELD} other digits is taken. Dot products are divided by
-        the root of their width, which the paper does not do. The paper trains a ResNet-50 on CIFAR-10 and ImageNet.
+        2700 photos of cifar10_subset without labels, mirrored at random: 16 patches of {PATCH} x {PATCH}, 4 hidden.
+        Patch network: the first three stages of a pre-activation ResNet of widths {", ".join(map(str, WIDTHS))}, one
+        block a stage; attention pool of 2 layers and 4 heads; AdamW, {EPOCHS} epochs; of every fourth the one with the
+        best pretext accuracy on {HELD} other photos is taken. Dot products are divided by the root of their width,
+        which the paper does not do. The paper trains a ResNet-50 on CIFAR-10 and ImageNet.
 
-        The whole ResNet is then trained end to end on 10 and 30 labels a class, {DRAWS} draws each, with small shifts,
-        from the pretrained stages or from scratch; accuracy on 2000 test digits. All seeds share the pictures:
-        intervals are widened by 2000 / 8000. Beside it, not judged: standard deviations over the draws.
+        The whole ResNet is then trained end to end on 10 and 30 labels a class, {DRAWS} draws each, with small shifts
+        and mirroring, from the pretrained stages or from scratch; accuracy on 1000 test photos. All seeds share the
+        pictures: intervals are widened by 1000 / 3000. Beside it, not judged: standard deviations over the draws.
         """,
     published=(
         Published(
@@ -85,7 +86,7 @@ CLAIM = Claim(
     needs={"labels": 1},
     seeds=4,
     minutes=10,
-    resampled=0.25,
+    resampled=1 / 3,
     data=(SET,),
     added="2026-11-29",
 )
@@ -102,7 +103,7 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
     from smidgen.nets.small_convnet import SmallResNet
 
     full = scale == Scale.FULL
-    x, y, test_x, test_y = _digits() if full else _made(seed)
+    x, y, test_x, test_y = _photos(seed) if full else _made(seed)
     widths = WIDTHS if full else (4, 4, 4, 4)
     selfie, pretext_accuracy = _pretrained(x, widths, seed, full)
     values = {"pretext accuracy": 100 * pretext_accuracy}
@@ -111,12 +112,12 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
         for arm, lr in TUNED.items():
 
             def measure(r: np.ndarray, i: int, arm: str = arm, lr: float = lr, n: int = n) -> float:
-                net = SmallResNet(widths, seed=derive_seed(seed, "whole", i))
+                net = SmallResNet(widths, channels=x.shape[1], seed=derive_seed(seed, "whole", i))
                 if arm == "selfie":
                     transfer_trunk(selfie, net, {"stem.": "stem.", "stages.": "stages."}, leave=("norm.",))
                 passes = PASSES[n] if full else 1
                 config = FinetuneConfig(epochs=passes, batch=32, lr=lr, lr_head=3e-3, seed=derive_seed(seed, i))
-                return accuracy(finetune(net, widths[-1], x[r], y[r], config, views=weak()), test_x, test_y)
+                return accuracy(finetune(net, widths[-1], x[r], y[r], config, views=weak(0.5)), test_x, test_y)
 
             scores = over_draws(measure, rows)
             values |= {f"{arm} {n}": 100 * scores.mean, f"spread: {arm} {n}": 100 * scores.std}
@@ -129,6 +130,7 @@ def _pretrained(x: Any, widths: Any, seed: int, full: bool) -> tuple[Any, float]
 
     Choosing among few epochs by the same pictures flatters that accuracy a little; it decides nothing but the gate.
     """
+    from smidgen.data.augment.pictures import ViewConfig
     from smidgen.kit.seeds import derive_seed
     from smidgen.learn.pretraining import PretrainingConfig, pretrain
     from smidgen.learn.selfie import Selfie, pretext
@@ -137,7 +139,7 @@ def _pretrained(x: Any, widths: Any, seed: int, full: bool) -> tuple[Any, float]
     held = HELD if full else 8
     width = widths[2]
     selfie = Selfie(
-        SmallResNet(widths[:3], seed=derive_seed(seed, "patch network")),
+        SmallResNet(widths[:3], channels=x.shape[1], seed=derive_seed(seed, "patch network")),
         width,
         image_size=EDGE,
         patch_size=PATCH,
@@ -152,25 +154,32 @@ def _pretrained(x: Any, widths: Any, seed: int, full: bool) -> tuple[Any, float]
         batch=BATCH if full else 16,
         lr=RATE,
         weight_decay=1e-4,
+        look_every=4,
         seed=derive_seed(seed, "order"),
     )
-    done = pretrain(selfie, x[held:], selfie.draw, config, look=pretext(x[:held]), choose="accuracy")
+    mirror = ViewConfig(flip=0.5)
+
+    def drawn(part: Any, generator: Any) -> Any:
+        return selfie.draw(mirror(part, generator), generator)
+
+    done = pretrain(selfie, x[held:], drawn, config, look=pretext(x[:held]), choose="accuracy")
     return selfie, done.best
 
 
-def _digits() -> tuple[Any, Any, Any, Any]:
-    """Pictures float `[N, 1, EDGE, EDGE]` and classes, of training and test."""
+def _photos(seed: int) -> tuple[Any, Any, Any, Any]:
+    """Pictures float `[N, 3, EDGE, EDGE]` and classes, of training (in an order of the seed) and test."""
     import numpy as np
-    import torch.nn.functional as F
 
     from smidgen.data.augment.pictures import as_pictures
+    from smidgen.kit.seeds import derive_seed
     from smidgen.tasks import known
 
     out = []
     for part in ("train", "test"):
         with np.load(known.place(SET) / f"{part}.npz") as file:
-            middle = as_pictures(file["images"])[:, :, 3:25, 3:25]
-            out += [F.interpolate(middle, size=EDGE, mode="bilinear"), file["labels"].astype(np.int64)]
+            images, y = file["images"], file["labels"].astype(np.int64)
+        order = np.random.default_rng(derive_seed(seed, part)).permutation(len(y))
+        out += [as_pictures(images[order]), y[order]]
     return out[0], out[1], out[2], out[3]
 
 
