@@ -59,9 +59,9 @@ class Batches:
     def __call__(self) -> np.ndarray:
         if len(self.codes) <= self.size:
             return np.arange(len(self.codes))
-        while len(self.waiting) < self.classes:
+        if len(self.waiting) < self.classes:  # those that wait go first, and come once in a batch
             new = self.rng.permutation(len(self.by_class)).tolist()
-            self.waiting += [c for c in new if c not in self.waiting[: self.classes]]
+            self.waiting += sorted(new, key=self.waiting.count)
         turn, self.waiting = self.waiting[: self.classes], self.waiting[self.classes :]
         each = -(-self.size // self.classes)
         return np.concatenate([self.rng.permutation(self.by_class[c])[:each] for c in turn])

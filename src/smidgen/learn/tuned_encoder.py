@@ -1,9 +1,9 @@
 """The sentence encoder itself, tuned on your few texts: what is alike for you comes to lie together.
 
 All layers of MiniLM get changes of low rank, learned in a small, fixed number of steps so that texts of one class have
-like embeddings (`_tuned_training`); a logistic regression reads the tuned embeddings. Where classes are no topics (tone,
-tense, kind of question) this is what a frozen encoder cannot give. No text is held out: with so few, all are needed,
-and `fit` blends the result with methods on the frozen encoder as far as cross-validation says.
+like embeddings (`_tuned_training`); a logistic regression reads the tuned embeddings. Where classes are no topics
+(tone, tense, kind of question) this is what a frozen encoder cannot give. No text is held out: with so few, all are
+needed, and `fit` blends the result with methods on the frozen encoder as far as cross-validation says.
 
 The idea: SetFit (Tunstall et al., 2022, arXiv 2209.11055), which shows pairs of texts one by one and tunes all weights.
 A saved model is the changes and the regression: the encoder is named by its hash.
