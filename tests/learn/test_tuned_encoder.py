@@ -22,7 +22,7 @@ PAST = ["I went home", "She ate it all", "He saw me there", "We ran away"]
 TEXTS = [*PAST, "I go home", "She eats it", "He sees me", "We run"]
 NEW = ["They slept", "They sleep late every day, and nobody minds it", "She wrote a letter"]
 Y = np.array(["past"] * 4 + ["now"] * 4)
-QUICK = {"layers": 2, "steps": 6, "rank": 4}
+QUICK = {"layers": 2, "updates": 6, "rank": 4}
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_texts_of_a_class_come_together(X):
     from smidgen.learn import _tuned_training as training
     from smidgen.nets.minilm_torch import load
 
-    longer = TunedEncoder(steps=15).fit(X, Y)
+    longer = TunedEncoder(updates=15).fit(X, Y)
     lower = tokens.read_lower(load(), token_rows(X, 30522), [])
     tuned = training.embed(load(), lower, training.whole(longer.changes_[0])).numpy()
     assert gap(tuned) > gap(encode("minilm", TEXTS)) + 0.3

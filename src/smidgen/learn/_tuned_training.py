@@ -21,17 +21,17 @@ from smidgen.nets.minilm_torch import SHAPES, Encoder, LowRank, Packing, pool, r
 from smidgen.train.schedules import Cosine
 
 CLIP = 1.0  # of the norm of all gradients together
-WARMUP = 0.1  # share of the steps
+WARMUP = 0.1  # share of the updates
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuning:
-    """layers: the last ones, that are tuned; rank: of the changes; steps: updates; rate: of Adam at its height; batch:
-    texts of one step; dropout: as in the encoder's own training."""
+    """layers: the last ones, that are tuned; rank: of the changes; updates: how many; rate: of Adam at its height;
+    batch: texts of an update; dropout: as in the encoder's own training."""
 
     layers: int
     rank: int
-    steps: int
+    updates: int
     rate: float
     batch: int
     dropout: float
@@ -76,12 +76,12 @@ def tune(encoder: Encoder, lower: Sequence[Tensor], codes: np.ndarray, tuning: T
     changes = [_start(tuning.rank, random) for _ in range(tuning.layers)]
     parameters = [p for change in changes for pair in change.values() for p in pair]
     optimizer = torch.optim.AdamW(parameters, lr=tuning.rate, weight_decay=0.0)
-    schedule = Cosine(steps=tuning.steps, warmup=max(1, round(WARMUP * tuning.steps)), least=0.0)
+    schedule = Cosine(steps=tuning.updates, warmup=max(1, round(WARMUP * tuning.updates)), least=0.0)
     rows_of = Batches(codes, tuning.batch, np.random.default_rng(derive_seed(seed, "batches")))
     y = torch.from_numpy(codes)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(derive_seed(seed, "dropout"))  # dropout inside functions knows no other generator
-        for step in range(tuning.steps):
+        for step in range(tuning.updates):
             for group in optimizer.param_groups:
                 group["lr"] = tuning.rate * schedule(step)
             rows = rows_of()
@@ -94,8 +94,10 @@ def tune(encoder: Encoder, lower: Sequence[Tensor], codes: np.ndarray, tuning: T
     return [{k: (a.detach(), b.detach()) for k, (a, b) in change.items()} for change in changes]
 
 
-def run_changed(encoder: Encoder, lower: Sequence[Tensor], changes: Sequence[LowRank], dropout: float = 0.0) -> Tensor:
-    """Unit vectors `[B, D]` of texts whose lower layers' output is given."""
+def run_changed(
+    encoder: Encoder, lower: Sequence[Tensor], changes: Sequence[LowRank | None], dropout: float = 0.0
+) -> Tensor:
+    """Unit vectors `[B, D]` of texts whose lower layers' output is given; a layer with None stays as it is."""
     packing = Packing.of([len(one) for one in lower])
     x_TD = torch.cat(list(lower))
     for layer, change in zip(encoder.layers[LAYERS - len(changes) :], changes, strict=True):
@@ -104,7 +106,7 @@ def run_changed(encoder: Encoder, lower: Sequence[Tensor], changes: Sequence[Low
 
 
 @torch.no_grad()
-def embed(encoder: Encoder, lower: Sequence[Tensor], changes: Sequence[LowRank]) -> Tensor:
+def embed(encoder: Encoder, lower: Sequence[Tensor], changes: Sequence[LowRank | None]) -> Tensor:
     """Unit vectors `[n, D]`, as `run_changed`, in batches of texts of like length."""
     out = torch.empty(len(lower), WIDTH)
     for batch in batches([len(one) for one in lower]):
