@@ -11,6 +11,7 @@ A saved model is the changes and the regression: the encoder is named by its has
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -147,7 +148,7 @@ def _regression(tuned: np.ndarray, frozen: np.ndarray, codes: np.ndarray) -> tup
     both = np.hstack([tuned, frozen])
     mean = both.mean(0)
     scale = np.repeat([np.sqrt(SPREAD / max(float(block.var(0).sum()), 1e-12)) for block in (tuned, frozen)], WIDTH)
-    head = LogisticClassifier(strength=STRENGTH).fit((both - mean) * scale, codes)
+    head: Any = LogisticClassifier(strength=STRENGTH).fit((both - mean) * scale, codes)
     coef = (head.coef_ * scale).astype(np.float32)
     return coef, head.intercept_ - coef.astype(np.float64) @ mean
 
