@@ -14,7 +14,7 @@ if not minilm.available():
     pytest.skip("the MiniLM weights are not installed", allow_module_level=True)
 
 from smidgen.data.views.encoders import encode
-from smidgen.learn._tuned_tokens import batches, token_rows
+from smidgen.learn._tuned_tokens import batches, texts_to_tune, token_rows
 from smidgen.learn._tuned_training import Batches, pair_loss
 from smidgen.learn.tuned_encoder import TunedEncoder
 
@@ -114,3 +114,4 @@ def test_rows_end_where_their_text_does():
     assert [r.tolist() for r in rows] == [[5, 0, 7], [0], [1, 2, 3, 4]]
     parts = list(batches([3, 9, 2, 3, 50], tokens=12))
     assert sorted(sum(parts, [])) == [0, 1, 2, 3, 4] and parts[-1] == [4] and len(parts[0]) == 3
+    assert [texts_to_tune([n] * 60, 48) for n in (10, 32, 128)] == [48, 32, 8] and texts_to_tune([128], 4) == 4

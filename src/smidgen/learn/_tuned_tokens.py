@@ -14,6 +14,7 @@ from smidgen.nets.minilm import POSITIONS
 from smidgen.nets.minilm_torch import Encoder, Layer, Packing, run_layer
 
 TOKENS_AT_ONCE = 1536  # of a batch that nothing is learned from
+TOKENS_TO_TUNE = 1024  # about, of a batch of tuning: long texts would make it endless
 
 
 def token_rows(X: np.ndarray, words: int) -> list[Tensor]:
@@ -46,6 +47,11 @@ def batches(lengths: Sequence[int], tokens: int = TOKENS_AT_ONCE) -> Iterator[li
         batch.append(i)
     if batch:
         yield batch
+
+
+def texts_to_tune(lengths: Sequence[int], most: int) -> int:
+    """Texts of a batch of tuning: `most`, or as many of the usual length as have `TOKENS_TO_TUNE`; at least 8."""
+    return min(most, max(8, round(TOKENS_TO_TUNE * len(lengths) / sum(lengths))))
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ STRENGTH = 1.0  # of its penalty: fixed, since embeddings of rows that tuning sa
 @dataclass(frozen=True, kw_only=True)
 class TunedEncoderConfig:
     """layers: of the encoder that are tuned, from the last, 1 to 6. rank: of their changes. updates: how many, each on
-    at most `batch` texts. rate: of learning. dropout: while tuning. members: tunings from other seeds, whose
+    at most `batch` texts, fewer where they are long. rate: of learning. dropout: while tuning. members: tunings from other seeds, whose
     probabilities are averaged."""
 
     layers: int = LAYERS
@@ -105,8 +105,9 @@ class TunedEncoder(ClassifierHead):
         self.encoder_hash_ = encoder.identity
         texts = tokens.token_rows(X, len(encoder.words))
         lower = tokens.read_lower(encoder, texts, encoder.layers[: LAYERS - c.layers])
+        batch = tokens.texts_to_tune([len(one) for one in texts], c.batch)
         tuning = training.Tuning(
-            layers=c.layers, rank=c.rank, updates=c.updates, rate=c.rate, batch=c.batch, dropout=c.dropout
+            layers=c.layers, rank=c.rank, updates=c.updates, rate=c.rate, batch=batch, dropout=c.dropout
         )
         frozen = training.embed(encoder, lower, [None] * c.layers).numpy().astype(np.float64)
         changes, coefs, intercepts = [], [], []
