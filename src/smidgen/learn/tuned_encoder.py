@@ -41,8 +41,8 @@ STRENGTH = 1.0  # of its penalty: fixed, since embeddings of rows that tuning sa
 @dataclass(frozen=True, kw_only=True)
 class TunedEncoderConfig:
     """layers: of the encoder that are tuned, from the last, 1 to 6. rank: of their changes. updates: how many, each on
-    at most `batch` texts, fewer where they are long. rate: of learning. dropout: while tuning. members: tunings from other seeds, whose
-    probabilities are averaged."""
+    at most `batch` texts, fewer where they are long. rate: of learning. dropout: while tuning. members: tunings from
+    other seeds, whose probabilities are averaged."""
 
     layers: int = LAYERS
     rank: int = 8
