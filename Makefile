@@ -23,7 +23,7 @@ demo: setup  ## the main job on real data, under 90 s after set-up
 	$(BIN)/smidgen demo
 
 test: setup  ## all tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: setup docs  ## style, types, import levels, docs and benchmark tables
 	$(BIN)/ruff check .

@@ -16,7 +16,9 @@ from statistics import fmean
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
 from show_incontext import incontext_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
+from show_pictures import pictures_table
 from show_plans import curves_table, laws_table, planning_table
+from show_speed import attention_table, barlow_table
 from show_training import forecast_table, galore_table, language_table, start_table, trainers_table
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -267,6 +269,9 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "forecast": lambda: forecast_table(read_one("forecast.json")),
             "galore": lambda: galore_table(read_one("galore.json")),
             "curves": lambda: curves_table(read_one("curves.json")),
+            "pictures": lambda: pictures_table(read_lines("pictures.jsonl")),
+            "attention": lambda: attention_table(read_one("attention.json")),
+            "barlow": lambda: barlow_table(read_one("barlow.json")),
             "incontext": lambda: incontext_table(read_one("incontext.json")),
             "start": lambda: start_table(read_one("language_start.json")),
             "laws": lambda: laws_table(read_one("laws.json")),

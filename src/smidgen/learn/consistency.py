@@ -32,9 +32,10 @@ CARD = {
 
 @dataclass(frozen=True, kw_only=True)
 class ConsistencyConfig:
-    """updates: of the weights; None: 400, and one more for every second labelled picture, 1500 at most. batch: labelled pictures of an update; ratio: unlabelled ones for each. threshold:
-    chance from which the teacher is sure. weight: of the unlabelled loss. width: channels of the first stage. rate,
-    decay: of AdamW. flip: whether mirrored pictures are of the same class."""
+    """updates: of the weights; None: 400, and one more for every second labelled picture, 1500 at most. batch: labelled
+    pictures of an update; ratio: unlabelled ones for each. threshold: chance from which the teacher is sure. weight: of
+    the unlabelled loss. width: channels of the first stage. rate, decay: of AdamW. flip: whether mirrored pictures are
+    of the same class."""
 
     updates: int | None = None
     batch: int = 32

@@ -85,8 +85,7 @@ class ViewConfig:
     @property
     def moves(self) -> bool:
         """Whether pixels are read anew."""
-        still = (self.size, self.crop, self.rotate, self.shear, self.shift, self.zoom) == (None, None, 0, 0, 0, (1, 1))
-        return not still
+        return (self.size, self.crop, self.rotate, self.shear, self.shift, self.zoom) != (None, None, 0, 0, 0, (1, 1))
 
     def __call__(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
         """One view of each picture, as `view` makes it."""
@@ -164,8 +163,7 @@ def as_pictures(images: np.ndarray) -> Tensor:
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise bad("images", "uint8 [N, H, W] or [N, H, W, C]", f"{images.dtype} {list(images.shape)}")
     pixels = torch.from_numpy(np.ascontiguousarray(images))
-    pixels = pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)
-    return pixels.float().div_(255).contiguous()
+    return (pixels[:, None] if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)).float().div_(255).contiguous()
 
 
 def view(x_BCHW: Tensor, config: ViewConfig, generator: torch.Generator) -> Tensor:

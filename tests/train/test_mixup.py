@@ -1,0 +1,40 @@
+"""Pictures and targets are mixed by one share; smoothing adds up to one."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from smidgen.kit.errors import BadInput
+from smidgen.train.mixup import mixup, soft_cross_entropy, soft_targets
+
+
+def test_pictures_and_targets_share_their_share():
+    y = torch.arange(6)
+    x, hard = torch.eye(6), soft_targets(y, 6)
+    mixed, targets = mixup(x, hard, 0.8, torch.Generator().manual_seed(0))
+    assert torch.allclose(mixed, targets) and torch.allclose(targets.sum(1), torch.ones(6))
+    assert torch.allclose(targets.sum(0), torch.ones(6))  # each row is given away once
+    assert 0 < int((targets > 0).sum()) - 6 <= 6
+    again = mixup(x, hard, 0.8, torch.Generator().manual_seed(0))[0]
+    assert torch.equal(mixed, again) and mixup(x, hard, 0)[0] is x
+    shares = [float(mixup(x, hard, 0.2, torch.Generator().manual_seed(i))[0].max()) for i in range(40)]
+    assert min(shares) < 0.75 < sum(shares) / 40  # Beta(0.2, 0.2) lies near its ends
+
+
+def test_smoothing_and_its_loss():
+    y, scores = torch.tensor([2, 0]), torch.randn(2, 4, generator=torch.Generator().manual_seed(0))
+    targets = soft_targets(y, 4, 0.1)
+    assert torch.allclose(targets[0], torch.tensor([0.025, 0.025, 0.925, 0.025]))
+    want = F.cross_entropy(scores, y, label_smoothing=0.1, reduction="sum")
+    assert torch.allclose(soft_cross_entropy(scores, targets), want)
+
+
+def test_errors():
+    for call in (
+        lambda: soft_targets(torch.tensor([4]), 4),
+        lambda: soft_targets(torch.tensor([1]), 4, 1.0),
+        lambda: mixup(torch.zeros(3), torch.zeros(2, 4)),
+        lambda: mixup(torch.zeros(3), torch.zeros(3, 4), -1),
+    ):
+        with pytest.raises(BadInput, match="expected"):
+            call()
