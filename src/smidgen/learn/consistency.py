@@ -26,7 +26,7 @@ CARD = {
     "package": "torch",
     "unlabelled": True,
     "max_classes": 500,
-    "seconds": (40.0, 0.0, 0.0, 25.0),
+    "seconds": (25.0, 0.0, 0.0, 20.0),
 }
 
 
