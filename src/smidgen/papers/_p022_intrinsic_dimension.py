@@ -77,7 +77,7 @@ CLAIM = Claim(
     ),
     seeds=4,
     minutes=10,
-    resampled=872 / TRAIN,
+    resampled=872 / 6909,
     data=(SET,),
     added="2026-11-29",
 )
