@@ -47,7 +47,7 @@ CLAIM = Claim(
         TF-IDF of one and two words, logistic regression.
 
         The paper's language model is GPT-2 of 355 million weights, which knows of the world; this one knows nothing but
-        the unlabelled sentences. Such outside knowledge is the paper's own explanation of the gain, which may be absent.
+        the unlabelled sentences. Such outside knowledge is the paper's own explanation of the gain: it may be absent.
         """,
     published=(
         Published(
@@ -163,9 +163,7 @@ def _augmenter(lm: Any, folder: Any, mode: Any, near: bool, encode: Any, test: A
     training = OverfitConfig(target_loss=TARGET, max_steps=steps, learning_rate=FIT_RATE, keep_every=steps, seed=seed)
     config = ClassTextConfig(
         mode=mode,
-        training=OverfitConfig(
-            target_loss=TARGET, max_steps=steps, learning_rate=FIT_RATE, keep_every=steps, seed=seed
-        ),
+        training=training,
         per_instance=EACH if full else 1,
         batch=16,
         max_tokens=None if full else 4,
