@@ -87,7 +87,15 @@ def test_work_that_was_stopped_goes_on_to_the_same_texts(tmp_path, fitted):
     first = ClassTextGenerator(small_lm, settings(max_steps=7), folder=tmp_path)
     with pytest.warns(NotMemorised):
         first.fit(TEXTS)
-    again = ClassTextGenerator(small_lm, settings(), folder=tmp_path).fit(TEXTS)
+    read = []  # a batch each
+
+    def counted_lm():
+        model, tokenizer = small_lm()
+        model.register_forward_hook(lambda *_: read.append(1))
+        return model, tokenizer
+
+    again = ClassTextGenerator(counted_lm, settings(), folder=tmp_path).fit(TEXTS)
+    assert len(read) == fitted.fitted_.steps - 7
     assert (again.fitted_.steps, again.fitted_.loss) == (fitted.fitted_.steps, fitted.fitted_.loss)
     assert again.generate(temperature=1.0) == whole
     file = next(tmp_path.glob("*-texts.jsonl"))
