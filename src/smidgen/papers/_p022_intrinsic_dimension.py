@@ -3,12 +3,12 @@
 Where this differs from the plan of the re-test, and why; all was fixed on seed 1000.
 
 - The last layer and the head are tuned, not the last two, and 1000 sentences are learned from, not 2000: a training
-  takes ten seconds so, and a seed some five minutes of one core. Full training, the reference, is of the same weights.
+  takes ten seconds so, and a seed some four minutes of one core. Full training, the reference, is of the same weights.
   TREC is left out, and so is a second seed in each search: judged seeds do that.
 - The random network is random in all layers. It learns hardly anything in the 120 steps that suffice for the pretrained
-  one, so it gets 200; then full training reaches about 0.6. Of that, 0.9 is next to guessing, and the planned d90 would
-  count luck. So the two are compared by 0.9 of what full training gains over guessing; the planned figure stands beside
-  it, not judged. For the other two parts the bar is the paper's.
+  one, so it gets 200; then full training reaches about 0.6. Of that, 0.9 is not far above guessing, and luck may reach
+  it: that is against the claim. (By 0.9 of what full training gains over guessing the pretrained encoder needed 2500 in
+  development, the random one more than the grid has.)
 - Not within the grid counts as the next step of it, so that ratios are too low rather than too high.
 """
 
@@ -20,7 +20,6 @@ SET, TRAIN, TOKENS, LAYERS = "sst2", 1000, 24, 6
 STEPS, STEPS_RANDOM, WARMUP, BATCH = 120, 200, 10, 16
 DIMS, BEYOND = (20, 100, 500, 2500), 12_500
 FULL_RATES, RATE, FACTORS = (5e-4, 1e-3), 1e-3, (3.0, 1.0)  # a rate in a subspace: factor * tuner.rate(RATE)
-GUESS = 0.5
 
 CLAIM = Claim(
     title="Intrinsic dimension: fine-tuning in a tiny random subspace",
@@ -40,8 +39,8 @@ CLAIM = Claim(
         read once, the last one (1.8 million weights) and a head of two classes are trained by AdamW in {STEPS} steps of
         {BATCH} ({STEPS_RANDOM} for the random network), all of them, or d numbers of a count-sketch in d of {DIMS}.
         The better of two rates each; for the subspace they are multiples of sqrt(D / d). d90 is the smallest d with 0.9
-        of the score of full training, or 0.9 of its gain over guessing ("corrected"). SAID has one scale for the layer
-        and one for the head, DID none. One training with Fastfood at SAID's d90 cross-checks the count-sketch.
+        of the score of full training. SAID has one scale for the layer and one for the head, DID none. One training
+        with Fastfood at SAID's d90 cross-checks the count-sketch.
 
         The paper's are BERT and RoBERTa, base and large, all layers, MRPC and QQP, by Fastfood.
         """,
@@ -62,8 +61,8 @@ CLAIM = Claim(
         ),
         Part(
             name="pretraining",
-            says="Its corrected d90 is at least 5 times lower than that of the random network.",
-            gain=("log d90, corrected: random", "log d90, corrected: pretrained"),
+            says="It is at least 5 times lower than that of the random network, by that one's own full training.",
+            gain=("log d90: random", "log d90: pretrained"),
             margin=0.69,
             unit="log10",
         ),
@@ -112,20 +111,15 @@ def _values(pretrained: "_Arm", random: "_Arm") -> dict[str, float]:
     for name, arm in (("pretrained", pretrained), ("random", random)):
         full = values[f"full: {name}"] = max(arm.full(rate) for rate in FULL_RATES)
         search = partial(intrinsic_dimension, dims=arm.dims, seeds=1, rates=FACTORS, highest=1.0)
-        # The two bars share their trainings.
-        plain = search(lambda d, factor, _, arm=arm: arm.score(d, factor), full_score=full)
-        values[f"log d90: {name}"] = _log(plain.d)
-        values[f"log d90, corrected: {name}"] = BEYOND_LOG
-        if full > GUESS:
-            gained = search(lambda d, factor, _, arm=arm: arm.score(d, factor), full_score=full, floor=GUESS)
-            values[f"log d90, corrected: {name}"] = _log(gained.d)
+        found = search(lambda d, factor, _, arm=arm: arm.score(d, factor), full_score=full)
+        values[f"log d90: {name}"] = _log(found.d)
         if name == "pretrained":
             did = search(lambda d, factor, _, arm=arm: arm.score(d, factor, scales=False), full_score=full)
             values["log d90: pretrained, DID"] = _log(did.d)
-            best = plain.curve[-1]
+            best = found.curve[-1]
             values["count-sketch"] = best["score"]
             values["Fastfood"] = arm.score(best["dim"], best["rate"], projection="fastfood")
-        values[f"best in the grid: {name}"] = max(s for (_, _, scales, _), s in arm.scores.items() if scales)
+        values[f"best in the grid: {name}"] = max(row["score"] for row in found.curve)
     return values
 
 
@@ -139,7 +133,6 @@ class _Arm:
     def __init__(self, upper: Any, width: int, train: Any, test: Any, seed: int, steps: int, dims: Any = DIMS) -> None:
         self.upper, self.width, self.train, self.test = upper, width, train, test
         self.seed, self.steps, self.dims = seed, steps, dims
-        self.scores: dict[tuple[Any, ...], float] = {}
 
     def full(self, rate: float) -> float:
         import torch
@@ -148,18 +141,14 @@ class _Arm:
         return self._fit(model, torch.optim.AdamW(model.parameters(), rate, weight_decay=0.0))
 
     def score(self, dim: int, factor: float, scales: bool = True, projection: Any = "countsketch") -> float:
-        """Kept: the same training is not made twice."""
         import torch
 
         from smidgen.kit.seeds import derive_seed
         from smidgen.nets.subspace import SubspaceTuner
 
-        key = dim, factor, scales, projection
-        if key not in self.scores:
-            tuner = SubspaceTuner(self._model(), dim, projection, scales, derive_seed(self.seed, "projection"))
-            groups = tuner.optimizer_groups(factor * tuner.rate(RATE))
-            self.scores[key] = self._fit(tuner, torch.optim.AdamW(groups, weight_decay=0.0))
-        return self.scores[key]
+        tuner = SubspaceTuner(self._model(), dim, projection, scales, derive_seed(self.seed, "projection"))
+        groups = tuner.optimizer_groups(factor * tuner.rate(RATE))
+        return self._fit(tuner, torch.optim.AdamW(groups))
 
     def _model(self) -> Any:
         import torch
@@ -215,9 +204,6 @@ def _log(d: int | None) -> float:
     import math
 
     return math.log10(BEYOND if d is None else d)
-
-
-BEYOND_LOG = _log(None)
 
 
 def _padded(states: list[Any]) -> tuple[Any, Any]:
