@@ -3,7 +3,9 @@
 Where this differs from the plan of the re-test, and why; all was fixed on seeds from 1000 on.
 
 - The small language model is trained on the unlabelled sentences anew for each seed, for a minute or so of one core,
-  and over-fitted for up to 300 steps, not 200: then most classes reach the target.
+  and over-fitted for up to 300 steps (600 at 300 rows), not 200. In 300 steps the 150 texts of a class were not learned
+  by heart in development (loss 2.8 to 3.1, of 50 texts 0.3 to 0.5), and what such a model writes may be of no class.
+  The loss that was reached is among the numbers.
 - The words of TF-IDF and their weights are counted on the unlabelled sentences, in all arms: what the language model
   has read the baseline has read too, as in the paper.
 - Made texts that are like a test sentence, a given one or an earlier made one are dropped in all arms of generation.
@@ -19,7 +21,7 @@ SET, POOL, TEST = "sst2", 6909, 872
 SIZES, EACH = (100, 300), 5  # training rows; texts made of each
 WORDS, HIDDEN, LAYERS, LENGTH = 2048, 128, 2, 96  # of the language model; tokens
 UPDATES, TEXTS_AN_UPDATE, RATE = 160, 64, 3e-3
-FIT_STEPS, FIT_RATE, TARGET = 300, 1e-3, 0.2
+FIT_STEPS, FIT_RATE, TARGET = {100: 300, 300: 600}, 3e-3, 0.2  # by training rows
 
 CLAIM = Claim(
     title="Writing more training texts per class with a language model",
@@ -42,9 +44,9 @@ CLAIM = Claim(
         SST-2: {SIZES[0]} or {SIZES[1]} training sentences drawn by the seed, equally of both classes; the {TEST}
         development sentences are the test. Language model: {LAYERS} layers of {HIDDEN}, {WORDS:,} word pieces, trained
         on the {POOL:,} training sentences without labels ({UPDATES} updates of {TEXTS_AN_UPDATE}), then over-fitted per
-        class on numbered texts to a loss of {TARGET}, at most {FIT_STEPS} steps; {EACH} texts of each, temperature 0.7.
-        Filter: cosine distance of MiniLM's vectors to the class's centre, 5 % of training rows lie beyond. Classifier:
-        TF-IDF of one and two words, logistic regression.
+        class on numbered texts to a loss of {TARGET}, at most 300 or 600 steps; {EACH} texts of each, temperature 0.7.
+        Filter: cosine distance of MiniLM's vectors to the class's centre; 5 % of training rows lie beyond its limit.
+        Classifier: TF-IDF of one and two words, logistic regression.
 
         The paper's language model is GPT-2 of 355 million weights, which knows of the world; this one knows nothing but
         the unlabelled sentences. Such outside knowledge is the paper's own explanation of the gain: it may be absent.
@@ -80,8 +82,8 @@ CLAIM = Claim(
             unit="accuracy",
         ),
     ),
-    seeds=5,
-    minutes=8,
+    seeds=4,
+    minutes=10,
     resampled=TEST / POOL,
     data=(SET,),
     added="2026-11-29",
@@ -116,9 +118,9 @@ def _measured(folder: Any, seed: int, full: bool) -> dict[str, float]:
     if full:
         from smidgen.nets import minilm
 
-        encode, synonyms = minilm.load().encode, NearestWords()
+        encode, synonyms = _kept(minilm.load().encode), NearestWords()
     else:
-        encode, synonyms = _letters, WordList({"good": ("fine",)})
+        encode, synonyms = _kept(_letters), WordList({"good": ("fine",)})
     judge = _Judge(texts, test, y_test, encode)
     _pretrain(texts, folder / "lm", derive_seed(seed, "language model"), full)
     values: dict[str, float] = {}
@@ -135,13 +137,12 @@ def _measured(folder: Any, seed: int, full: bool) -> dict[str, float]:
         ):
             if mode == "plain" and size != SIZES[0]:
                 continue
-            made = _augmenter(folder / "lm", folder / f"{mode} {size}", mode, near, encode, test, seed, full)
-            got = made.augment(own, labels)
+            kind = _augmenter(folder / "lm", folder / f"{mode} {size}", mode, size, near, encode, test, seed, full)
+            got = _augmented(kind, own, labels)
             arms[name] = got.texts, got.labels
             if name == "filtered":
                 costs = list(got.costs.values())
-                values[f"made {size}"] = sum(c.made for c in costs)
-                values[f"kept {size}"] = sum(c.kept for c in costs)
+                values |= {f"made {size}": sum(c.made for c in costs), f"kept {size}": sum(c.kept for c in costs)}
                 values[f"copies {size}"] = sum(c.dropped.get(k, 0) for c in costs for k in ("seed", "earlier"))
                 values[f"far {size}"] = sum(c.dropped.get("far", 0) for c in costs)
                 values[f"loss {size}"] = max((c.loss for c in costs), default=0.0)
@@ -151,7 +152,9 @@ def _measured(folder: Any, seed: int, full: bool) -> dict[str, float]:
     return values
 
 
-def _augmenter(lm: Any, folder: Any, mode: Any, near: bool, encode: Any, test: Any, seed: int, full: bool) -> Any:
+def _augmenter(
+    lm: Any, folder: Any, mode: Any, size: int, near: bool, encode: Any, test: Any, seed: int, full: bool
+) -> Any:
     """Both arms with numbers share a folder: its language models are trained, and its texts written, once."""
     from smidgen.data.class_texts.augmenter import GenerativeAugmenter
     from smidgen.data.class_texts.centroid import CentroidFilter
@@ -159,7 +162,7 @@ def _augmenter(lm: Any, folder: Any, mode: Any, near: bool, encode: Any, test: A
     from smidgen.data.class_texts.language_model import OverfitConfig
     from smidgen.kit.seeds import derive_seed
 
-    steps = FIT_STEPS if full else 2
+    steps = FIT_STEPS[size] if full else 2
     training = OverfitConfig(target_loss=TARGET, max_steps=steps, learning_rate=FIT_RATE, keep_every=steps, seed=seed)
     config = ClassTextConfig(
         mode=mode,
@@ -170,28 +173,23 @@ def _augmenter(lm: Any, folder: Any, mode: Any, near: bool, encode: Any, test: A
         seed=derive_seed(seed, "texts"),
     )
     generator = ClassTextGenerator(lambda: _load(lm), config, folder=folder)
-    return _Quiet(GenerativeAugmenter(generator=generator, filter=CentroidFilter(embed=encode) if near else None,
-                                      test=tuple(test)))  # fmt: skip
+    filter = CentroidFilter(embed=encode) if near else None
+    return GenerativeAugmenter(generator=generator, filter=filter, test=tuple(test))
 
 
-class _Quiet:
-    """An augmenter that does not warn of a loss above the target: it is among the values."""
+def _augmented(augmenter: Any, texts: Any, labels: Any) -> Any:
+    """Without a warning of a loss above the target: it is among the values. Where nothing is kept, the given texts."""
+    import warnings
 
-    def __init__(self, augmenter: Any) -> None:
-        self.augmenter = augmenter
+    from smidgen.data.class_texts.augmenter import AugmentationError, Augmented
+    from smidgen.data.class_texts.generator import NotMemorised
 
-    def augment(self, texts: Any, labels: Any) -> Any:
-        import warnings
-
-        from smidgen.data.class_texts.augmenter import AugmentationError, Augmented
-        from smidgen.data.class_texts.generator import NotMemorised
-
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotMemorised)
-            try:
-                return self.augmenter.augment(texts, labels)
-            except AugmentationError:  # nothing of use was written: the given texts are what there is
-                return Augmented(texts, labels, [], {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotMemorised)
+        try:
+            return augmenter.augment(texts, labels)
+        except AugmentationError:
+            return Augmented(texts, labels, [], {})
 
 
 class _Judge:
@@ -203,21 +201,31 @@ class _Judge:
         self.words = TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(pool)
         self.encode, self.y_test = encode, y_test
         self.tests = self.words.transform(test), encode(list(test))
-        self.known: dict[str, Any] = {}
 
     def __call__(self, texts: Any, y: Any) -> dict[str, float]:
-        import numpy as np
         from sklearn.linear_model import LogisticRegression
 
-        new = [t for t in dict.fromkeys(texts) if t not in self.known]
-        if new:
-            self.known |= dict(zip(new, self.encode(new), strict=True))
-        read = self.words.transform(texts), np.stack([self.known[t] for t in texts])
+        read = self.words.transform(texts), self.encode(texts)
         out = {}
         for prefix, x, x_test in zip(("", "MiniLM, "), read, self.tests, strict=True):
             model = LogisticRegression(C=10.0, max_iter=2000).fit(x, y)
             out[prefix] = float(model.score(x_test, self.y_test))
         return out
+
+
+def _kept(encode: Any) -> Any:
+    """The same encoder, which reads no text twice."""
+    import numpy as np
+
+    known: dict[str, Any] = {}
+
+    def read(texts: Any) -> Any:
+        new = [t for t in dict.fromkeys(texts) if t not in known]
+        if new:
+            known.update(zip(new, encode(new), strict=True))
+        return np.stack([known[t] for t in texts])
+
+    return read
 
 
 def _balanced(y: Any, few: int, rng: Any) -> Any:

@@ -113,13 +113,13 @@ def _values(pretrained: "_Arm", random: "_Arm") -> dict[str, float]:
         search = partial(intrinsic_dimension, dims=arm.dims, seeds=1, rates=FACTORS, highest=1.0)
         found = search(lambda d, factor, _, arm=arm: arm.score(d, factor), full_score=full)
         values[f"log d90: {name}"] = _log(found.d)
+        values[f"best in the grid: {name}"] = max(row["score"] for row in found.curve)
         if name == "pretrained":
             did = search(lambda d, factor, _, arm=arm: arm.score(d, factor, scales=False), full_score=full)
             values["log d90: pretrained, DID"] = _log(did.d)
             best = found.curve[-1]
-            values["count-sketch"] = best["score"]
-            values["Fastfood"] = arm.score(best["dim"], best["rate"], projection="fastfood")
-        values[f"best in the grid: {name}"] = max(row["score"] for row in found.curve)
+            values["count-sketch at d90"] = best["score"]
+            values["Fastfood at d90"] = arm.score(best["dim"], best["rate"], projection="fastfood")
     return values
 
 
