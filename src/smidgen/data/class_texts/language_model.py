@@ -57,7 +57,7 @@ class Prefixed(NamedTuple):
 
 @dataclass(frozen=True)
 class Overfitted:
-    """`loss`: mean of the last whole pass, nats a token (infinite where there was none); `seconds` of training in all."""
+    """`loss`: mean of the last whole pass, nats a token (infinite where none was); `seconds` of training in all."""
 
     steps: int
     loss: float
