@@ -98,7 +98,7 @@ def smidgen(draw: Draw) -> dict:
         import pandas as pd
 
         rows = pd.read_csv(folder / "said.csv")
-        guess = rows[rows.columns[rows.columns.str.startswith("predicted") | (rows.columns == "class")][0]]
+        guess = rows["prediction"]
     board = [r for r in said["leaderboard"] if r.get("weight")]
     members = {f"{r['method']} on {r['view']}": round(r["weight"], 3) for r in board if r["weight"] > 0.005}
     right = guess.to_numpy() == np.array([f"c{c}" for c in draw.test_y])
