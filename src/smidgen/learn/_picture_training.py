@@ -124,7 +124,7 @@ def train_on_pictures(net: nn.Module, x_NCHW: Tensor, labels_N: Tensor, settings
         return torch.stack(losses).sum(), len(own)
 
     run = Run(net, optimizer_of(net, settings))
-    config = LoopConfig(clip=settings.clip, precision=resolve("auto"))
+    config = LoopConfig(clip=settings.clip, precision=resolve("auto", x_NCHW.device.type))
     train(run, batches, loss_of, settings.rate, config, steps=settings.updates)
     return net.eval()
 

@@ -115,6 +115,7 @@ class CompactTransformerClassifier(ClassifierHead):
         torch = need("torch", extra="text", why=_WHY)
         from smidgen.data.augment.pictures import ViewConfig
         from smidgen.learn._picture_training import PictureTraining, train_on_pictures
+        from smidgen.train.device import on_best_device
 
         config = self._config
         self.edge_, self.grey_ = edge_of(X.shape[1]), without_colour(X)
@@ -141,9 +142,14 @@ class CompactTransformerClassifier(ClassifierHead):
             mixup=config.mixup,
             seed=derive_seed(self.random_state, "training"),
         )
-        net = self._network()
-        net.draw_from(torch.Generator().manual_seed(derive_seed(self.random_state, "depth")))
-        self.weights_ = arrays_of(train_on_pictures(net, x_NCHW, torch.from_numpy(codes.astype(np.int64)), settings))
+        codes_N = torch.from_numpy(codes.astype(np.int64))
+
+        def job(device: str) -> Any:
+            net = self._network()
+            net.draw_from(torch.Generator().manual_seed(derive_seed(self.random_state, "depth")))
+            return train_on_pictures(net.to(device), x_NCHW.to(device), codes_N.to(device), settings)
+
+        self.weights_ = arrays_of(on_best_device(job, "Training a compact transformer"))
 
     def _proba(self, X: np.ndarray) -> np.ndarray:
         said = softmax(self._told(X, lambda net: net.forward, (len(self.share_),)))

@@ -214,12 +214,19 @@ class TranslationClassifier(SemiSupervisedHead):
     def _fit(self, X: np.ndarray, codes: np.ndarray) -> None:
         need("torch", extra="text", why="The method learn/translation_gan")
         from smidgen.learn.picture_rows import arrays_of, edge_of, without_colour
+        from smidgen.train.device import on_best_device
 
         self.edge_, self.grey_ = edge_of(X.shape[1]), without_colour(X)
         known = codes >= 0
         self.share_, self.labelled_ = np.bincount(codes[known]) / known.sum(), int(known.sum())
-        x, model = self._pictures(X), self._model()
-        model.fit((x[known], codes[known]), None if known.all() else x[~known], self._config.epochs)
+        x, epochs = self._pictures(X), self._config.epochs
+
+        def job(device: str) -> SPARSE:
+            model = self._model()
+            model.networks.to(device)
+            return model.fit((x[known], codes[known]), None if known.all() else x[~known], epochs)
+
+        model = on_best_device(job, "Image translation")
         self.history_ = model.history_
         self.classifier_ = arrays_of(model.networks.classifier)
         self.discriminator_ = arrays_of(model.networks.discriminator)
