@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 
 import smidgen
+from smidgen.learn.label_spreading import LabelSpreading
+from smidgen.studies import unlabelled
 from smidgen.studies.candidates import candidates
 from smidgen.studies.fit import describe_json
 from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
@@ -68,3 +70,33 @@ def test_methods_learn_from_rows_without_labels_and_only_those_that_can(three):
     found, skipped = candidates(read(few, "kind"))
     assert "learn/label_spreading" not in {c.method for c in found}
     assert "without labels" in next(s.why for s in skipped if s.method == "learn/label_spreading")
+
+
+def test_copies_are_no_pool_and_a_large_pool_is_drawn_from(three, monkeypatch):
+    """A copy of a labelled row in the pool would show a method what it is judged on."""
+    frame, pool = three
+    more = pd.concat([frame[["a", "b"]][:7], pool, pool[:2]], ignore_index=True)
+    task = read(frame, "kind", unlabelled=more)
+    assert len(task.unlabelled) == 90
+    assert any("9 rows without a label are exact copies, 7 of them of labelled" in f.text for f in task.findings)
+    assert task.pool_rows.tolist() == [-(i + 1) for i in range(7, 97)]  # in the numbers of the file
+    monkeypatch.setattr(unlabelled, "MOST_POOL", 20)
+    (drawn, said), (again, _) = unlabelled.pool_of(task, 3), unlabelled.pool_of(task, 3)
+    assert len(drawn) == 20 and "20 of the 90" in said[0].text
+    assert drawn.frame.equals(again.frame)
+
+
+def test_labels_that_mean_none_and_labels_that_are_wrong():
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal(size=(20, 2)), rng.normal(size=(20, 2)) + 8])
+    truth = np.repeat([0, 1], 20)
+    few = np.where(np.arange(40) % 20 < 2, truth, -1)
+    forms = [few, np.where(few < 0, None, few.astype(object)), pd.Series(few).map({0: "a", 1: "b"}).to_numpy(object)]
+    for y in forms:
+        head = LabelSpreading().fit(X, y)
+        assert (np.searchsorted(head.classes_, head.predict(X)) == truth).all()
+    said = head.predict_proba(X)
+    assert said.max() < 0.95  # four labels are no certainty
+    for wrong, match in ((None, "requires y"), (few[:5], "inconsistent"), (np.where(few == 1, -1, few), "no label")):
+        with pytest.raises(ValueError, match=match):
+            LabelSpreading().fit(X, wrong)

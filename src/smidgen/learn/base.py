@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, column_or_1d, validate_data
 
 from smidgen.kit.config import from_mapping
 from smidgen.kit.errors import bad
@@ -103,16 +104,26 @@ class SemiSupervisedHead(ClassifierHead):
         """Fits on X `[rows, features]` (finite) and y `[rows]`: at least two classes; -1 (of labels that are texts:
         None) marks rows without a label, as in scikit-learn's `semi_supervised`."""
         self._config = self.config()
-        y = np.asarray(y)
-        bare = np.array([v is None for v in y], bool) if y.dtype == object else y == -1
+        if y is None:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        y = column_or_1d(np.asarray(y), warn=True)
+        if y.dtype.kind in "OUS":
+            bare = np.array(
+                [v is None or v is pd.NA or v != v or (not isinstance(v, str) and v == -1) for v in y], bool
+            )
+        else:
+            bare = y == -1
         X = validate_data(self, X, dtype=np.float64, accept_sparse="csr" if self.takes_sparse else False)
-        if len(X) != len(y):
-            raise ValueError(f"X has {len(X)} rows, y {len(y)}.")
-        known = y[~bare]
+        check_consistent_length(X, y)
+        known = np.array(y[~bare].tolist())
         check_classification_targets(known)
         self.classes_, codes = np.unique(known, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"{type(self).__name__} needs at least 2 classes; the data has {len(self.classes_)}.")
+            hint = " (-1 means that a row has no label)" if bare.any() else ""
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes; the data has only one class, "
+                f"{self.classes_.tolist()}{hint}."
+            )
         every = np.full(len(y), -1)
         every[~bare] = codes
         self._fit(X, every)

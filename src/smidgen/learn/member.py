@@ -62,7 +62,7 @@ class Member:
     def _with_pool(self, rows: Rows, target: np.ndarray) -> tuple[Any, np.ndarray]:
         """Features and codes; of a method that learns from them, the rows without labels behind, with -1."""
         X = self.view_.transform(rows)
-        if rows.pool is None or not len(rows.pool) or not methods.card(self.method).unlabelled:
+        if not rows.pool or self.kind != "classification" or not methods.card(self.method).unlabelled:
             return X, target
         more = self.view_.transform(rows.pool)
         both = sparse.vstack([X, more], format="csr") if sparse.issparse(X) else np.vstack([X, more])

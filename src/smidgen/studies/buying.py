@@ -38,6 +38,7 @@ from smidgen.studies.ready import able, check_target, ready
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial, draw_in_words
+from smidgen.studies.unlabelled import pool_of
 
 DEFAULT_SECONDS = 60.0
 
@@ -105,7 +106,7 @@ def plan(
             tell(_event(f"Encoding ({', '.join(encoders)})", 0, len(draws), seconds))
             fill(rows, encoders, CACHE, columns=own.task.columns)
         if methods.card(own.method).unlabelled and own.task.unlabelled is not None:
-            rows.pool = Rows(own.task.unlabelled.reset_index(drop=True))
+            rows.pool = pool_of(own.task, own.seed)[0]
             fill(rows.pool, encoders, CACHE, columns=own.task.columns)
         pool.load(own.task, rows)
         runner = Runner(runs, pool, Meter(clock.monotonic), found.id, clock.monotonic, stop_at=begun + seconds)

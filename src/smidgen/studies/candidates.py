@@ -13,6 +13,7 @@ from smidgen.tasks.task import Task
 
 BASELINE = "learn/constant"
 SPARSE_COST = 6
+MOST_POOL = 10_000  # rows without labels that methods are given, at most
 WORKER_BYTES = 350_000_000  # a worker with its libraries loaded, before any data
 
 
@@ -78,7 +79,14 @@ def candidates(
                 raise BadInput(f"The method '{name}' cannot be used here: {why}.")
             skipped.append(Skipped(name, "", why))
             continue
-        for view in choices(task, for_features=card.features, sparse=card.sparse) if name != BASELINE else ["linear"]:
+        views = choices(task, for_features=card.features, sparse=card.sparse) if name != BASELINE else ["linear"]
+        if not views:
+            only = "image" if card.features == "picture" else "text"
+            why = f"it takes one column of {only} alone, and a package that reads it"
+            if wanted:
+                raise BadInput(f"The method '{name}' cannot be used here: {why}.")
+            skipped.append(Skipped(name, card.features, why))
+        for view in views:
             seconds, need = forecast(card, task, view)
             if memory is not None and need > memory:
                 skipped.append(Skipped(name, view, f"needs {_gb(need)} of memory, there are {_gb(memory)}"))
@@ -106,15 +114,16 @@ def _unfit(card: MethodCard, task: Task) -> str:
 
 def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
+    more = 0 if task.unlabelled is None or not card.unlabelled else min(len(task.unlabelled), MOST_POOL)
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
     fixed, cells, pairs, rows = (*card.seconds, 0.0, 0.0, 0.0)[:4]
     # A fit on tf-idf walks many columns where the forecast of memory counts entries.
     d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
-    seconds = fixed + cells * n * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
+    seconds = fixed + cells * (n + more) * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES
-        + 8 * n * d * 6
+        + 8 * (n + more) * d * 6
         + 8 * n * c * 8
         + int(card.bytes_per_pair * n * n)
         + int(card.bytes_per_row * n * d)

@@ -8,6 +8,7 @@ from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
 from smidgen.kit.errors import BudgetSpent
+from smidgen.studies.candidates import BASELINE
 from smidgen.studies.plan import Plan
 
 CACHE = Path(".smidgen/cache")
@@ -43,5 +44,6 @@ def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...], *, of_pool:
             for c in plan.race.alive:
                 if name in encoders_of(c.view) and (not of_pool or methods.card(c.method).unlabelled):
                     plan.race.drop(c, f"not tried: encoding ({name}) takes more than half of the time")
-    if not plan.race.alive:
+    rest = [c for c in plan.race.alive if c.method != BASELINE]
+    if not rest and (not plan.race.alive or len(plan.race.found) > 1):
         raise BudgetSpent("The time ended while texts or images were encoded. Give more time; what is done is kept.")

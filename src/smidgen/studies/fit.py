@@ -31,12 +31,13 @@ from smidgen.studies.race import Race
 from smidgen.studies.replay import Replay
 from smidgen.studies.run import Run
 from smidgen.studies.store import RunStore
-from smidgen.studies.unlabelled import MOST, another_kind, dense
+from smidgen.studies.unlabelled import MOST, another_kind, dense, pool_of
 from smidgen.tasks.read import read
 from smidgen.tasks.task import Finding, Task
 
 DEFAULT_SECONDS = 60.0
 DEFAULT_STORE = ".smidgen/runs.db"
+GIVEN = "(rows)"  # stands for rows without labels that were no file
 
 
 def fit(
@@ -143,7 +144,7 @@ def fit(
             "methods": wanted,
             "settings": own,
             "seed": seed,
-            "unlabelled": str(unlabelled) if isinstance(unlabelled, str | Path) else None,
+            "unlabelled": _place(unlabelled),
             "named_kind": kind,
             "named_metric": metric,
         }
@@ -155,7 +156,8 @@ def fit(
         encode_within(plan, rows, _encoders(found))
         pooled = [c for c in race.alive if registry.card(c.method).unlabelled]
         if pooled and task.unlabelled is not None:
-            rows.pool = Rows(task.unlabelled.reset_index(drop=True))
+            rows.pool, said = pool_of(task, seed)
+            plan.noticed += said
             encode_within(plan, rows.pool, _encoders(pooled), of_pool=True)
             plan.noticed += _kinds(race, pooled, rows)
         pool.load(task, rows)
@@ -180,6 +182,10 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
             "call smidgen.fit with the data again, it goes on."
         )
     asked = {k: v for k, v in study.asked.items() if v is not None}
+    if options["unlabelled"] == GIVEN and "unlabelled" not in overrides:
+        raise BadInput(
+            f"The study {study.id} had further rows without labels, which were no file: call smidgen.fit again."
+        )
     if "time" in overrides or "trials" in overrides:  # the new budget takes the place of the old one
         asked = {k: v for k, v in asked.items() if k not in ("time", "trials")}
     again = {
@@ -191,6 +197,13 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         **overrides,
     }
     return fit(source, options["target"], store=store, **again)
+
+
+def _place(unlabelled: Any) -> str | None:
+    """What is kept of a further source: where it lies, so that a study can go on from any folder."""
+    if isinstance(unlabelled, str | Path):
+        return str(Path(unlabelled).absolute())
+    return None if unlabelled is None else GIVEN
 
 
 def _kinds(race: Race, pooled: Sequence[Candidate], rows: Rows) -> list[Finding]:

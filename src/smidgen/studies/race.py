@@ -63,7 +63,13 @@ class Race:
         self.folds = folds_for(count, int(np.bincount(self.task.target).max()) if self.task.classes else count)
         self.repeats = int(np.clip(round(self.config.rows / len(self.task)), 1, self.config.max_repeats))
         order = sorted(
-            range(len(self.found)), key=lambda i: (self.found[i].method != BASELINE, -self.prior[i], self.found[i].key)
+            range(len(self.found)),
+            key=lambda i: (
+                self.found[i].method != BASELINE,
+                -round(float(self.prior[i]), 12),
+                self.found[i].seconds,  # of what nothing is known the quick come first
+                self.found[i].key,
+            ),
         )
         self.found, self.prior = [self.found[i] for i in order], self.prior[order]
 

@@ -9,6 +9,7 @@ import numpy as np
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, bad
 from smidgen.laws.worth import noisy_prior
+from smidgen.studies.fit import GIVEN
 from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
 from smidgen.studies.query_rate import unrated
@@ -54,6 +55,11 @@ def ready(found: Study, data: Any) -> Ready:
     if data is None and not Path(source).exists():
         raise BadInput(
             f"The study {found.id} was made from {source}, which is not there: give the rows again (data=...)."
+        )
+    if options["unlabelled"] == GIVEN:
+        raise BadInput(
+            f"The study {found.id} had further rows without labels, which were no file: save them, fit with "
+            "unlabelled=FILE, then plan."
         )
     task = read(
         source if data is None else data, options["target"], unlabelled=options["unlabelled"], group=options["group"],

@@ -107,9 +107,7 @@ class Run:
                             self.race.drop(c, "failed in the run that is replayed")
                     todo = [(c, t) for c, t in todo if t.key in self.replay.keys]
                 self.runner.stop_at = self._race_end()
-                self.runner.longest = (
-                    None if self.end is None else max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
-                )
+                self.runner.longest = self._longest()
                 by_key = {t.key: c for c, t in todo}
                 whole = self.runner.run(
                     [t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result)
@@ -128,6 +126,12 @@ class Run:
         except KeyboardInterrupt:
             self.interrupted = True
 
+    def _longest(self) -> float | None:
+        """Seconds that one trial may take; None: as long as there is time."""
+        if self.end is None or self.plan.named:
+            return None
+        return max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
+
     def _leave_out_the_slow(self) -> None:
         """Candidates of which one repeat alone would take too much of the time; the quickest one always stays. Where a
         count is the budget, and so no time, those that nobody would wait for unasked."""
@@ -143,8 +147,11 @@ class Run:
                     )
             return
         left = end - self.clock()
+        most = min(SLOW_SHARE * left, self._longest() or left)
+        if self.plan.named:  # it was asked for: only what cannot end at all is left out
+            most = left
         for c in self.race.found:
-            if need[c.key] > SLOW_SHARE * left and need[c.key] > min(
+            if need[c.key] > most and need[c.key] > min(
                 v for k, v in need.items() if k[0] != BASELINE or len(need) == 1
             ):
                 self.race.drop(
@@ -313,7 +320,13 @@ class Run:
     def _pool(self, model: Model) -> dict[str, Any] | None:
         """What the model says of rows without labels, if there is time."""
         late = self.end is not None and self.clock() > self.end - 0.02 * (self.end - self.plan.begun)
-        return None if late or self.interrupted else look(self.task, self.rows, model, self.plan.seed)
+        try:
+            return None if late or self.interrupted else look(self.task, self.rows, model, self.plan.seed)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        except Exception as error:  # a photo was moved, memory ended: the model is made, and is not lost for a map
+            self._tell("note", f"Rows without labels could not be looked at ({type(error).__name__}: {error})"[:200])
+        return None
 
     def _save(self, model: Model, about: dict[str, Any]) -> Path | None:
         out = self.plan.out

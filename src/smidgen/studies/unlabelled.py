@@ -14,6 +14,7 @@ from smidgen.data.views.view import RAW_PARTS, View, choices, encoders_of
 from smidgen.kit.numbers import plain, short
 from smidgen.kit.seeds import derive_seed
 from smidgen.learn.model import Model
+from smidgen.studies.candidates import MOST_POOL
 from smidgen.studies.doubts import named
 from smidgen.tasks.task import Finding, Task
 
@@ -23,6 +24,19 @@ LOOKED_AT, BRIEFLY = 1000, 200  # rows without a label that a study looks at, dr
 ON_MAP = 400  # of them on the map
 NEXT, NEAR = 12, 3  # rows named as most worth a label; labelled neighbours of each
 OFTEN = 5  # times as many of the least sure rows, of which those are the most different
+
+
+def pool_of(task: Task, seed: int) -> tuple[Rows, list[Finding]]:
+    """The rows without labels that methods learn from: all, or `MOST_POOL` of them, drawn at random; and what is to
+    be said of that."""
+    assert task.unlabelled is not None
+    M = len(task.unlabelled)
+    whole = Rows(task.unlabelled.reset_index(drop=True))
+    if M <= MOST_POOL:
+        return whole, []
+    chosen = np.sort(np.random.default_rng(derive_seed(seed, "pool")).permutation(M)[:MOST_POOL])
+    text = f"{MOST_POOL:,} of the {M:,} rows without labels, drawn at random, are learnt from."
+    return whole.take(chosen), [Finding(level="note", text=text)]
 
 
 def told_apart(x_ND: np.ndarray, pool_MD: np.ndarray, seed: int) -> float | None:
@@ -74,12 +88,14 @@ def look(task: Task, rows: Rows, model: Model, seed: int) -> dict[str, Any] | No
     if task.unlabelled is None or not task.classes:
         return None
     rng = np.random.default_rng(derive_seed(seed, "unlabelled"))
-    pool = rows.pool or Rows(task.unlabelled.reset_index(drop=True))
-    unread = {e for m in model.members for e in encoders_of(m.view)} and not pool.blocks
-    chosen = np.sort(rng.permutation(len(pool))[: BRIEFLY if unread else LOOKED_AT])
+    whole = Rows(task.unlabelled.reset_index(drop=True))
+    pool = rows.pool if rows.pool is not None and len(rows.pool) == len(whole) else whole
+    view = _view(model, task, rows)
+    needed = {e for name in (view.name, *(m.view for m in model.members)) for e in encoders_of(name)}
+    read = {key.split(":", 1)[0] for key in pool.blocks}
+    chosen = np.sort(rng.permutation(len(pool))[: LOOKED_AT if needed <= read else BRIEFLY])
     pool = pool.take(chosen)
     chance = model.chances(pool)
-    view = _view(model, task, rows)
     x, own = (dense(view.transform(part)) for part in (pool, rows))
     doubt = -(chance * np.log(np.clip(chance, 1e-12, 1))).sum(1)
     first = _different(doubt, x)
@@ -98,9 +114,9 @@ def look(task: Task, rows: Rows, model: Model, seed: int) -> dict[str, Any] | No
 
 
 def _view(model: Model, task: Task, rows: Rows) -> View:
-    """What the heaviest member sees, but for raw pixels and word pieces, in which near says nothing."""
+    """What the heaviest member sees, but for raw values, in which near says nothing."""
     for k in np.argsort(-np.asarray(model.weights), kind="stable"):
-        if model.members[k].view not in RAW_PARTS:
+        if not {*model.members[k].view.split("+")} & {*RAW_PARTS, "tree", "cells"}:
             return model.members[k].view_
     return View(choices(task, for_features="linear", sparse=False)[0], task.columns).fit(rows)
 

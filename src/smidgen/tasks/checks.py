@@ -11,6 +11,35 @@ from smidgen.tasks.cells import text_of, texts
 from smidgen.tasks.task import Column, Finding
 
 
+def _equal_rows(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[np.ndarray, bool]:
+    """`[n]` int64: rows with equal features share a number; whether the table is too coarse for that to mean a copy."""
+    used = [c for c in columns if c.used]
+    keys = np.empty((len(frame), len(used)), np.int64)
+    for j, column in enumerate(used):
+        values = frame[column.name]
+        if column.kind == "image":
+            values = values.map(lambda p: digest(Path(p).read_bytes()) if isinstance(p, str) else None)
+        keys[:, j] = pd.factorize(values)[0]
+    same = np.unique(keys, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    cells = np.prod([float(len(np.unique(keys[:, j]))) for j in range(len(used))])
+    return same, bool(cells * 2 <= len(frame)) and not any(c.kind in ("text", "image") for c in used)
+
+
+def no_copies(frame: pd.DataFrame, pool: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[np.ndarray, list[Finding]]:
+    """Which rows without a label are neither a copy of a labelled row nor of an earlier one of them, bool; and what is
+    to be said. A copy of a labelled row would let a method see what it is judged on."""
+    N = len(frame)
+    same, coarse = _equal_rows(pd.concat([frame, pool], ignore_index=True), columns)
+    first = np.zeros(len(same), bool)
+    first[np.unique(same, return_index=True)[1]] = True
+    keep = first[N:]
+    if coarse or keep.all():
+        return np.ones(len(pool), bool), []
+    own = int(np.isin(same[N:], same[:N]).sum())
+    text = f"{(~keep).sum():,} rows without a label are exact copies, {own:,} of them of labelled rows: left out."
+    return keep, [Finding(level="note", text=text)]
+
+
 def duplicates(
     frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, row_numbers: np.ndarray
 ) -> tuple[np.ndarray, list[Finding]]:
@@ -19,22 +48,14 @@ def duplicates(
     Images are equal when their bytes are. In a coarse table (fewer than half as many possible rows as rows) equal
     rows are no copies, so that there each row keeps its own number.
     """
-    used = [c for c in columns if c.used]
     n = len(frame)
-    keys = np.empty((n, len(used)), np.int64)
-    for j, column in enumerate(used):
-        values = frame[column.name]
-        if column.kind == "image":
-            values = values.map(lambda p: digest(Path(p).read_bytes()) if isinstance(p, str) else None)
-        keys[:, j] = pd.factorize(values)[0]
-    same = np.unique(keys, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
+    same, coarse = _equal_rows(frame, columns)
     size = np.bincount(same)
     if size.max(initial=0) < 2:
         return np.arange(n), []
-    cells = np.prod([float(len(np.unique(keys[:, j]))) for j in range(len(used))])
     several = int((size > 1).sum())
     rows = int(size[size > 1].sum())
-    if cells * 2 <= n and not any(c.kind in ("text", "image") for c in used):
+    if coarse:
         return np.arange(n), [
             Finding(
                 level="note",

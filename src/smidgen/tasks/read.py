@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from smidgen.kit.errors import BadInput
-from smidgen.tasks.checks import duplicates, leaks, merged
+from smidgen.tasks.checks import duplicates, leaks, merged, no_copies
 from smidgen.tasks.columns import in_form, understand
 from smidgen.tasks.files import load_file
 from smidgen.tasks.images import skipped, unreadable
@@ -86,6 +86,7 @@ def read(
         _still_learnable(found.values, loaded.where, target_name)
         found.values, found.classes = _only_used(found.values, found.classes)
     frame = whole[labelled].reset_index(drop=True)
+    pool: Any
     pool, pool_rows = whole[~labelled].reset_index(drop=True), (np.flatnonzero(keep) + 1)[~labelled]
     duplicate_of, said = duplicates(frame, columns, found.values, numbers)
     groups = merged(
@@ -101,6 +102,10 @@ def read(
     if more is not None:
         pool = pd.concat([pool, more[0]], ignore_index=True) if len(pool) else more[0]
         pool_rows = np.concatenate([pool_rows, -more[1]])
+    if len(pool):
+        fresh, said = no_copies(frame, pool, columns)
+        findings += said
+        pool, pool_rows = pool[fresh].reset_index(drop=True), pool_rows[fresh]
     return Task(
         frame=frame,
         target=found.values,
