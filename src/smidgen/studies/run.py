@@ -128,9 +128,13 @@ class Run:
 
     def _longest(self) -> float | None:
         """Seconds that one trial may take; None: as long as there is time."""
-        if self.end is None or self.plan.named:
+        if self.end is None:
             return None
-        return max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
+        usual = max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
+        if not self.plan.named:
+            return usual
+        need = max((c.seconds * self.race.folds_of(c) for c in self.race.alive), default=0.0)
+        return max(usual, SAFETY * need)  # what was asked for by its name has the time that it is known to need
 
     def _leave_out_the_slow(self) -> None:
         """Candidates of which one repeat alone would take too much of the time; the quickest one always stays. Where a
