@@ -79,7 +79,7 @@ def test_megabytes_are_the_best_choice_under_each_bound(place, inline):
     known, found = board_of(place, "small")
     scale, limit = Scale.of("log_loss"), 8_000
     top = whole(known)
-    need = needs(known.tried, known.sizes, known.race.folds)
+    need = needs(known.tried, known.sizes, known.race)
     weights = choose(known.board(known.tried), known.race.choice).weights
     assert top == limit_for(float(need[weights > 0].sum())) > limit
     chosen, _ = within_size(known.tried, known.board(known.tried), known.race, known.sizes, top)

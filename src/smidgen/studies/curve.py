@@ -1,5 +1,6 @@
 """The learning curve of one candidate over sub-draws of the labels that exist: what fewer labels would have given."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def curve_draws(task: Task) -> list[str]:
 
 
 def curve_points(
-    draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, whole: Estimate
+    draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, whole: Estimate, most: float = math.inf
 ) -> list[dict[str, Any]]:
     """`[{"n", "estimate", "interval"}]`: the mean score of the rows left out of each sub-draw, repeats averaged,
     the range of the
@@ -32,6 +33,7 @@ def curve_points(
 
     Args:
         draws: predictions `[n, C]` or `[n]` by draw, NaN for the rows that were trained on. temper: log temperature.
+        most: sub-draws of so many rows and more are left out: the fits that `whole` is about had no more.
     """
     from smidgen.learn.blend import tempered
 
@@ -42,6 +44,8 @@ def curve_points(
         by_size.setdefault(int(draw.split(":")[1].split("=")[1]), []).append(metric.score(task.target[rows], p))
     points = []
     for n, scores in sorted(by_size.items()):
+        if n >= most:
+            continue
         mean, low, high = float(np.mean(scores)), float(np.min(scores)), float(np.max(scores))
         points.append({"n": n, "estimate": mean, "interval": [low, high]})
     return [*points, {"n": len(task), "estimate": whole.value, "interval": whole.interval}]

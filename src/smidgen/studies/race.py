@@ -38,6 +38,11 @@ def folds_for(units: int, largest: int) -> int:
     return max(2, min(units, largest, 8 if units <= 120 else 5 if units <= 1500 else 3))
 
 
+def folds_at(seconds: float, folds: int) -> int:
+    """Folds of a candidate whose fit takes so many seconds: fewer where each fit trains a network."""
+    return next((min(folds, most) for least, most in COSTLY if seconds > least), folds)
+
+
 @dataclass
 class Race:
     """The state of one race.
@@ -93,8 +98,8 @@ class Race:
         return [(c, self.trial(c, f"cv:k={self.folds_of(c)}:r={repeat}")) for c in self.alive]
 
     def folds_of(self, candidate: Candidate) -> int:
-        """Folds of one candidate: fewer where each fit trains a network. It is judged on the same rows."""
-        return next((min(self.folds, folds) for least, folds in COSTLY if candidate.seconds > least), self.folds)
+        """Folds of one candidate, see `folds_at`. It is judged on the same rows as all others."""
+        return folds_at(candidate.seconds, self.folds)
 
     def record(self, candidate: Candidate, trial: Trial, predictions: np.ndarray) -> None:
         self.finished.setdefault(candidate.key, []).append(predictions)

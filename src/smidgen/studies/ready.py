@@ -9,11 +9,12 @@ import numpy as np
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, bad
 from smidgen.laws.worth import noisy_prior
+from smidgen.studies.candidates import forecast
 from smidgen.studies.fit import GIVEN
 from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
 from smidgen.studies.query_rate import unrated
-from smidgen.studies.race import folds_for
+from smidgen.studies.race import folds_at, folds_for
 from smidgen.studies.store import Study
 from smidgen.studies.trial import Trial
 from smidgen.tasks.read import read
@@ -69,7 +70,8 @@ def ready(found: Study, data: Any) -> Ready:
         raise BadInput(f"{source} changed since the study {found.id}: fit it again, then plan.")
     best = max(summary["leaderboard"], key=lambda row: row.get("weight") or 0.0)
     units = int(units_of(task).max()) + 1
-    folds = folds_for(units, int(np.bincount(task.target).max()) if task.classes else units)
+    seconds, _ = forecast(methods.card(best["method"]), task, best["view"])
+    folds = folds_at(seconds, folds_for(units, int(np.bincount(task.target).max()) if task.classes else units))
     return Ready(
         task, Scale.of(summary["metric"]), best["method"], best["view"], best["params"], options["seed"], folds,
         float(summary["estimate"]),

@@ -250,7 +250,9 @@ class Run:
         if not known:
             return None
         whole = summary.simple(board, k, metric, board.units, self.plan.interval, log_t, self.plan.seed)
-        return curve_points(known, self.task, metric, log_t, whole)
+        folds = self.race.folds_of(best)  # of a network fewer than of others
+        most = (1 - 1 / folds) * len(self.task) if folds < self.race.folds else np.inf
+        return curve_points(known, self.task, metric, log_t, whole, most)
 
     def _about(
         self,

@@ -15,9 +15,10 @@ FRAME_BYTES = 4_000  # of a folder without a report
 GROWTH = 1.15  # a member fitted on all rows may be larger than the largest of a fold by more than its rows
 
 
-def needs(tried: list[Candidate], sizes: dict[tuple[str, str], int], folds: int) -> np.ndarray:
+def needs(tried: list[Candidate], sizes: dict[tuple[str, str], int], race: Race) -> np.ndarray:
     """Bytes that each candidate's member will take, fitted on all rows."""
-    return np.array([GROWTH * sizes[c.key] * folds / (folds - 1) + 2_000 for c in tried])
+    share_K = np.array([1 - 1 / race.folds_of(c) for c in tried])  # of the rows that a fold's fit had
+    return GROWTH * np.array([sizes[c.key] for c in tried]) / share_K + 2_000
 
 
 def limit_for(need: float) -> int:
@@ -41,7 +42,7 @@ def within_size(
     """
     whole = choose(board, race.choice)
     room = limit - (REPORT_BYTES if limit >= 3 * REPORT_BYTES else FRAME_BYTES)
-    need = needs(tried, sizes, race.folds)
+    need = needs(tried, sizes, race)
     fits = need <= room
     if not fits.any():
         least = tried[int(need.argmin())]

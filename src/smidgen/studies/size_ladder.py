@@ -35,7 +35,7 @@ def whole(known: StudyBoard) -> int:
     """The bound from which on it decides nothing: all that would be chosen without one fits."""
     board = known.board(known.tried)
     chosen = choose(board, known.race.choice).weights > 0
-    need = needs(known.tried, known.sizes, known.race.folds)
+    need = needs(known.tried, known.sizes, known.race)
     return limit_for(float(need[chosen].sum()))
 
 

@@ -69,18 +69,18 @@ def study_board(own: Ready, found: Study, runs: RunStore) -> StudyBoard:
         if row["estimate"] is None:
             left += [c] if row["note"].startswith(LEFT) else []
             continue
-        got = _results(own, c, row, runs)
+        got = _results(own, race, c, row, runs)
         if got:
             results[c.key] = got
             (early if row["note"] else tried).append(c)
     return StudyBoard(tried, early, results, left, race)
 
 
-def _results(own: Ready, c: Candidate, row: dict[str, Any], runs: RunStore) -> list[Result]:
+def _results(own: Ready, race: Race, c: Candidate, row: dict[str, Any], runs: RunStore) -> list[Result]:
     """Of each repeat, in order; none where one is not there."""
     version = methods.card(c.method).version
     made = {"task": own.task.fingerprint, "method": c.method, "version": version, "view": c.view, "seed": own.seed}
-    draws = [f"cv:k={own.folds}:r={r}" for r in range(row["repeats"])]
+    draws = [f"cv:k={race.folds_of(c)}:r={r}" for r in range(row["repeats"])]
     keys = [Trial(**made, params=row["params"], draw=draw).key for draw in draws]
     found = runs.get(keys)
     if any(key not in found or found[key].predictions is None for key in keys):
