@@ -44,7 +44,7 @@ def pictures_table(rows: list[Row]) -> str:
             chosen[row["set"]].append(", ".join(f"{m.removeprefix('learn/')} {100 * w:.0f} %" for m, w in told))
         parts.append("\n".join(f"- {name}: {'; '.join(texts)}" for name, texts in sorted(chosen.items())))
     peers = [[found[p, s] for p in PEERS if (p, s) in found] for s in sets]
-    if all(mine) and all(peers):
+    if all(mine) and all(len(of) == len(PEERS) for of in peers):
         own = fmean(fmean(r["accuracy"] for r in c) for c in mine if c)
         best = fmean(max(fmean(r["accuracy"] for r in c) for c in of) for of in peers)
         text = "mean accuracy less that of the best other of each set"
