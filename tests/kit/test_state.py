@@ -56,7 +56,9 @@ def test_twice_is_once(value):
     assert once.keys() == again.keys()
 
 
-@pytest.mark.parametrize("value", [lambda: 0, {1, 2}, b"code", {1: 2}, object, np.array([1 + 2j])[0]], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value", [lambda: 0, {1, 2}, b"code", {1: 2}, object, np.array([1 + 2j])[0]], ids=lambda v: type(v).__name__
+)
 def test_nothing_else_can_be_packed(value):
     with pytest.raises(TypeError):
         pack({"x": [value]}, {})
