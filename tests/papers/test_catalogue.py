@@ -38,7 +38,7 @@ def test_all_are_there_once():
 def test_claim_is_complete_and_runs_small(number):
     entry = catalogue.entry(number)
     claim = entry.claim
-    assert claim.published and claim.says and claim.experiment and claim.added and claim.minutes <= 15
+    assert claim.published and claim.says and claim.experiment and claim.added and claim.minutes <= 10
     assert all(p.where for p in claim.published)
     assert evidence.parts_sha256(claim.implements)
     try:

@@ -66,7 +66,7 @@ class Claim:
         says: what the paper claims. experiment: how it is re-tested here, and where and why this differs.
         published: figures of the paper.
         parts: what is judged. needs: by group, how many parts must hold; all where it is not named.
-        seeds: how many are judged (0, 1, ...). minutes: about how long they take on 2 cores, <= 15.
+        seeds: how many are judged (0, 1, ...). minutes: about how long they take on 2 cores, <= 10.
         resampled: where seeds draw anew from one finite data set, its test size over its training size: such draws
             overlap, and the interval is widened for it (Nadeau and Bengio, 2003). 0 where seeds are independent.
         data: names of the data sets that it reads. added: the day it came here, "2026-11-24".

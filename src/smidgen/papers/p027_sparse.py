@@ -98,7 +98,7 @@ CLAIM = Claim(
         ),
     ),
     seeds=HANDS,
-    minutes=14,
+    minutes=9,
     data=(SET,),
     added="2026-11-29",
 )
