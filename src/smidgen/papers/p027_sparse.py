@@ -120,7 +120,7 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
     labelled, unlabelled = (x[draw.labelled], y[draw.labelled]), x[draw.unlabelled]
     test, truth = x[count:], y[count:]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(2)
     try:
         arms = {
             "labels alone": _arm(full, seed, classes).fit(labelled, None, EPOCHS if full else 2),
