@@ -262,3 +262,14 @@ def test_only_regular_files_of_a_decent_size(tmp_path):
 def test_a_digest_knows_where_parts_end():
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
     assert digest("ä") == digest("ä".encode()) and len(digest()) == 32
+
+
+def test_a_file_is_digested_once_until_it_changes(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_bytes(b"one")
+    first = files.file_digest(path)
+    assert first == files.digest(b"one")
+    monkeypatch.setattr(files, "digest", lambda *_: "read again")
+    assert files.file_digest(path) == first
+    path.write_bytes(b"three")
+    assert files.file_digest(str(path)) == "read again"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smidgen.studies.candidates import BASELINE, Candidate
-from smidgen.studies.race import Race, RaceConfig, folds_for
+from smidgen.studies.race import Race, RaceConfig, folds_at, folds_for
 from smidgen.tasks.read import read
 
 N = 60
@@ -146,3 +146,16 @@ def test_few_rows_get_more_repeats():
 
     made = [repeats(n) for n in (10, 60, 400, 5000)]
     assert made == sorted(made, reverse=True) and made[0] == RaceConfig().max_repeats and made[1] > 1 and made[-1] == 1
+
+
+def test_of_equal_priors_the_quick_come_first_and_costly_fits_have_fewer_folds(task):
+    found = [
+        Candidate("learn/a", "x", seconds=50.0),
+        Candidate("learn/b", "x", seconds=0.1),
+        Candidate("learn/c", "x", seconds=20.0),
+        Candidate("learn/d", "x", seconds=0.2),
+    ]
+    race = Race(task, found, np.array([0.2, 0.2, 0.2, 0.4]), 0)
+    draws = [(c.method[-1], trial.draw) for c, trial in race.round(0)]
+    assert draws == [("d", "cv:k=8:r=0"), ("b", "cv:k=8:r=0"), ("c", "cv:k=4:r=0"), ("a", "cv:k=3:r=0")]
+    assert folds_at(50.0, 2) == 2  # never more than the rows allow

@@ -5,9 +5,11 @@ import pandas as pd
 import pytest
 
 import smidgen
+from smidgen.kit import methods
+from smidgen.kit.errors import BadInput
 from smidgen.learn.label_spreading import LabelSpreading
 from smidgen.studies import unlabelled
-from smidgen.studies.candidates import candidates
+from smidgen.studies.candidates import candidates, forecast
 from smidgen.studies.fit import describe_json
 from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
 from smidgen.tasks.read import read
@@ -100,3 +102,55 @@ def test_labels_that_mean_none_and_labels_that_are_wrong():
     for wrong, match in ((None, "requires y"), (few[:5], "inconsistent"), (np.where(few == 1, -1, few), "no label")):
         with pytest.raises(ValueError, match=match):
             LabelSpreading().fit(X, wrong)
+
+
+def test_a_map_that_cannot_be_drawn_loses_no_model(three, tmp_path, monkeypatch):
+    def gone(*_):
+        raise OSError("a photo was moved")
+
+    monkeypatch.setattr("smidgen.studies.run.look", gone)
+    frame, pool = three
+    made = smidgen.fit(frame, "kind", unlabelled=pool, methods="logistic", trials=1, workers=1, out=tmp_path / "m")
+    assert made.summary["pool"] is None
+    assert smidgen.load(tmp_path / "m").predict(pool).shape == (90,)
+
+
+def test_under_a_count_slow_methods_are_tried_only_by_name(three, monkeypatch):
+    monkeypatch.setattr("smidgen.studies.run.UNASKED", 0.3)
+    frame = three[0]
+    made = smidgen.fit(frame, "kind", trials=3, workers=1)
+    note = {r["method"]: r["note"] for r in made.summary["leaderboard"]}["learn/lightgbm"]
+    assert "name it" in note
+    named = smidgen.fit(frame, "kind", trials=1, workers=1, methods="lightgbm")
+    assert named.summary["leaderboard"][0]["weight"] == 1
+
+
+def test_forecasts_count_the_pool_and_misfits_are_named(three):
+    frame, pool = three
+    alone, both = (read(frame, "kind", unlabelled=more) for more in (None, pool))
+    card = methods.card("learn/label_spreading")
+    (few, little), (many, much) = (forecast(card, task, "linear") for task in (alone, both))
+    assert few < many and little < much
+    words = frame.assign(text=[f"a text of some words, number {i} of them, which differ" for i in range(len(frame))])
+    task = read(words, "kind")
+    assert task.modalities == ("table", "text")
+    assert any(s.method == "learn/tuned_encoder" and "alone" in s.why for s in candidates(task)[1])
+    with pytest.raises(BadInput, match="one column of text alone"):
+        candidates(task, ["learn/tuned_encoder"])
+
+
+@pytest.mark.parametrize("given", ["frame", "file"])
+def test_a_study_goes_on_with_its_pool_or_says_why_not(three, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    frame, pool = three
+    frame.to_csv("own.csv", index=False)
+    pool.to_csv("more.csv", index=False)
+    more = pool if given == "frame" else "more.csv"
+    made = smidgen.fit("own.csv", "kind", unlabelled=more, methods="label_spreading", trials=1, workers=1, store="s.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    if given == "frame":
+        with pytest.raises(BadInput, match="were no file"):
+            smidgen.resume(made.study, store=f"sqlite:///{tmp_path}/s.db")
+    else:
+        assert smidgen.resume(made.study, store=f"sqlite:///{tmp_path}/s.db").summary["unlabelled"] == 90

@@ -1,6 +1,7 @@
 """Files that are whole or absent, arrays as safetensors under our own limits, and content hashes."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -130,6 +131,17 @@ def digest(*parts: bytes | str) -> str:
         h.update(len(data).to_bytes(8, "little"))
         h.update(data)
     return h.hexdigest()[:32]
+
+
+def file_digest(path: Path | str) -> str:
+    """`digest` of a file's bytes, which are read once while its size and time stay."""
+    about = os.stat(path)
+    return _digest_of(str(path), about.st_size, about.st_mtime_ns)
+
+
+@functools.cache
+def _digest_of(path: str, size: int, changed: int) -> str:
+    return digest(Path(path).read_bytes())
 
 
 @contextlib.contextmanager

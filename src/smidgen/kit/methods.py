@@ -32,7 +32,7 @@ class MethodCard:
         tasks: of "classification", "regression".
         features: "linear" (standardised numbers, one-hot), "tree" (raw numbers, ordinal codes), "cells" (raw numbers,
             NaN where unknown, one-hot), "picture" (32 x 32 x 3 values of 0 to 255), "tokens" (128 ids of word pieces),
-            "columns" (as they are). The last three stand alone: for tasks of one image or one text.
+            "columns" (as they are). "picture" and "tokens" are for tasks of one image, or one text, alone.
         sparse: takes sparse matrices (tf-idf).
         unlabelled: learns from rows without labels too: its `fit` gets them behind the others, with the code -1.
         needs_unlabelled: is not worth trying without such rows.

@@ -1,12 +1,11 @@
 """What could make a score look better than it is: duplicate rows, groups, copies of the target among the features."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from smidgen.kit.files import digest
+from smidgen.kit.files import file_digest
 from smidgen.tasks.cells import text_of, texts
 from smidgen.tasks.task import Column, Finding
 
@@ -18,7 +17,7 @@ def _equal_rows(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[np.nd
     for j, column in enumerate(used):
         values = frame[column.name]
         if column.kind == "image":
-            values = values.map(lambda p: digest(Path(p).read_bytes()) if isinstance(p, str) else None)
+            values = values.map(lambda p: file_digest(p) if isinstance(p, str) else None)
         keys[:, j] = pd.factorize(values)[0]
     same = np.unique(keys, axis=0, return_inverse=True)[1].ravel().astype(np.int64)
     cells = np.prod([float(len(np.unique(keys[:, j]))) for j in range(len(used))])

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from pandas.util import hash_pandas_object
 
-from smidgen.kit.files import digest
+from smidgen.kit.files import digest, file_digest
 
 ColumnKind = Literal["number", "category", "date", "text", "image", "id", "constant", "empty"]
 USED: tuple[str, ...] = ("number", "category", "date", "text", "image")
@@ -124,5 +124,5 @@ class Task:
 def _cells(values: Any, kind: str) -> list[bytes | str]:
     """What the cells of one column hold, for the fingerprint."""
     if kind == "image":
-        return [digest(Path(p).read_bytes()) if isinstance(p, str) else "" for p in values]
+        return [file_digest(p) if isinstance(p, str) else "" for p in values]
     return [hash_pandas_object(values.astype(str), index=False).to_numpy().tobytes()]  # type: ignore

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def best_device() -> str:
-    """ "cuda" where torch sees a GPU that works, else "cpu"."""
+    """Of torch: "cuda" where there is a GPU that works, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

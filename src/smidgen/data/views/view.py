@@ -94,13 +94,10 @@ class View:
 
 
 def _fit_block(part: str, blocks: list[Any]) -> dict[str, Any]:
+    """A block is centred where it is dense, and scaled by one number: it weighs as much as 16 number columns. A raw one
+    stays as it is."""
     if part in RAW_PARTS:
         return {}
-    return _scaled_block(part, blocks)
-
-
-def _scaled_block(part: str, blocks: list[Any]) -> dict[str, Any]:
-    """A block is centred where it is dense, and scaled by one number: it weighs as much as 16 number columns."""
     if part in ("tfidf", "tfidf_svd"):
         limit = {"limit": SVD_COLUMNS} if part == "tfidf_svd" else {}
         state: dict[str, Any] = {"grams": [fit_tfidf(b, **limit) for b in blocks]}
