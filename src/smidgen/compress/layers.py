@@ -1,0 +1,151 @@
+"""The layers of a network whose weights can be quantized, and their exchange for packed ones and back.
+
+Linear layers, the `Conv1D` of transformers, embeddings, convolutions of one to three dimensions (grouped, depthwise,
+transposed). Everything else is kept as it is. A weight that several layers share is one weight: it is quantized once
+and its bytes are counted once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from smidgen.formats.format import Format, Quantized
+from smidgen.kit.errors import BadInput
+from smidgen.nets.packed import PackedConv, PackedEmbedding, PackedLinear, PackedWeight
+
+Kind = Literal["linear", "conv1d", "embedding", "conv"]
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_SETTINGS = ("stride", "padding", "dilation", "groups")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weight that can be quantized.
+
+    Attributes:
+        name: of the module, as in `named_modules`. others: modules that share its weight.
+        kind: "conv1d" is the one of transformers, a linear layer whose weight is the transpose.
+        shape: of the weight as it is quantized, outputs first. transposed: the module has it with the first two axes
+            exchanged.
+    """
+
+    name: str
+    others: tuple[str, ...]
+    kind: Kind
+    shape: tuple[int, ...]
+    transposed: bool
+
+    @property
+    def numbers(self) -> int:
+        return int(torch.Size(self.shape).numel())
+
+
+def find(model: nn.Module) -> list[Layer]:
+    """In the order of the network.
+
+    Raises:
+        BadInput: a weight holds NaN or infinity; it is named.
+    """
+    owners: dict[int, list[str]] = {}
+    kinds: dict[str, Kind] = {}
+    modules = dict(model.named_modules(remove_duplicate=False))
+    for name, module in modules.items():
+        kind = kind_of(module)
+        if kind is None:
+            continue
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        if not bool(torch.isfinite(weight).all()):
+            raise BadInput(f"The weight of {name} holds NaN or infinity: the model is damaged and cannot be quantized.")
+        owners.setdefault(id(weight), []).append(name)
+        kinds[name] = kind
+    found = []
+    for first, *others in owners.values():
+        weight = modules[first].weight  # type: ignore[assignment]
+        turned = _turned(modules[first])
+        shape = tuple(weight.shape)  # type: ignore[union-attr]
+        shape = (shape[1], shape[0], *shape[2:]) if turned else shape
+        found.append(Layer(first, tuple(others), kinds[first], shape, turned))
+    return found
+
+
+def kind_of(module: nn.Module) -> Kind | None:
+    """What kind of layer it is; None: it is kept as it is."""
+    if isinstance(module, nn.Linear):
+        return "linear"
+    if isinstance(module, nn.Embedding):
+        return "embedding"
+    if isinstance(module, _CONVS):
+        return "conv"
+    if type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils":
+        return "conv1d"
+    return None
+
+
+def weight_of(model: nn.Module, layer: Layer) -> Tensor:
+    """The layer's weight, outputs first, float32, a copy."""
+    weight: Any = model.get_submodule(layer.name).weight
+    weight = weight.detach().float()
+    return (weight.transpose(0, 1) if layer.transposed else weight).contiguous().clone()
+
+
+def set_weight(model: nn.Module, layer: Layer, weight: Tensor) -> None:
+    """Puts a weight (outputs first) in place, in all layers that share it."""
+    own: Any = model.get_submodule(layer.name).weight
+    with torch.no_grad():
+        own.copy_(weight.transpose(0, 1) if layer.transposed else weight)
+
+
+def kept(model: nn.Module) -> list[str]:
+    """Modules with weights of two dimensions or more that no format is for: they stay as they are."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if kind_of(module) is None and any(p.dim() > 1 for p in module.parameters(recurse=False))
+    ]
+
+
+def swap(model: nn.Module, layer: Layer, packed: PackedWeight) -> None:
+    """Packed layers in place of those that have this weight; they share it."""
+    for name in (layer.name, *layer.others):
+        module = model.get_submodule(name)
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent) if parent else model, last, packed_like(module, packed))
+
+
+def packed_like(module: nn.Module, packed: PackedWeight) -> nn.Module:
+    """The packed form of a layer."""
+    bias: Any = getattr(module, "bias", None)
+    if isinstance(module, nn.Embedding):
+        return PackedEmbedding(packed, module.padding_idx)
+    if isinstance(module, _CONVS):
+        options = {k: getattr(module, k) for k in _SETTINGS} | {"padding_mode": module.padding_mode}
+        if packed.transposed:
+            options |= {"output_padding": module.output_padding}
+        return PackedConv(packed, bias, options)
+    return PackedLinear(packed, bias)
+
+
+def pack(layer: Layer, quantized: Quantized, inputs: Tensor | None = None) -> PackedWeight:
+    """A layer's quantized weight as it is swapped in."""
+    return PackedWeight.of(quantized, transposed=layer.transposed, inputs=inputs)
+
+
+def empty(layer: Layer, format: Format) -> PackedWeight:
+    """To be filled by `load_state_dict`."""
+    turned = layer.transposed
+    shape = (layer.shape[1], layer.shape[0], *layer.shape[2:]) if turned else layer.shape
+    return PackedWeight(format, shape, turned)
+
+
+def bytes_with(layers: Mapping[Layer, Format | None], numbers_kept: int = 0) -> int:
+    """What the weights of a mix of formats take (None: float32), with so many other numbers in float32."""
+    return 4 * numbers_kept + sum(4 * a.numbers if f is None else f.bytes(a.shape) for a, f in layers.items())
+
+
+def _turned(module: nn.Module) -> bool:
+    return kind_of(module) == "conv1d" or isinstance(
+        module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    )

@@ -1,0 +1,121 @@
+"""The numbers that a code of a few bits can stand for: integers, floats of any split, tables.
+
+A grid has a value for each code. Codes of floats are their bit patterns (sign, exponent, fraction), so that eight-bit
+ones are the bytes of torch's own float8 types; codes of integers are the integers moved up to start at 0.
+
+Names: "int1" to "int8" (two's complement; "int1" is -1 and 1), "uint1" to "uint8", "eXmY" (no code is reserved, the
+grids of van Baalen et al., 2023, arXiv 2303.17951), "e4m3fn" and "e5m2ieee" (the two of OCP FP8, with NaN and infinity
+reserved), "nf4" (quantiles of a normal distribution; Dettmers et al., 2023, arXiv 2305.14314, appendix E), "fp4" (the
+four-bit float of bitsandbytes, whose order of codes is not that of e2m1), "ternary".
+"""
+
+import functools
+import re
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from smidgen.kit.errors import bad
+
+_NAMED = ("e4m3fn", "e5m2ieee", "nf4", "fp4", "ternary")
+_FLOAT = re.compile(r"e(\d+)m(\d+)")
+_INTEGER = re.compile(r"(u?)int([1-8])")
+MOST_BITS = 16  # of a float grid; packed storage takes up to 8
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """
+    Attributes:
+        name. bits: of a code.
+        values: float32 `[codes]`, what each code stands for; NaN: reserved.
+        levels: float32, the distinct finite values, ascending. codes: int64, the code of each level.
+        borders: float64 `[levels - 1]`, halfway between neighbours.
+        upper: bool `[levels - 1]`: a number just on that border goes up (to the level whose code is even).
+    """
+
+    name: str
+    bits: int
+    values: np.ndarray
+    levels: np.ndarray
+    codes: np.ndarray
+    borders: np.ndarray
+    upper: np.ndarray
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return float(np.abs(self.levels).max())
+
+    @property
+    def integer(self) -> bool:
+        """Whether the levels are all whole numbers between the first and the last."""
+        return _INTEGER.fullmatch(self.name) is not None and self.name != "int1"
+
+
+@functools.cache
+def grid(name: str) -> Grid:
+    """The grid of a name. Raises BadInput for a name that says none."""
+    values = _values(name)
+    finite = np.flatnonzero(np.isfinite(values))
+    order = finite[np.argsort(values[finite], kind="stable")]
+    levels, first = np.unique(values[order] + 0.0, return_index=True)  # -0 is 0
+    codes = order[first]
+    zero = np.flatnonzero(levels == 0)
+    if len(zero):  # of the two zeros the one without a sign
+        codes[zero[0]] = finite[values[finite] == 0].min()
+    wide = levels.astype(np.float64)
+    bits = max(1, int(np.ceil(np.log2(len(values)))))
+    return Grid(name, bits, values, levels, codes, (wide[1:] + wide[:-1]) / 2, codes[1:] % 2 == 0)
+
+
+def float_values(exponent: int, fraction: int) -> np.ndarray:
+    """What the bit patterns of a float mean, float64 `[2^(1 + E + M)]`: bias 2^(E - 1) - 1, numbers below the smallest
+    normal one kept, no code reserved. E = 0: equal steps. M = 0: powers of two, and no zero but the one of the lowest
+    pattern."""
+    bits = np.arange(2 ** (exponent + fraction))
+    e, m = bits >> fraction, bits & (2**fraction - 1)
+    bias = 2 ** (exponent - 1) - 1 if exponent else 0
+    if exponent == 0:
+        positive = m * 2.0**-fraction
+    else:
+        share = m * 2.0**-fraction
+        normal = (1 + share) * 2.0 ** (e - bias)
+        positive = np.where(e == 0, share * 2.0 ** (1 - bias), normal)
+    return np.concatenate([positive, -positive])
+
+
+def _values(name: str) -> np.ndarray:
+    """float32 `[codes]`."""
+    if name == "nf4":
+        return _normal_quantiles()
+    if name == "fp4":
+        positive = np.array([0, 0.0625, 8, 12, 4, 6, 2, 3]) / 12
+        return np.concatenate([positive, -positive]).astype(np.float32)
+    if name == "ternary":
+        return np.array([-1, 0, 1], np.float32)
+    if name == "int1":
+        return np.array([-1, 1], np.float32)
+    if found := _INTEGER.fullmatch(name):
+        bits = int(found[2])
+        return (np.arange(2**bits) - (0 if found[1] else 2 ** (bits - 1))).astype(np.float32)
+    if name in ("e4m3fn", "e5m2ieee"):
+        e, m = (4, 3) if name == "e4m3fn" else (5, 2)
+        values = float_values(e, m)
+        last = (np.arange(len(values)) & (2 ** (e + m) - 1)) >= (2 ** (e + m) - (1 if name == "e4m3fn" else 2**m))
+        return np.where(last, np.nan, values).astype(np.float32)
+    if (found := _FLOAT.fullmatch(name)) and 0 < int(found[1]) + int(found[2]) < MOST_BITS and int(found[1]) <= 8:
+        values = float_values(int(found[1]), int(found[2]))
+        return np.where(np.abs(values) < 2.0**128, values, np.nan).astype(np.float32)  # what float32 itself can say
+    raise bad("format", f"int1 to int8, uint1 to uint8, eXmY of at most {MOST_BITS} bits or {', '.join(_NAMED)}", name)
+
+
+def _normal_quantiles() -> np.ndarray:
+    """Seven quantiles of a normal distribution below 0, 0 itself, eight above, divided by the largest."""
+    tail = 0.9677083  # of the outermost: between those of 15 and 16 equal parts, as the published table has it
+    inverse = NormalDist().inv_cdf
+    above = [inverse(p) for p in np.linspace(tail, 0.5, 9)[:-1]]
+    below = [-inverse(p) for p in np.linspace(tail, 0.5, 8)[:-1]]
+    values = np.sort([*above, 0.0, *below])
+    return (values / values.max()).astype(np.float32)

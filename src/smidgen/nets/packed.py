@@ -1,0 +1,169 @@
+"""Layers whose weights stay packed in memory: linear, embedding, and convolutions.
+
+They are made from a quantized weight, or empty from a description (then `load_state_dict` fills them). Their state is
+plain tensors: "weight.codes", "weight.scales.*", "weight.offsets.*", "weight.inputs", "bias". A weight is unpacked
+when it is used, a linear one in pieces of rows so that never much of it lies unpacked; few inputs at a time are
+multiplied by packed kernels where there are some (`formats.product`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from smidgen.formats.format import Format, Quantized, matrix_shape
+from smidgen.kit.errors import BadInput, bad
+
+PIECE = 1 << 20  # numbers that are unpacked at once
+
+
+class PackedWeight(nn.Module):
+    """A weight in a format.
+
+    Attributes:
+        format, shape: of the weight. transposed: its first two axes are exchanged in the packed form (a transposed
+            convolution, whose outputs come second).
+        inputs: float16 `[C]` or None: the columns were multiplied by 1 / inputs before they were quantized, so that
+            what they are multiplied with must be multiplied by it (activation-aware scaling).
+    """
+
+    def __init__(self, format: Format, shape: tuple[int, ...], transposed: bool = False) -> None:
+        super().__init__()
+        self.format, self.shape, self.transposed = format, tuple(shape), transposed
+        self.inputs: Tensor | None = None
+        self._parts: list[str] = []
+
+    @classmethod
+    def of(cls, quantized: Quantized, *, transposed: bool = False, inputs: Tensor | None = None) -> "PackedWeight":
+        shape = quantized.shape
+        made = cls(quantized.format, _swapped(shape) if transposed else shape, transposed)
+        made._keep(quantized.pack())
+        if inputs is not None:
+            del made.inputs
+            made.register_buffer("inputs", inputs.to(torch.float16))
+        return made
+
+    @property
+    def packed_shape(self) -> tuple[int, ...]:
+        return _swapped(self.shape) if self.transposed else self.shape
+
+    def parts(self) -> dict[str, Tensor]:
+        """The packed tensors, by the names that `Quantized.pack` gives."""
+        return {name: getattr(self, name.replace(".", "_")) for name in self._parts}
+
+    def quantized(self) -> Quantized:
+        return Quantized.unpack(self.parts(), self.format, self.packed_shape)
+
+    def forward(self) -> Tensor:
+        """The weight as it is multiplied, float32, in its own shape; `inputs` are in it."""
+        weight = self.quantized().dequantize()
+        if self.inputs is not None:
+            weight = (weight.reshape(matrix_shape(self.packed_shape)) * self.inputs.float()).reshape(self.packed_shape)
+        return weight.transpose(0, 1) if self.transposed else weight
+
+    def rows(self, at: Tensor | slice) -> Tensor:
+        """Some rows of the weight as a matrix, float32; `inputs` are not in it."""
+        shape = matrix_shape(self.packed_shape)
+        parts = self.parts()
+        if self.format.group == "tensor":
+            some = {k: v[at] if k == "codes" else v for k, v in parts.items()}
+        elif self.format.scales == "double":
+            return self.quantized().dequantize().reshape(shape)[at]
+        else:
+            some = {k: v[at] if k == "codes" or k.endswith(".codes") else v for k, v in parts.items()}
+        return Quantized.unpack(some, self.format, (len(some["codes"]), shape[1])).dequantize()
+
+    def bytes(self) -> int:
+        """What the packed tensors take."""
+        return sum(v.numel() * v.element_size() for v in self.state_dict().values())
+
+    def _keep(self, parts: Mapping[str, Tensor]) -> None:
+        self._parts = list(parts)
+        for name, tensor in parts.items():
+            self.register_buffer(name.replace(".", "_"), tensor)
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for name, tensor in self.parts().items():
+            destination[prefix + name] = tensor if keep_vars else tensor.detach()
+        if self.inputs is not None:
+            destination[prefix + "inputs"] = self.inputs if keep_vars else self.inputs.detach()
+
+    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
+        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        missing: list[str] = rest[2]
+        if "codes" not in found:
+            missing.append(prefix + "codes")
+            return
+        inputs = found.pop("inputs", None)
+        Quantized.unpack(found, self.format, self.packed_shape)  # damaged ones end here
+        self._keep(found)
+        if inputs is not None:
+            if inputs.shape != (matrix_shape(self.packed_shape)[1],):
+                raise BadInput(f"{prefix}inputs does not fit the weight: the folder is damaged or was edited.")
+            self.__dict__.pop("inputs", None)
+            self.register_buffer("inputs", inputs)
+
+
+class PackedLinear(nn.Module):
+    """y = W x + b of a packed W `[outputs, inputs]`; also in place of the `Conv1D` of transformers, whose weight is
+    the transpose."""
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None = None) -> None:
+        super().__init__()
+        if len(weight.shape) != 2:
+            raise bad("weight", "a matrix", list(weight.shape))
+        self.weight = weight
+        self.out_features, self.in_features = weight.packed_shape
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.weight
+        if w.inputs is not None:
+            x = x * w.inputs.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        step = max(1, PIECE // max(self.in_features, 1))
+        if step >= self.out_features:
+            return F.linear(x, w.rows(slice(None)).to(x.dtype), bias)
+        pieces = [F.linear(x, w.rows(slice(i, i + step)).to(x.dtype)) for i in range(0, self.out_features, step)]
+        out = torch.cat(pieces, -1)
+        return out if bias is None else out + bias
+
+
+class PackedEmbedding(nn.Module):
+    """Rows of a packed table `[words, width]`."""
+
+    def __init__(self, weight: PackedWeight, padding_idx: int | None = None) -> None:
+        super().__init__()
+        self.weight = weight
+        self.num_embeddings, self.embedding_dim = weight.shape
+        self.padding_idx = padding_idx
+
+    def forward(self, ids: Tensor) -> Tensor:
+        wanted, place = ids.reshape(-1).unique(return_inverse=True)
+        return self.weight.rows(wanted)[place].reshape(*ids.shape, self.embedding_dim)
+
+
+class PackedConv(nn.Module):
+    """A convolution of one, two or three dimensions, transposed or not, grouped or not, with a packed weight."""
+
+    def __init__(self, weight: PackedWeight, bias: Tensor | None, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.weight = weight
+        self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
+        self.settings = dict(settings)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dims = len(self.weight.shape) - 2
+        run: Any = getattr(F, f"conv_transpose{dims}d" if self.weight.transposed else f"conv{dims}d")
+        options = {k: v for k, v in self.settings.items() if k != "padding_mode"}
+        mode = self.settings.get("padding_mode", "zeros")
+        if mode != "zeros":
+            around = [p for size in reversed(options["padding"]) for p in (size, size)]
+            x, options["padding"] = F.pad(x, around, mode=mode), 0
+        return run(x, self.weight().to(x.dtype), None if self.bias is None else self.bias.to(x.dtype), **options)
+
+
+def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[1], shape[0], *shape[2:])
