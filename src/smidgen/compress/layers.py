@@ -133,11 +133,11 @@ def pack(layer: Layer, quantized: Quantized, inputs: Tensor | None = None) -> Pa
     return PackedWeight.of(quantized, transposed=layer.transposed, inputs=inputs)
 
 
-def empty(layer: Layer, format: Format) -> PackedWeight:
+def empty(layer: Layer, format: Format, inputs: bool = False) -> PackedWeight:
     """To be filled by `load_state_dict`."""
     turned = layer.transposed
     shape = (layer.shape[1], layer.shape[0], *layer.shape[2:]) if turned else layer.shape
-    return PackedWeight(format, shape, turned)
+    return PackedWeight(format, shape, transposed=turned, inputs=inputs)
 
 
 def bytes_with(layers: Mapping[Layer, Format | None], numbers_kept: int = 0) -> int:

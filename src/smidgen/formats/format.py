@@ -84,6 +84,17 @@ class Format:
     def bits_per_weight(self, shape: tuple[int, ...]) -> float:
         return 8 * self.bytes(shape) / max(math.prod(shape), 1)
 
+    def empty(self, shape: tuple[int, ...]) -> dict[str, Tensor]:
+        """Tensors as `Quantized.pack` gives them for a weight of this shape, all zeros: to be filled."""
+        rows, columns = matrix_shape(shape)
+        codes = torch.zeros(
+            rows, packing.packed_columns(columns, self.levels.bits, self.grid == "ternary"), dtype=torch.uint8
+        )
+        parts, kept = {"codes": codes}, scales.empty(*self.scale_shape(rows, columns), self.scales)
+        for name in ("scales", "offsets") if self.offset else ("scales",):
+            parts |= {f"{name}.{k}": v.clone() for k, v in kept.items()}
+        return parts
+
     def fit(self, weight: Tensor, *, search: Search = "mse", importance: Tensor | None = None) -> "Scaled":
         """Scales and offsets for a weight.
 
@@ -232,6 +243,17 @@ class Quantized:
         if len(codes) != rows or tuple(scaled.scales.shape) != format.scale_shape(rows, columns):
             raise BadInput(f"A packed weight does not have the shape {list(shape)}: the folder was edited.")
         return cls(scaled, codes)
+
+    @staticmethod
+    def rows(parts: Mapping[str, Tensor], format: Format, shape: tuple[int, ...], at: Tensor | slice) -> Tensor:
+        """Some rows of a packed weight `[rows, C]`, float32, without unpacking the others."""
+        columns = matrix_shape(shape)[1]
+        codes = packing.unpack(parts["codes"][at], format.levels.bits, columns, format.grid == "ternary")
+        scaled = Scaled(format, shape, {k: v for k, v in parts.items() if k != "codes"})
+        s, o = (v if v is None or format.group == "tensor" else v[at] for v in (scaled.scales, scaled.offsets))
+        group = scaled.group_of(None)
+        assert s is not None
+        return from_units(rounding.values(codes, format.levels), s[:, group], None if o is None else o[:, group])
 
 
 def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:

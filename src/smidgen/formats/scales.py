@@ -64,6 +64,16 @@ def restore(stored: dict[str, Tensor], kind: Kind) -> Tensor:
     return _BLOCKWISE.decode(Encoded(codes, stored["of"])) + stored["mean"]
 
 
+def empty(rows: int, groups: int, kind: Kind) -> dict[str, Tensor]:
+    """Tensors as `store` gives them, all zeros: to be filled."""
+    codes = torch.zeros(rows, groups, dtype=_FLOATS.get(kind, torch.uint8))
+    if kind == "e4m3fn":
+        return {"codes": codes, "of": torch.zeros(())}
+    if kind == "double":
+        return {"codes": codes, "of": torch.zeros(-(-rows * groups // BLOCK)), "mean": torch.zeros(())}
+    return {"codes": codes}
+
+
 def stored_bytes(rows: int, groups: int, kind: Kind) -> int:
     """What the scales of a matrix take."""
     n = rows * groups

@@ -1,7 +1,7 @@
 """Layers whose weights stay packed in memory: linear, embedding, and convolutions.
 
 They are made from a quantized weight, or empty from a description (then `load_state_dict` fills them). Their state is
-plain tensors: "weight.codes", "weight.scales.*", "weight.offsets.*", "weight.inputs", "bias". A weight is unpacked
+plain tensors: "weight.codes", "weight.scales_*", "weight.offsets_*", "weight.inputs", "bias". A weight is unpacked
 when it is used, a linear one in pieces of rows so that never much of it lies unpacked; few inputs at a time are
 multiplied by packed kernels where there are some (`formats.product`).
 """
@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.formats.format import Format, Quantized, matrix_shape
-from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.errors import bad
 
 PIECE = 1 << 20  # numbers that are unpacked at once
 
 
 class PackedWeight(nn.Module):
-    """A weight in a format.
+    """A weight in a format. Made empty: `of` makes one that is filled, `load_state_dict` fills it.
 
     Attributes:
         format, shape: of the weight. transposed: its first two axes are exchanged in the packed form (a transposed
@@ -29,20 +29,28 @@ class PackedWeight(nn.Module):
             what they are multiplied with must be multiplied by it (activation-aware scaling).
     """
 
-    def __init__(self, format: Format, shape: tuple[int, ...], transposed: bool = False) -> None:
+    inputs: Tensor | None
+
+    def __init__(
+        self, format: Format, shape: tuple[int, ...], *, transposed: bool = False, inputs: bool = False
+    ) -> None:
         super().__init__()
         self.format, self.shape, self.transposed = format, tuple(shape), transposed
-        self.inputs: Tensor | None = None
-        self._parts: list[str] = []
+        empty = format.empty(self.packed_shape)
+        self._names = {name: name.replace(".", "_") for name in empty}
+        for name, tensor in empty.items():
+            self.register_buffer(self._names[name], tensor)
+        columns = matrix_shape(self.packed_shape)[1]
+        self.register_buffer("inputs", torch.ones(columns, dtype=torch.float16) if inputs else None)
 
     @classmethod
     def of(cls, quantized: Quantized, *, transposed: bool = False, inputs: Tensor | None = None) -> "PackedWeight":
-        shape = quantized.shape
-        made = cls(quantized.format, _swapped(shape) if transposed else shape, transposed)
-        made._keep(quantized.pack())
+        shape = _swapped(quantized.shape) if transposed else quantized.shape
+        made = cls(quantized.format, shape, transposed=transposed, inputs=inputs is not None)
+        for name, tensor in quantized.pack().items():
+            setattr(made, made._names[name], tensor)
         if inputs is not None:
-            del made.inputs
-            made.register_buffer("inputs", inputs.to(torch.float16))
+            made.inputs = inputs.to(torch.float16)
         return made
 
     @property
@@ -51,7 +59,7 @@ class PackedWeight(nn.Module):
 
     def parts(self) -> dict[str, Tensor]:
         """The packed tensors, by the names that `Quantized.pack` gives."""
-        return {name: getattr(self, name.replace(".", "_")) for name in self._parts}
+        return {name: getattr(self, own) for name, own in self._names.items()}
 
     def quantized(self) -> Quantized:
         return Quantized.unpack(self.parts(), self.format, self.packed_shape)
@@ -65,45 +73,11 @@ class PackedWeight(nn.Module):
 
     def rows(self, at: Tensor | slice) -> Tensor:
         """Some rows of the weight as a matrix, float32; `inputs` are not in it."""
-        shape = matrix_shape(self.packed_shape)
-        parts = self.parts()
-        if self.format.group == "tensor":
-            some = {k: v[at] if k == "codes" else v for k, v in parts.items()}
-        elif self.format.scales == "double":
-            return self.quantized().dequantize().reshape(shape)[at]
-        else:
-            some = {k: v[at] if k == "codes" or k.endswith(".codes") else v for k, v in parts.items()}
-        return Quantized.unpack(some, self.format, (len(some["codes"]), shape[1])).dequantize()
+        return Quantized.rows(self.parts(), self.format, self.packed_shape, at)
 
     def bytes(self) -> int:
         """What the packed tensors take."""
-        return sum(v.numel() * v.element_size() for v in self.state_dict().values())
-
-    def _keep(self, parts: Mapping[str, Tensor]) -> None:
-        self._parts = list(parts)
-        for name, tensor in parts.items():
-            self.register_buffer(name.replace(".", "_"), tensor)
-
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        for name, tensor in self.parts().items():
-            destination[prefix + name] = tensor if keep_vars else tensor.detach()
-        if self.inputs is not None:
-            destination[prefix + "inputs"] = self.inputs if keep_vars else self.inputs.detach()
-
-    def _load_from_state_dict(self, state: Any, prefix: str, *rest: Any) -> None:
-        found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        missing: list[str] = rest[2]
-        if "codes" not in found:
-            missing.append(prefix + "codes")
-            return
-        inputs = found.pop("inputs", None)
-        Quantized.unpack(found, self.format, self.packed_shape)  # damaged ones end here
-        self._keep(found)
-        if inputs is not None:
-            if inputs.shape != (matrix_shape(self.packed_shape)[1],):
-                raise BadInput(f"{prefix}inputs does not fit the weight: the folder is damaged or was edited.")
-            self.__dict__.pop("inputs", None)
-            self.register_buffer("inputs", inputs)
+        return sum(b.numel() * b.element_size() for b in self.buffers())
 
 
 class PackedLinear(nn.Module):
