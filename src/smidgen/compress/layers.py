@@ -7,18 +7,15 @@ and its bytes are counted once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput
-from smidgen.nets.packed import PackedConv, PackedEmbedding, PackedLinear, PackedWeight
-
-Kind = Literal["linear", "conv1d", "embedding", "conv"]
-_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_SETTINGS = ("stride", "padding", "dilation", "groups")
+from smidgen.nets.packable import Kind, kind_of, packed_like, shape_of
+from smidgen.nets.packed import PackedWeight
 
 
 @dataclass(frozen=True)
@@ -63,25 +60,10 @@ def find(model: nn.Module) -> list[Layer]:
         kinds[name] = kind
     found = []
     for first, *others in owners.values():
-        weight = modules[first].weight  # type: ignore[assignment]
-        turned = _turned(modules[first])
-        shape = tuple(weight.shape)  # type: ignore[union-attr]
+        shape, turned = shape_of(modules[first])
         shape = (shape[1], shape[0], *shape[2:]) if turned else shape
         found.append(Layer(first, tuple(others), kinds[first], shape, turned))
     return found
-
-
-def kind_of(module: nn.Module) -> Kind | None:
-    """What kind of layer it is; None: it is kept as it is."""
-    if isinstance(module, nn.Linear):
-        return "linear"
-    if isinstance(module, nn.Embedding):
-        return "embedding"
-    if isinstance(module, _CONVS):
-        return "conv"
-    if type(module).__name__ == "Conv1D" and type(module).__module__ == "transformers.pytorch_utils":
-        return "conv1d"
-    return None
 
 
 def weight_of(model: nn.Module, layer: Layer) -> Tensor:
@@ -115,19 +97,6 @@ def swap(model: nn.Module, layer: Layer, packed: PackedWeight) -> None:
         setattr(model.get_submodule(parent) if parent else model, last, packed_like(module, packed))
 
 
-def packed_like(module: nn.Module, packed: PackedWeight) -> nn.Module:
-    """The packed form of a layer."""
-    bias: Any = getattr(module, "bias", None)
-    if isinstance(module, nn.Embedding):
-        return PackedEmbedding(packed, module.padding_idx)
-    if isinstance(module, _CONVS):
-        options = {k: getattr(module, k) for k in _SETTINGS} | {"padding_mode": module.padding_mode}
-        if packed.transposed:
-            options |= {"output_padding": module.output_padding}
-        return PackedConv(packed, bias, options)
-    return PackedLinear(packed, bias)
-
-
 def pack(layer: Layer, quantized: Quantized, inputs: Tensor | None = None) -> PackedWeight:
     """A layer's quantized weight as it is swapped in."""
     return PackedWeight.of(quantized, transposed=layer.transposed, inputs=inputs)
@@ -143,9 +112,3 @@ def empty(layer: Layer, format: Format, inputs: bool = False) -> PackedWeight:
 def bytes_with(layers: Mapping[Layer, Format | None], numbers_kept: int = 0) -> int:
     """What the weights of a mix of formats take (None: float32), with so many other numbers in float32."""
     return 4 * numbers_kept + sum(4 * a.numbers if f is None else f.bytes(a.shape) for a, f in layers.items())
-
-
-def _turned(module: nn.Module) -> bool:
-    return kind_of(module) == "conv1d" or isinstance(
-        module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    )

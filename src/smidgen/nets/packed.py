@@ -75,6 +75,13 @@ class PackedWeight(nn.Module):
         """Some rows of the weight as a matrix, float32; `inputs` are not in it."""
         return Quantized.rows(self.parts(), self.format, self.packed_shape, at)
 
+    def settle(self) -> None:
+        """Gives each tensor the kind of number that the format has for it, after something cast them all."""
+        for name, tensor in self.format.empty(self.packed_shape).items():
+            setattr(self, self._names[name], getattr(self, self._names[name]).to(tensor.dtype))
+        if self.inputs is not None:
+            self.inputs = self.inputs.half()
+
     def bytes(self) -> int:
         """What the packed tensors take."""
         return sum(b.numel() * b.element_size() for b in self.buffers())

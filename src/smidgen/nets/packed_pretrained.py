@@ -1,0 +1,216 @@
+"""Models of transformers with packed weights: a folder that `from_pretrained` opens, as small on disk as in memory.
+
+The folder holds config.json, whose "quantization_config" names each packed layer with its format, the tokenizer's own
+files, and model.safetensors: packed weights as plain tensors, all other numbers as float16. `smidgen.from_pretrained`
+opens it; after `register()` so does `from_pretrained` of transformers. Nothing in a folder is run.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smidgen.formats.format import Format
+from smidgen.kit.errors import BadInput
+from smidgen.kit.extras import need
+from smidgen.kit.files import read_json
+from smidgen.nets.packed import PackedEmbedding, PackedLinear, PackedWeight
+
+METHOD = "smidgen"
+SCHEMA = 1
+WHY = "A packed model of transformers"
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """How one weight is packed.
+
+    Attributes:
+        format: its name. inputs: there are input scales. others: layers that share the weight.
+    """
+
+    format: str
+    inputs: bool = False
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PackedConfig:
+    """What "quantization_config" says. layers: by name of a module."""
+
+    layers: dict[str, PackedLayer] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        layers = {name: asdict(layer) | {"others": list(layer.others)} for name, layer in self.layers.items()}
+        return {"quant_method": METHOD, "schema": SCHEMA, "layers": layers}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "PackedConfig":
+        """Raises BadInput for what no smidgen wrote, or a newer one."""
+        schema, layers = data.get("schema"), data.get("layers")
+        if data.get("quant_method") != METHOD or not isinstance(schema, int) or not isinstance(layers, dict):
+            raise BadInput("config.json does not say how the weights are packed: it was not written by smidgen.")
+        if schema > SCHEMA:
+            raise BadInput(
+                f"The model was packed by a newer smidgen (schema {schema}, this one reads {SCHEMA}): update."
+            )
+        try:
+            made = {
+                str(name): PackedLayer(
+                    Format.parse(str(one["format"])).name, bool(one["inputs"]), tuple(map(str, one["others"]))
+                )
+                for name, one in layers.items()
+            }
+        except (KeyError, TypeError) as error:
+            raise BadInput(f"config.json is damaged or was edited: a packed layer lacks {error}.") from None
+        return cls(made)
+
+
+def make_room(model: nn.Module, config: PackedConfig) -> None:
+    """Empty packed layers in place of those that the configuration names; to be filled by the saved tensors.
+
+    Raises:
+        BadInput: there is no such layer.
+    """
+    from smidgen.nets.packable import packed_like, shape_of
+
+    for name, one in config.layers.items():
+        for at in (name, *one.others):
+            try:
+                module = model.get_submodule(at)
+                shape, turned = shape_of(module)
+            except (AttributeError, TypeError):
+                raise BadInput(f"config.json names a packed layer '{at}' that the model does not have.") from None
+            if at == name:
+                with torch.device("meta" if _on_meta(model) else "cpu"):
+                    weight = PackedWeight(Format.parse(one.format), shape, transposed=turned, inputs=one.inputs)
+            parent, _, last = at.rpartition(".")
+            made = packed_like(module, weight)
+            if at != name:
+                made = _Borrowed.of(made)
+            setattr(model.get_submodule(parent) if parent else model, last, made)
+
+
+def share(model: nn.Module, config: PackedConfig) -> None:
+    """Layers that share a weight get it from its owner."""
+    for name, one in config.layers.items():
+        weight = model.get_submodule(name).weight
+        for other in one.others:
+            layer: Any = model.get_submodule(other)
+            layer.weight = weight
+
+
+def saved_state(model: nn.Module, config: PackedConfig) -> dict[str, Tensor]:
+    """Tensors to keep: each once, floats of more than 16 bits as float16 where none of them is too large for it."""
+    borrowed = tuple(f"{other}.weight." for one in config.layers.values() for other in one.others)
+    state, seen = {}, {}
+    for name, tensor in model.state_dict().items():
+        if name.startswith(borrowed):
+            continue
+        at = (tensor.data_ptr(), tuple(tensor.shape), tensor.dtype) if tensor.numel() else name
+        if at in seen:
+            continue
+        seen[at] = name
+        keep = name.rpartition(".")[2] in ("scales_of", "scales_mean", "offsets_of", "offsets_mean", "scales_codes")
+        if tensor.dtype in (torch.float32, torch.float64) and not keep and bool((tensor.abs() < 65504).all()):
+            tensor = tensor.half()
+        state[name] = tensor.detach().contiguous().clone()
+    return state
+
+
+def register() -> None:
+    """Lets `from_pretrained` of transformers open packed folders; once is enough.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+    """
+    need("transformers", extra="tune", why=WHY)
+    from transformers.quantizers.auto import (
+        AUTO_QUANTIZER_MAPPING,
+        register_quantization_config,
+        register_quantizer,
+    )
+    from transformers.quantizers.base import HfQuantizer
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    if METHOD in AUTO_QUANTIZER_MAPPING:
+        return
+
+    @register_quantization_config(METHOD)
+    class SmidgenConfig(QuantizationConfigMixin):
+        def __init__(self, **data: Any) -> None:
+            self.quant_method = METHOD  # type: ignore[assignment]
+            self.data = {**data, "quant_method": METHOD}
+            self.packed = PackedConfig.from_dict(self.data)
+
+        def to_dict(self) -> dict[str, Any]:
+            return self.packed.to_dict()
+
+    @register_quantizer(METHOD)
+    class SmidgenQuantizer(HfQuantizer):
+        requires_calibration = True
+        quantization_config: Any
+
+        def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
+            make_room(model, self.quantization_config.packed)
+            model.config.tie_word_embeddings = False  # packed layers share by themselves
+            model.all_tied_weights_keys = {}
+            return model
+
+        def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:
+            share(model, self.quantization_config.packed)
+            for module in model.modules():
+                if isinstance(module, PackedWeight):
+                    module.settle()  # scales of 16 bits came as floats of the model's kind
+            return model
+
+        def is_serializable(self) -> bool:
+            return True
+
+        @property
+        def is_trainable(self) -> bool:
+            return False
+
+
+def from_pretrained(folder: str | Path) -> Any:
+    """The model of a folder of transformers, packed or not, of the class that its config.json names, for use.
+
+    Raises:
+        BadInput: no such folder, damaged, or of a class that transformers does not have.
+    """
+    register()
+    import transformers
+
+    folder = Path(folder)
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"{folder} is not a model folder of transformers: it has no config.json.")
+    config = read_json(folder / "config.json")
+    names = config.get("architectures") or ["AutoModel"]
+    kind = getattr(transformers, str(names[0]), None)
+    if kind is None or not hasattr(kind, "from_pretrained"):
+        raise BadInput(f"{folder}/config.json names the architecture {names[0]}, which transformers does not have.")
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+    except BadInput:
+        raise
+    except Exception as error:  # whatever a damaged folder makes of it, it ends in a sentence
+        raise BadInput(
+            f"{folder} cannot be opened: it is damaged or not whole ({type(error).__name__}: {str(error)[:200]})."
+        ) from None
+
+
+class _Borrowed(nn.Module):
+    """In place of a layer that shares its weight while the owner's is being read: it holds none itself."""
+
+    @staticmethod
+    def of(layer: nn.Module) -> nn.Module:
+        assert isinstance(layer, (PackedLinear, PackedEmbedding))
+        layer.weight = nn.Module()  # type: ignore[assignment]
+        return layer
+
+
+def _on_meta(model: nn.Module) -> bool:
+    return any(p.is_meta for p in model.parameters())
