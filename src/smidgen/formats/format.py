@@ -108,10 +108,10 @@ class Format:
         x_RC = as_matrix(weight)
         if not bool(torch.isfinite(x_RC).all()):
             raise BadInput("The weight holds NaN or infinity: it cannot be quantized.")
-        grouped = self._grouped(x_RC)
+        grouped = self.grouped(x_RC)
         w = torch.ones_like(x_RC) if importance is None else importance.to(x_RC).expand_as(x_RC)
         s, o = scales.choose(
-            grouped, self.levels, offset=self.offset, kind=self.scales, search=search, weights=self._grouped(w, fill=0)
+            grouped, self.levels, offset=self.offset, kind=self.scales, search=search, weights=self.grouped(w, fill=0)
         )
         return Scaled.keep(self, tuple(weight.shape), s, o)
 
@@ -132,7 +132,7 @@ class Format:
         """Of the scales of a matrix: rows and groups of each."""
         return (1, 1) if self.group == "tensor" else (rows, self.groups(columns))
 
-    def _grouped(self, x_RC: Tensor, fill: float | None = None) -> Tensor:
+    def grouped(self, x_RC: Tensor, fill: float | None = None) -> Tensor:
         """`[R, G, S]`; a last group that is short is filled with its row's last number, or as said."""
         rows, columns = x_RC.shape
         if self.group == "tensor":

@@ -57,6 +57,8 @@ def values(codes: Tensor, grid: Grid) -> Tensor:
 
 def round_to(x: Tensor, grid: Grid, mode: Mode = "nearest", generator: torch.Generator | None = None) -> Tensor:
     """The level of each number, float32."""
+    if mode == "nearest" and grid.integer:
+        return x.float().round().clamp_(float(grid.levels[0]), float(grid.levels[-1]))
     return values(codes(x, grid, mode, generator), grid)
 
 
