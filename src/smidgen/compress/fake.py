@@ -36,12 +36,38 @@ class FakeQuantized(nn.Module):
         self, module: nn.Module, format: Format, input_bits: int | None = None, *, transposed: bool, search: Search
     ) -> None:
         super().__init__()
+        self.had_bias = module.bias is not None
         self.layer = with_bias(module)
         self.format, self.transposed = format, transposed
-        self.scaled = format.fit(self.weight, search=search)
+        self._start(format.fit(self.weight, search=search))
+        self.inputs = nn.Identity() if input_bits is None else ActivationQuantizer(input_bits)
+
+    @classmethod
+    def resume(
+        cls, module: nn.Module, quantized: Quantized, weight: Tensor, *, transposed: bool = False
+    ) -> "FakeQuantized":
+        """From scales that are there already, and a weight (outputs first) that they round to the codes wanted."""
+        made = cls.__new__(cls)
+        nn.Module.__init__(made)
+        made.had_bias = module.bias is not None
+        made.layer = with_bias(module)
+        made.format, made.transposed = quantized.format, transposed
+        with torch.no_grad():
+            module.weight.copy_(weight.transpose(0, 1) if transposed else weight)  # type: ignore[operator,union-attr]
+        made._start(quantized.scaled)
+        made.inputs = nn.Identity()
+        return made
+
+    def without_rounding(self) -> nn.Module:
+        """The layer itself, with a bias only where it had one."""
+        if not self.had_bias:
+            self.layer.bias = None  # type: ignore[assignment]
+        return self.layer
+
+    def _start(self, scaled: Scaled) -> None:
+        self.scaled = scaled
         self.scales = nn.Parameter(self.scaled.scales.clone())
         self.offsets = None if self.scaled.offsets is None else nn.Parameter(self.scaled.offsets.clone())
-        self.inputs = nn.Identity() if input_bits is None else ActivationQuantizer(input_bits)
 
     @property
     def weight(self) -> Tensor:
