@@ -148,7 +148,7 @@ def learn_layer(
         power, before = _mean_square(y), _error(layer, x, y)
     start = {k: v.clone() for k, v in layer.state_dict().items()}
     with quiet(layer), torch.enable_grad():
-        groups = _parameters(layer, config, power)
+        groups = learned(layer, config, power)
         if groups:
             optimizer = torch.optim.Adam(groups)
             for _ in range(config.steps):
@@ -183,8 +183,12 @@ def kurtosis(x: Tensor) -> float:
     return float(moved.pow(4).mean() / spread.square()) if spread > 0 else 0.0
 
 
-def _parameters(layer: FakeQuantized, config: AdaQuantConfig, power: float) -> list[dict[str, Any]]:
-    """What is learned, with the rate of each."""
+def learned(layer: FakeQuantized, config: AdaQuantConfig, power: float) -> list[dict[str, Any]]:
+    """What of a layer is learned, as groups of an optimizer with the rate of each.
+
+    Args:
+        power: mean square of the layer's outputs.
+    """
     r, rel = config.rates, config.rates.relative
     weight: Any = layer.layer.weight
     groups: list[tuple[bool, nn.Parameter, float, float]] = [

@@ -243,9 +243,8 @@ def _replace(model: nn.Module, layer: Layer, format: Format, input_bits: int | N
     value = format.quantize(weight.transpose(0, 1) if layer.transposed else weight, search=search)
     set_weight(model, layer, value.dequantize())
     for i, name in enumerate((layer.name, *layer.others)):
-        put(
-            model, name, FixedWeight(model.get_submodule(name), value, layer.transposed, _fixed_bytes(layer, format, i))
-        )
+        size = format.bytes(layer.shape) if i == 0 else 0  # counted once
+        put(model, name, FixedWeight(model.get_submodule(name), value, layer.transposed, size))
 
 
 def _drop_unseen(model: nn.Module) -> None:
