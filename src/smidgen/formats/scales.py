@@ -111,7 +111,7 @@ def choose(
                 best = torch.where(better, error, best)
                 scales = torch.where(better, s, scales)
                 offsets = None if o is None or offsets is None else torch.where(better, o, offsets)
-                s, o = _least_squares(x_RGS, g, s, o, w)
+                s, o = least_squares(x_RGS, round_to(in_units(x_RGS, s, o), g), s, o, w)
     return scales, offsets
 
 
@@ -158,9 +158,8 @@ def _error(x: Tensor, g: Grid, s: Tensor, o: Tensor | None, w: Tensor) -> Tensor
     return (w * (x - back) ** 2).sum(-1)
 
 
-def _least_squares(x: Tensor, g: Grid, s: Tensor, o: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The scales (and offsets) that fit best the codes which s and o give."""
-    q = round_to(in_units(x, s, o), g)
+def least_squares(x: Tensor, q: Tensor, s: Tensor, o: Tensor | None, w: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The scales (and offsets) that fit best the levels q; s where they cannot say."""
     if o is None:
         bottom = (w * q * q).sum(-1)
         return torch.where(bottom > 0, (w * q * x).sum(-1) / bottom.clamp(min=1e-30), s), None
