@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from smidgen.compress.gptq import damped, gptq, row_importance
+from smidgen.compress.gptq import DAMPING, damped, gptq, row_importance
 from smidgen.compress.inputs import Inputs, by_group, squared_error
 from smidgen.formats.format import Format, Quantized, as_matrix
 from smidgen.formats.scales import Search
@@ -47,7 +47,7 @@ def awq(
     *,
     alphas: Sequence[float] = ALPHAS,
     search: Search = "mse",
-    damping: float = 0.01,
+    damping: float = DAMPING,
     rows: int = _ROWS,
 ) -> Rounded:
     """A weight in a format, its columns scaled by what the inputs are, each number rounded by itself.
@@ -75,7 +75,7 @@ def awq_gptq(
     format: Format,
     *,
     alphas: Sequence[float] = ALPHAS,
-    damping: float = 0.01,
+    damping: float = DAMPING,
     rows: int = _ROWS,
     refine: int = 0,
 ) -> Rounded:

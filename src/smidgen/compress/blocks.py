@@ -7,7 +7,7 @@ network without lists is walked layer by layer, which reads the batches once for
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from smidgen.compress.inputs import Inputs
 from smidgen.compress.layers import Layer, find
-from smidgen.compress.walk import MOST_BYTES, Mask, Run, Stop, gather, portions
+from smidgen.compress.walk import MOST_BYTES, Mask, Run, Stop, evaluating, gather, portions
 from smidgen.kit.errors import BadInput
 
 Visit = Callable[[dict[Layer, Inputs]], None]  # rounds these layers and puts their weights in place
@@ -37,7 +37,7 @@ def stages(model: nn.Module, layers: Sequence[Layer]) -> list[Stage]:
     owner = {a: next((b for b in blocks if a.name == b or a.name.startswith(f"{b}.")), "") for a in layers}
     inside = [i for i, a in enumerate(layers) if owner[a]]
     if not inside:
-        return [Stage(a.name, (a,)) for a in layers]
+        return [Stage("" if a.others else a.name, (a,)) for a in layers]
     before = [a for a in layers[: inside[0]] if not owner[a]]
     after = [a for a in layers[inside[0] :] if not owner[a]]
     middle = [Stage(b, tuple(a for a in layers if owner[a] == b)) for b in blocks]
@@ -122,7 +122,7 @@ class _Waiting:
         cls, model: nn.Module, batches: Sequence[Any], run: Run, blocks: list[str], most_bytes: int
     ) -> "_Waiting | None":
         """Before the first of these blocks; None where they are no chain, or where too much would wait."""
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), evaluating(model):
             if not _is_chain(model, batches[0], run, blocks):
                 return None
             calls: list[Any] = []
@@ -136,10 +136,8 @@ class _Waiting:
             handle = model.get_submodule(blocks[0]).register_forward_pre_hook(hook, with_kwargs=True)
             try:
                 for batch in batches:
-                    try:
+                    with suppress(Stop):
                         run(model, batch)
-                    except Stop:
-                        pass
                     for x in _tensors(calls[-1]):
                         bytes += 0 if id(x) in used else x.numel() * x.element_size()
                         used.add(id(x))
@@ -157,7 +155,7 @@ class _Waiting:
         return run
 
     def advance(self, model: nn.Module, block: nn.Module) -> None:
-        with torch.no_grad(), _evaluating(model):
+        with torch.no_grad(), evaluating(model):
             for i, (args, kwargs) in enumerate(self.calls):
                 self.calls[i] = ((_hidden(block(*args, **kwargs)), *args[1:]), kwargs)
 
@@ -218,16 +216,6 @@ def _tensors(x: Any) -> Iterator[Tensor]:
 
 def _of_place(mask: Mask, batches: Sequence[Any]) -> Mask:
     return lambda place: mask(batches[place])
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)
 
 
 @contextmanager

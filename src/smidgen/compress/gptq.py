@@ -22,6 +22,7 @@ from smidgen.formats.scales import Search, from_units, to_units
 from smidgen.kit.errors import BadInput, bad
 
 Order = Literal["activations", "given"]
+DAMPING = 0.01
 _RISES = 8  # of the damping, tenfold each, before a second moment is given up
 
 
@@ -30,7 +31,7 @@ def gptq(
     hessian: Tensor,
     format: Format,
     *,
-    damping: float = 0.01,
+    damping: float = DAMPING,
     order: Order = "activations",
     search: Search = "mse",
     block: int = 128,

@@ -6,8 +6,8 @@ not fit the bytes allowed, the network reads the batches again for each portion 
 Dims: G groups, C columns, V words; see `patches`.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -166,9 +166,7 @@ def gather(
 ) -> dict[Layer, Inputs]:
     """What these layers see, all of them at once. `run` may raise `Stop` when they have all been called."""
     for sharing in (True, False):
-        with _Watch(model, layers, sharing) as watch, torch.no_grad():
-            training = model.training
-            model.eval()
+        with _Watch(model, layers, sharing) as watch, torch.no_grad(), evaluating(model):
             try:
                 for batch in batches:
                     watch.mask, watch.last = None if mask is None else mask(batch), None
@@ -177,9 +175,19 @@ def gather(
                 return _checked(watch.inputs())
             except _Apart:
                 continue
-            finally:
-                model.train(training)
     raise AssertionError("without sharing nothing is apart")
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """No dropout, no statistics of batches; afterwards each module is as it was."""
+    training = [m for m in model.modules() if m.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def portions(model: nn.Module, layers: Sequence[Layer], most_bytes: int) -> list[list[Layer]]:
