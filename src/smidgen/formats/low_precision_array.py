@@ -16,19 +16,18 @@ from smidgen.kit.errors import bad
 
 ACTIVE: ContextVar[Any] = ContextVar("precision", default=None)  # the innermost Arithmetic
 # By name, in numpy's and torch's spelling. The exact ones choose or change a sign: there is nothing to round.
-EXACT = frozenset("negative neg positive absolute abs fabs maximum minimum fmax fmin sign copysign".split())
-ROUNDED = frozenset(
-    "add subtract sub multiply mul divide div true_divide truediv sqrt rsqrt square reciprocal power pow exp exp2 "
-    "expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 asin acos atan atan2 hypot "
-    "cbrt sigmoid".split()
-)
-COMPARED = frozenset(
-    "less less_equal greater greater_equal equal not_equal lt le gt ge eq ne isfinite isnan isinf signbit".split()
-)
-MOVED = frozenset(
-    "roll stack concatenate cat where flip moveaxis movedim reshape broadcast_to transpose repeat take clip "
-    "zeros_like ones_like".split()
-)
+_EXACT = "negative neg positive absolute abs fabs maximum minimum fmax fmin sign copysign"
+_ROUNDED = """
+    add subtract sub multiply mul divide div true_divide truediv sqrt rsqrt square reciprocal power pow exp exp2 expm1
+    log log2 log10 log1p sin cos tan sinh cosh tanh arcsin arccos arctan arctan2 asin acos atan atan2 hypot cbrt sigmoid
+"""
+_COMPARED = "less less_equal greater greater_equal equal not_equal lt le gt ge eq ne isfinite isnan isinf signbit"
+_MOVED = """
+    roll stack concatenate cat where flip moveaxis movedim reshape broadcast_to transpose repeat take clip zeros_like
+    ones_like
+"""
+EXACT, ROUNDED, COMPARED, MOVED = (frozenset(s.split()) for s in (_EXACT, _ROUNDED, _COMPARED, _MOVED))
+ELEMENTWISE = EXACT | ROUNDED | COMPARED
 ADDED = frozenset(("add", "subtract", "sub"))
 
 
@@ -54,7 +53,7 @@ def _settled(name: str, arithmetic: Any, values: list[Any], result: Any) -> "Low
 def _apply(name: str, function: Callable[..., Any], *operands: Any, **keywords: Any) -> Any:
     """An elementwise function of wrapped arrays and others, which are rounded first."""
     arithmetic = active()
-    if name not in ROUNDED | EXACT | COMPARED:
+    if name not in ELEMENTWISE:
         _refuse(name)
     values = [arithmetic.operand(x) for x in operands]
     result = function(*values, **keywords)
@@ -177,7 +176,7 @@ class LowPrecisionArray:
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = function.__name__.strip("_")
-        if name in ROUNDED | EXACT | COMPARED:
+        if name in ELEMENTWISE:
             return _apply(name, function, *args, **(kwargs or {}))
         return _moved(name, function, args, kwargs or {})
 
