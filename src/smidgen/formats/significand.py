@@ -116,7 +116,7 @@ def limit_range(rounded: Any, x: Any, form: Significand, words: Any = None) -> A
     """Subnormal numbers and overflow: `rounded` where it is a normal number of the format, else `x` rounded to one."""
     lib = library(x)
     step = form.tiny * 2.0**-form.sbits  # between subnormal numbers
-    size = abs(x) / step
+    size = lib.clip(abs(x), None, form.tiny) / step
     if words is None:
         whole = lib.round(size)
     else:  # 53 bits: what is dropped here may be longer than between normal numbers
