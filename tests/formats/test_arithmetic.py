@@ -75,10 +75,13 @@ def test_small_updates_stagnate_to_nearest_and_not_in_the_stochastic_mean():
             x = arithmetic.array(np.ones(500))
             for _ in range(300):
                 x += step
+            before = arithmetic.counts.stagnated
+            x += 0.0
+            assert arithmetic.counts.stagnated == before  # nothing was lost
         counts = arithmetic.counts
-        assert counts.operations == counts.additions == 300 * 500
+        assert counts.operations == counts.additions == 301 * 500
         if mode == "nearest":
-            assert counts.stagnated == counts.additions and (np.asarray(x) == 1).all()
+            assert counts.stagnated == 300 * 500 and (np.asarray(x) == 1).all()
         else:
             assert 0.88 < counts.stagnated / counts.additions < 0.92
             assert abs(np.asarray(x).mean() - (1 + 300 * step)) < 0.004  # 4 standard errors
