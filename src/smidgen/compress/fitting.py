@@ -27,7 +27,7 @@ from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput, bad
 
 REFINE = 2  # rounds of refinement after GPTQ
-WEIGH_ON = 4  # batches that layers are weighed on
+WEIGH_ON = 2  # batches that layers are weighed on
 LEAST_RECOVERY = 5.0  # seconds below which recovery is not begun
 SHARE = 0.9  # of the time left that recovery is given
 Mixture = dict[str, str]  # of each layer its option
@@ -166,7 +166,7 @@ def fit(
     if limit.loss is not None:
         chosen = _within_loss(work, limit.loss, began + 0.6 * seconds)
     else:
-        most = limit.bytes if limit.bytes is not None else _bytes_of_bits(seen, limit.bits or 0.0)
+        most = limit.bytes if limit.bytes is not None else bytes_of_bits(seen, limit.bits or 0.0)
         chosen = _within_bytes(work, most)
     result = work.fitted(chosen)
     left = seconds - (time.perf_counter() - began)
@@ -186,7 +186,7 @@ class _Work:
         self.own = {layer: weight_of(subject.model, layer) for layer in seen.layers}
         self.model = copy.deepcopy(subject.model)
         self.tried: list[Tried] = []
-        self.wanted = subject.answers(subject.learn)
+        self.wanted = subject.answers(subject.choose)
 
     def rounded(self, layer: Layer, option: str) -> Quantized | None:
         """None: kept as it is."""
@@ -212,7 +212,7 @@ class _Work:
             weight = self.own[layer].half().float() if quantized is None else quantized.dequantize()
             set_weight(self.model, layer, weight)
             self.tell(f"rounding: {name}", (i + 1) / len(self.seen.layers))
-        loss = self.subject.distances(self.model, self.subject.learn, self.wanted) if self.wanted else float("nan")
+        loss = self.subject.distances(self.model, self.subject.choose, self.wanted) if self.wanted else float("nan")
         made = Tried(name, dict(mixture), self.seen.size(mixture), loss)
         self.tried.append(made)
         return made
@@ -243,16 +243,15 @@ class _Work:
             subject, start, steps=steps, seconds=None if steps else seconds, settings=settings, seed=seed,
             progress=lambda i, n, loss: self.tell(f"recovering, loss {loss:.4g}", i / max(n, i)),
         )  # fmt: skip
-        loss = subject.distances(made.model, subject.learn, self.wanted)
+        loss = subject.distances(made.model, subject.choose, self.wanted)
         self.tried.append(Tried(f"{chosen.name}, recovered", chosen.mixture, chosen.bytes, loss, recovered=True))
         weights = {layer: made.weights.get(layer) for layer in result.weights}
-        model = packed(made.model, weights)
-        after = subject.loss(model, subject.check)
         result.recovery_steps = made.steps
-        if loss >= chosen.loss or not after <= result.after:
+        if not loss < chosen.loss:
             result.notes.append(f"Recovery ({made.steps} steps) did not help and was undone.")
             return
-        result.model, result.weights, result.after = model, weights, after
+        result.model, result.weights = packed(made.model, weights), weights
+        result.after = subject.loss(result.model, subject.check)
 
 
 def packed(model: nn.Module, weights: Mapping[Layer, Quantized | None]) -> nn.Module:
@@ -280,11 +279,7 @@ def mix_within(seen: Outlook, most: int) -> Mixture:
         Infeasible: there is none.
     """
     if seen.smallest > most:
-        raise Infeasible(
-            f"No mix fits {most:,} bytes: the smallest reachable is {seen.smallest:,} bytes "
-            f"({seen.smallest / 1e6:.2f} MB), all layers at their coarsest.",
-            seen.smallest,
-        )
+        raise Infeasible(too_small(seen, most), seen.smallest)
     beside = seen.smallest - min_bytes(seen.choices)  # what is saved beside the layers: it hardly depends on the mix
     budget = most - beside
     for _ in range(20):
@@ -309,7 +304,16 @@ def best_uniform(seen: Outlook, most: int) -> list[tuple[str, Mixture]]:
     return [(name, mixture) for _, name, mixture in sorted(fits, key=lambda f: f[0])[-1:]]
 
 
-def _bytes_of_bits(seen: Outlook, bits: float) -> int:
+def too_small(seen: Outlook, most: int) -> str:
+    """The sentence for a limit that no mix reaches."""
+    return (
+        f"No mix fits {most:,} bytes: the smallest reachable is {seen.smallest:,} bytes "
+        f"({seen.smallest / 1e6:.2f} MB), with all layers at their coarsest."
+    )
+
+
+def bytes_of_bits(seen: Outlook, bits: float) -> int:
+    """Bytes of all that is saved when the layers take so many bits a number."""
     numbers = sum(layer.numbers for layer in seen.layers)
     beside = seen.smallest - min_bytes(seen.choices)
     return int(beside + numbers * bits / 8)

@@ -15,12 +15,13 @@ from smidgen.compress.inputs import Inputs, squared_error
 from smidgen.compress.layers import Layer, set_weight, weight_of
 from smidgen.compress.subject import Subject
 from smidgen.formats.format import Format, as_matrix
+from smidgen.formats.scales import Search
 
 WIDTHS = (2, 3, 4, 5, 6)
 GROUPS = (128, 64, 32, 16)
 KEPT = "float16"  # not quantized: 16 bits a number in the folder
 PROBE = Format("int3", 64, True, "float16")  # the coarse rounding that layers are weighed with
-SAMPLE = 96  # rows of a layer that an option's error is measured on
+SAMPLE = 32  # rows of a layer that an option's error is measured on
 
 
 def formats() -> dict[str, Format]:
@@ -50,7 +51,7 @@ def choices(
     out = []
     for layer in layers:
         sample, own = _sample(weights[layer], inputs.get(layer))
-        base = max(_error(sample, PROBE, own), 1e-30)
+        base = max(_error(sample, PROBE, own, "absmax"), 1e-30)
         found: dict[int, Choice] = {}
         for name, format in formats().items():
             size = format.bytes(layer.shape)
@@ -71,7 +72,7 @@ def harms(
     out = {}
     for i, layer in enumerate(layers):
         own = weight_of(model, layer)
-        set_weight(model, layer, PROBE.quantize(own, search="mse").dequantize())
+        set_weight(model, layer, PROBE.quantize(own, search="absmax").dequantize())
         try:
             out[layer] = max(subject.distances(model, batches, wanted), 1e-9)
         finally:
@@ -89,7 +90,7 @@ def _sample(weight: Tensor, inputs: Inputs | None) -> tuple[Tensor, Tensor | Non
     return rows[at], hessian
 
 
-def _error(rows: Tensor, format: Format, hessian: Tensor | None) -> float:
+def _error(rows: Tensor, format: Format, hessian: Tensor | None, search: Search = "mse") -> float:
     importance = None if hessian is None else hessian.diagonal()
-    lost = rows - format.quantize(rows, search="mse", importance=importance).dequantize()
+    lost = rows - format.quantize(rows, search=search, importance=importance).dequantize()
     return float((lost**2).sum() if hessian is None else squared_error(lost, hessian).sum())

@@ -22,7 +22,8 @@ class Subject:
     """
     Attributes:
         model: the network as it is. It is not changed.
-        learn: batches to learn and choose from. check: batches that nothing is chosen by but the last word.
+        learn: batches to learn from. choose: batches that mixes are chosen by, and whether recovery is kept. check:
+            batches that nothing is chosen by: what a person is told is measured on them.
         answer: of a network and a batch: `[rows, ...]`. rows: how many rows an answer counts for.
         distance: of answers said and wanted, and their batch: the mean over rows, at least 0, with gradients.
         loss: of a network on batches, in `unit`; lower is better.
@@ -31,6 +32,7 @@ class Subject:
 
     model: nn.Module
     learn: Sequence[Any]
+    choose: Sequence[Any]
     check: Sequence[Any]
     answer: Answer
     distance: Distance

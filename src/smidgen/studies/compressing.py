@@ -1,0 +1,190 @@
+"""`compress`: a model and a limit in, a model within the limit out, with what that cost."""
+
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from smidgen.budget.budget import parse_bytes, parse_duration
+from smidgen.compress import fitting
+from smidgen.compress.allocate import Infeasible, frontier
+from smidgen.compress.fitting import Limit, Outlook
+from smidgen.compress.options import KEPT
+from smidgen.formats.format import Format
+from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.files import write_bytes
+from smidgen.studies import compress_folder, compress_pretrained
+from smidgen.studies.compress_pretrained import is_pretrained, open_pretrained
+
+TIME = "5m"
+Render = Callable[[dict[str, Any]], str]
+Progress = Callable[[str, float], None]
+
+
+def compress(
+    model: Any,
+    *,
+    size: str | int | None = None,
+    bits: float | None = None,
+    max_loss: float | None = None,
+    calibration: Any = None,
+    column: str | None = None,
+    time: str | float = TIME,
+    steps: int | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+    render: Render | None = None,
+) -> dict[str, Any]:
+    """A model within a limit, with as little lost as the time allows.
+
+    Args:
+        model: a model folder of transformers (an encoder, a causal model, or one with another head).
+        size: the most that the whole folder may take ("12MB"). bits: a number of the quantized layers, scales
+            included, on the mean. max_loss: what may be lost at most, in the unit of the loss. One of the three.
+        calibration: texts without labels: a file (plain text, CSV, JSON lines, Parquet), or a sequence of strings.
+            None: a causal model writes its own, an encoder reads random words.
+        column: of the file, where the texts are; default: the one that looks like it.
+        time: wall time. Rounding is always finished; recovery takes what is left of it. steps: of recovery, in place
+            of the time that is left: exactly repeatable.
+        out: folder; default: the model's name with "-small" here. The report lies beside it.
+        dry_run: what would be tried and what sizes can be reached; writes nothing.
+        progress: called with what is done and its share.
+
+    Returns:
+        Plain data: `model` (the folder), `bytes`, `bits_per_weight`, `loss_before`, `loss_after`, `unit`, `layers`
+        (name, format, bits, bytes), `kept`, `tried`, `curve`, `notes`, `seconds`, `report`.
+
+    Raises:
+        BadInput: no model there, or a damaged one; not one limit; calibration data that are none; NaN in a weight.
+        Infeasible: the limit is below what any mix reaches; the sentence says what can be reached.
+    """
+    began = clock.perf_counter()
+    limit = limit_of(size, bits, max_loss)
+    seconds = parse_duration(time, "time")
+    if steps is not None and steps < 0:
+        raise bad("steps", "0 or more", steps)
+    folder = Path(model)
+    if not folder.is_dir():
+        raise BadInput(f"{folder}: there is no such model folder. Check the path.")
+    if not is_pretrained(folder):
+        raise BadInput(f"{folder} is not a model folder of transformers: it has no config.json.")
+    place = Path(out) if out is not None else Path(f"{folder.resolve().name}-small")
+    check_place(place, folder)
+    tell = progress or (lambda *_: None)
+    tell("opening the model", 0.0)
+    opened = open_pretrained(folder, calibration, column, seed)
+    carried, config = compress_pretrained.carried_files(folder), compress_folder.config_of(opened.model)
+    count = compress_folder.Size(opened.model, config, carried)
+    seen = fitting.outlook(opened.subject, count, tell)
+    whole = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    told = {"unit": opened.subject.unit, "bytes_before": whole, "own_calibration": opened.own}
+    if dry_run:
+        return {**_planned(seen, limit), **told, "dry_run": True, "seconds": round(clock.perf_counter() - began, 2)}
+    left = max(seconds - (clock.perf_counter() - began), 0.0)
+    made = fitting.fit(
+        opened.subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen
+    )
+    tell("writing", 0.0)
+    written = compress_folder.write(place, made.model, config, made.mixture, made.layers, carried)
+    result = {"model": str(place), "bytes": written, **_said(made), **told}
+    if opened.own:
+        result["notes"].insert(0, _without_data(opened.subject.unit))
+    result["seconds"] = round(clock.perf_counter() - began, 2)
+    if render is not None:
+        report = place.with_name(f"{place.name}-report.html")
+        write_bytes(report, render(result).encode())
+        result["report"] = str(report)
+    return result
+
+
+def limit_of(size: str | int | None, bits: float | None, max_loss: float | None) -> Limit:
+    """The limit that was given. Raises BadInput unless it is one."""
+    if sum(x is not None for x in (size, bits, max_loss)) != 1:
+        raise BadInput("Give one limit: --size 12MB, --bits 3.2 or --max-loss 0.01.")
+    if bits is not None and not 0 < bits <= 16:
+        raise bad("bits", "above 0 and at most 16", bits)
+    return Limit(bytes=None if size is None else parse_bytes(size), bits=bits, loss=max_loss)
+
+
+def check_place(place: Path, source: Path) -> None:
+    """Raises BadInput where something lies that no compression wrote."""
+    if place.resolve() == source.resolve():
+        raise BadInput(f"--out {place} is the model itself: name another folder.")
+    if place.is_dir() and any(place.iterdir()) and not (place / "config.json").is_file():
+        raise BadInput(f"{place} exists and is no model folder: name another one with --out.")
+    if place.exists() and not place.is_dir():
+        raise BadInput(f"{place} is a file: name a folder with --out.")
+
+
+def bits_of(option: str, shape: tuple[int, ...]) -> float:
+    """Bits a number of an option, scales included."""
+    return 16.0 if option == KEPT else round(Format.parse(option).bits_per_weight(shape), 3)
+
+
+def bits_per_weight(layers: list, mixture: dict[str, str]) -> float:
+    """Of all quantizable layers together."""
+    total = sum(bits_of(mixture[layer.name], layer.shape) * layer.numbers for layer in layers)
+    return round(total / max(sum(layer.numbers for layer in layers), 1), 4)
+
+
+def _said(made: fitting.Fitted) -> dict[str, Any]:
+    from smidgen.compress.options import bytes_of
+
+    return {
+        "bits_per_weight": bits_per_weight(made.layers, made.mixture),
+        "loss_before": made.before,
+        "loss_after": made.after,
+        "layers": [
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "format": made.mixture[layer.name],
+                "bits": bits_of(made.mixture[layer.name], layer.shape),
+                "bytes": bytes_of(layer, made.mixture[layer.name]),
+                "shared_with": list(layer.others),
+            }
+            for layer in made.layers
+        ],
+        "kept": made.kept,
+        "tried": [
+            {"name": t.name, "bytes": t.bytes, "loss": t.loss, "recovered": t.recovered} for t in made.tried
+        ],
+        "curve": [{"bytes": b, "loss": loss} for b, loss in made.curve],
+        "forecast": made.forecast,
+        "recovery_steps": made.recovery_steps,
+        "notes": made.notes,
+    }  # fmt: skip
+
+
+def _planned(seen: Outlook, limit: Limit) -> dict[str, Any]:
+    """What is known without rounding anything."""
+    most = limit.bytes
+    if limit.bits is not None:
+        most = fitting.bytes_of_bits(seen, limit.bits)
+    if most is not None and seen.smallest > most:
+        raise Infeasible(fitting.too_small(seen, most), seen.smallest)
+    mixes = [{"bytes": seen.size(m.options), "loss": m.loss} for m in frontier(seen.choices, 16)]
+    found: dict[str, Any] = {
+        "smallest": seen.smallest,
+        "uniform": [{"name": name, "bytes": size} for name, _, size in seen.uniforms],
+        "curve": mixes,
+        "numbers": sum(layer.numbers for layer in seen.layers),
+    }
+    if most is not None:
+        mix = fitting.mix_within(seen, most)
+        found |= {"would_be": seen.size(mix), "bits_per_weight": bits_per_weight(seen.layers, mix)}
+    return found
+
+
+def _without_data(unit: str) -> str:
+    if unit == "nats a token":
+        return (
+            "No calibration data were given: the model wrote its own text to be calibrated and judged by. Its loss on "
+            "yours can be higher: give --calibration."
+        )
+    return (
+        "No calibration data were given: random words stood in for texts, for calibration and for the loss shown. The "
+        "loss on your texts can be higher: give --calibration with a hundred texts or more."
+    )
