@@ -24,6 +24,21 @@ def plan(*args: Any, **options: Any) -> dict[str, Any]:
     return buying.plan(*args, **{"render": report, **options})
 
 
+def compress(model: Any, **options: Any) -> dict[str, Any]:
+    """A model within a limit of bytes, bits or loss; see `smidgen.studies.compressing.compress`."""
+    from smidgen.studies import compressing
+    from smidgen.web.compressed import report
+
+    return compressing.compress(model, **{"render": report, **options})
+
+
+def from_pretrained(folder: Any) -> Any:
+    """A model of transformers, as `compress` wrote it or not; see `smidgen.nets.packed_pretrained`."""
+    from smidgen.nets import packed_pretrained
+
+    return packed_pretrained.from_pretrained(folder)
+
+
 def train_lm(*sources: Any, **options: Any) -> dict[str, Any]:
     """A language model of your own text; see `smidgen.lm.job.train`."""
     from smidgen.lm import job

@@ -143,6 +143,37 @@ def plan(
 
 
 @app.command()
+def compress(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder of transformers.")],
+    size: Annotated[str | None, typer.Option(metavar="12MB", help="The most that the whole folder may take.")] = None,
+    bits: Annotated[
+        float | None, typer.Option(metavar="3.2", help="Bits a weight on the mean, scales included.")
+    ] = None,
+    max_loss: Annotated[
+        float | None, typer.Option(metavar="0.01", help="The most that may be lost, in the unit of the loss.")
+    ] = None,
+    calibration: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Texts without labels: a line each, or a table with texts.")
+    ] = None,
+    column: Annotated[str | None, typer.Option(metavar="NAME", help="Where in that file the texts are.")] = None,
+    time: Annotated[str, typer.Option(metavar="5m", help="Wall time; what rounding leaves goes into recovery.")] = "5m",
+    steps: Annotated[
+        int | None, typer.Option(min=0, metavar="200", help="Steps of recovery instead of time: exactly repeatable.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="Folder. Default: <name>-small here.")] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what sizes can be reached.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make a model fit: so many megabytes, so many bits, or no more than so much lost."""
+    from smidgen.cli import compressing
+
+    options = {"size": size, "bits": bits, "max_loss": max_loss, "calibration": calibration, "column": column}
+    options |= {"time": time, "steps": steps, "out": out, "seed": seed, "dry_run": dry_run}
+    raise typer.Exit(compressing.compress(model, as_json=as_json, **options))
+
+
+@app.command()
 def demo(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where to put data, model and report.")] = "smidgen-demo",
 ) -> None:

@@ -18,6 +18,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
 from smidgen.kit.files import read_json
 from smidgen.nets.packed import PackedEmbedding, PackedLinear, PackedWeight
+from smidgen.nets.quietly import quietly
 
 METHOD = "smidgen"
 SCHEMA = 1
@@ -193,7 +194,8 @@ def from_pretrained(folder: str | Path) -> Any:
     if kind is None or not hasattr(kind, "from_pretrained"):
         raise BadInput(f"{folder}/config.json names the architecture {names[0]}, which transformers does not have.")
     try:
-        return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+        with quietly(transformers):
+            return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
     except BadInput:
         raise
     except Exception as error:  # whatever a damaged folder makes of it, it ends in a sentence

@@ -22,6 +22,7 @@ from smidgen.kit.errors import BadInput, MissingExtra, bad
 from smidgen.kit.extras import need
 from smidgen.kit.files import digest
 from smidgen.nets import minilm
+from smidgen.nets.quietly import quietly
 
 Text = str | tuple[str, str]
 Batch = dict[str, Tensor]
@@ -70,7 +71,7 @@ class TextEncoder:
         self.config = config or EncoderConfig()
         transformers = need("transformers", extra="tune", why=WHY)
         place = _folder(self.config.place)
-        with _quiet(transformers):
+        with quietly(transformers):
             model = transformers.AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
             self.tokenizer: Any = transformers.AutoTokenizer.from_pretrained(place, local_files_only=True)
         self._cut(model.eval().requires_grad_(False))
@@ -216,20 +217,3 @@ def _folder(place: Path | str | None) -> Path:
     if not (found / "config.json").is_file():
         raise BadInput(f"{found} holds no encoder: expected a folder with config.json, weights and a tokenizer.")
     return found
-
-
-class _quiet:
-    """No bars and no lists of unused weights while a model is read."""
-
-    def __init__(self, transformers: Any) -> None:
-        self.log = transformers.utils.logging
-
-    def __enter__(self) -> None:
-        self.level, self.bar = self.log.get_verbosity(), self.log.is_progress_bar_enabled()
-        self.log.set_verbosity_error()
-        self.log.disable_progress_bar()
-
-    def __exit__(self, *_: object) -> None:
-        self.log.set_verbosity(self.level)
-        if self.bar:
-            self.log.enable_progress_bar()

@@ -37,38 +37,48 @@ def report(summary: dict[str, Any]) -> str:
 
 
 def _page(summary: dict[str, Any], most: dict[str, int]) -> str:
-    s = _tidy(summary, most["text"])
+    s = tidy(summary, most["text"])
     board = [row for row in s.get("leaderboard") or [] if isinstance(row, dict)]
     measured = [row for row in board if words.finite(row.get("estimate"))]
     baseline = (s.get("baseline") or {}).get("estimate")
     # the sentences look at the whole board, the page shows its top
-    return _template().render(
-        s=s,
-        sentences=words.sentences(s),
-        metric=words.metric_name(s.get("metric")),
-        tiles=sections.tiles(s),
-        board=sections.leaderboard(measured[: most["board"]], baseline, s.get("metric")),
-        hidden=max(0, len(measured) - most["board"]),
-        skipped=[row for row in board if not words.finite(row.get("estimate"))][: most["board"]],
-        differ=differences(s.get("comparisons")),
-        pictures=sections.drawn(s, baseline),
-        doubts=sections.doubts(s),
-        plan=plans.section(s),
-        pool=unlabelled.section(s),
-        judged=sections.JUDGED,
-        spent=sections.spent(s.get("spent") or {}),
-        understood=sections.understood(s, most),
-        warnings=sections.warnings(s)[: most["findings"]],
-        made=sections.made(s),
-        style=assets.text("style.css"),
-        script=assets.text("page.js"),
-        policy=f"default-src 'none'; style-src {assets.hashed('style.css')}; script-src {assets.hashed('page.js')}; "
-        "base-uri 'none'; form-action 'none'",
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            s=s,
+            sentences=words.sentences(s),
+            metric=words.metric_name(s.get("metric")),
+            tiles=sections.tiles(s),
+            board=sections.leaderboard(measured[: most["board"]], baseline, s.get("metric")),
+            hidden=max(0, len(measured) - most["board"]),
+            skipped=[row for row in board if not words.finite(row.get("estimate"))][: most["board"]],
+            differ=differences(s.get("comparisons")),
+            pictures=sections.drawn(s, baseline),
+            doubts=sections.doubts(s),
+            plan=plans.section(s),
+            pool=unlabelled.section(s),
+            judged=sections.JUDGED,
+            spent=sections.spent(s.get("spent") or {}),
+            understood=sections.understood(s, most),
+            warnings=sections.warnings(s)[: most["findings"]],
+            made=sections.made(s),
+            style=assets.text("style.css"),
+            script=assets.text("page.js"),
+            policy=policy(),
+        )
     )
 
 
+def policy() -> str:
+    """What a report may do: run and be styled by what it carries, nothing else."""
+    allowed = f"style-src {assets.hashed('style.css')}; script-src {assets.hashed('page.js')}"
+    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
+
+
 @cache
-def _template() -> Any:
+def templates() -> Any:
+    """All pages' templates, with the filters that they use."""
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
@@ -81,23 +91,24 @@ def _template() -> Any:
         duration=words.duration,
         short=words.short,
         whole=words.whole,
+        bytes=words.size,
         xml=Markup,
     )  # `xml` is for what is ours: pictures, style, script, policy
-    return made.get_template("report.html.j2")
+    return made
 
 
-def _tidy(value: Any, limit: int) -> Any:
+def tidy(value: Any, limit: int) -> Any:
     """The summary with safe, bounded text and without infinities (a JSON reader may have let them in)."""
     if isinstance(value, str):
         return clean(value, limit)
     if isinstance(value, dict):
-        return {clean(k, 80): _tidy(v, limit) for k, v in value.items()}
+        return {clean(k, 80): tidy(v, limit) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_tidy(v, limit) for v in value]
+        return [tidy(v, limit) for v in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, bool | int | float):
         return value
     if hasattr(value, "item"):  # a NumPy scalar
-        return _tidy(value.item(), limit)
+        return tidy(value.item(), limit)
     return clean(value, limit)
