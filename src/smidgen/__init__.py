@@ -7,7 +7,7 @@ __all__ = ["Fitted", "Model", "compress", "fit", "from_pretrained", "load", "pla
 
 _WHERE = {
     "fit": ("smidgen.api", "fit"),
-    "compress": ("smidgen.api", "compress"),
+    "compress": ("smidgen.compress", ""),
     "from_pretrained": ("smidgen.api", "from_pretrained"),
     "plan": ("smidgen.api", "plan"),
     "resume": ("smidgen.api", "resume"),
@@ -25,7 +25,8 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module, attribute = _WHERE[name]
-    return getattr(importlib.import_module(module), attribute)
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found  # a room that can be called
 
 
 def __dir__() -> list[str]:

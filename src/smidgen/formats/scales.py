@@ -26,6 +26,7 @@ _FLOATS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 _TINY = {"float32": 1e-30, "float16": 2.0**-24, "bfloat16": 1e-30, "e8m0": 2.0**-127, "e4m3fn": 0.0, "double": 0.0}
 _BLOCKWISE = Blockwise(levels="dynamic", block=BLOCK)
 _BIAS = 127  # of e8m0
+_TOGETHER = ("float32", "e4m3fn", "double")  # kept nearly as they are, or together with others: once, at the end
 
 
 def check_kind(kind: str, offset: bool) -> None:
@@ -105,7 +106,8 @@ def choose(
             s = first * (sign * shrink)
             o = None if middle is None else middle - s * float(g.levels[0] + g.levels[-1]) / 2
             for _ in range(2):
-                s, o = kept(s, o, kind)
+                if kind not in _TOGETHER:
+                    s, o = kept(s, o, kind)
                 error = _error(x_RGS, g, s, o, w)
                 better = error < best
                 best = torch.where(better, error, best)

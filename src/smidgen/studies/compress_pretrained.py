@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smidgen.compress.layers import find
 from smidgen.compress.subject import Subject
 from smidgen.kit.errors import BadInput
 from smidgen.nets.packed_pretrained import from_pretrained
@@ -62,6 +63,7 @@ def open_pretrained(folder: Path, calibration: Any = None, column: str | None = 
     if getattr(model, "is_quantized", False):
         raise BadInput(f"{folder} is quantized already: compress the model that it was made from.")
     model = model.float()
+    find(model)  # a damaged weight is named before anything is computed with it
     if _causal(model):
         learn, choose, check = _windows(model, folder, calibration, column, seed)
         subject = Subject(model, learn, choose, check, _next_token, _divergence, _nats, "nats a token")
