@@ -3,12 +3,13 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Fitted", "Model", "compress", "fit", "from_pretrained", "load", "plan", "resume", "train_lm"]
+__all__ = ["Fitted", "Model", "compress", "fit", "from_pretrained", "load", "load_packed", "plan", "resume", "train_lm"]
 
 _WHERE = {
     "fit": ("smidgen.api", "fit"),
     "compress": ("smidgen.compress", ""),
     "from_pretrained": ("smidgen.api", "from_pretrained"),
+    "load_packed": ("smidgen.api", "load_packed"),
     "plan": ("smidgen.api", "plan"),
     "resume": ("smidgen.api", "resume"),
     "train_lm": ("smidgen.api", "train_lm"),

@@ -39,6 +39,13 @@ def from_pretrained(folder: Any) -> Any:
     return packed_pretrained.from_pretrained(folder)
 
 
+def load_packed(model: Any, folder: Any) -> Any:
+    """A network of torch with the weights that `compress` packed; see `smidgen.studies.compress_module`."""
+    from smidgen.studies import compress_module
+
+    return compress_module.load_packed(model, folder)
+
+
 def train_lm(*sources: Any, **options: Any) -> dict[str, Any]:
     """A language model of your own text; see `smidgen.lm.job.train`."""
     from smidgen.lm import job

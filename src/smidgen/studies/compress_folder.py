@@ -23,9 +23,12 @@ META = {"format": "pt"}
 
 
 class Size:
-    """Counts the bytes of a folder: tensors with their header, config.json, and files that are carried over."""
+    """Counts the bytes of a folder: tensors with their header, the description, and files that are carried over.
 
-    def __init__(self, model: nn.Module, config: dict[str, Any], carried: dict[str, bytes]) -> None:
+    `config`: what config.json says beside the packing; None: the packing is all that is described.
+    """
+
+    def __init__(self, model: nn.Module, config: dict[str, Any] | None, carried: dict[str, bytes]) -> None:
         self.layers = {layer.name: layer for layer in find(model)}
         self.config, self.carried = config, sum(len(v) for v in carried.values())
         names = {f"{n}.weight" for layer in self.layers.values() for n in (layer.name, *layer.others)}
@@ -38,8 +41,9 @@ class Size:
         tensors = dict(self.rest)
         for name, option in mixture.items():
             tensors |= self._of(self.layers[name], option)
-        config = {**self.config, "quantization_config": packed_config(self.layers, mixture).to_dict()}
-        return tensor_bytes(tensors) + len(json_bytes(config)) + self.carried
+        packed = packed_config(self.layers, mixture).to_dict()
+        told = packed if self.config is None else {**self.config, "quantization_config": packed}
+        return tensor_bytes(tensors, META if self.config is not None else None) + len(json_bytes(told)) + self.carried
 
     def _of(self, layer: Layer, option: str) -> dict[str, tuple[str, list[int], int]]:
         key = (layer.name, option)
@@ -61,9 +65,9 @@ class Size:
         return self.parts[key]
 
 
-def tensor_bytes(tensors: dict[str, tuple[str, list[int], int]]) -> int:
+def tensor_bytes(tensors: dict[str, tuple[str, list[int], int]], meta: dict[str, str] | None = None) -> int:
     """Bytes of a safetensors file of these tensors: (dtype, shape, bytes) by name."""
-    header: dict[str, Any] = {"__metadata__": META}
+    header: dict[str, Any] = {"__metadata__": meta} if meta else {}
     at = 0
     for name, (kind, shape, size) in sorted(tensors.items(), key=lambda t: (_ORDER.index(t[1][0]), t[0])):
         header[name] = {"dtype": kind, "shape": shape, "data_offsets": [at, at + size]}

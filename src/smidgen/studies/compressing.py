@@ -1,5 +1,6 @@
 """`compress`: a model and a limit in, a model within the limit out, with what that cost."""
 
+import math
 import time as clock
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ def compress(
     max_loss: float | None = None,
     calibration: Any = None,
     column: str | None = None,
+    loss: Callable[..., float] | None = None,
     time: str | float = TIME,
     steps: int | None = None,
     out: str | Path | None = None,
@@ -40,12 +42,15 @@ def compress(
     """A model within a limit, with as little lost as the time allows.
 
     Args:
-        model: a model folder of transformers (an encoder, a causal model, or one with another head).
+        model: a model folder of transformers (an encoder, a causal model, or one with another head), or a network of
+            torch (then `module` of the result is the packed one; see `compress_module`).
         size: the most that the whole folder may take ("12MB"). bits: a number of the quantized layers, scales
             included, on the mean. max_loss: what may be lost at most, in the unit of the loss. One of the three.
         calibration: texts without labels: a file (plain text, CSV, JSON lines, Parquet), or a sequence of strings.
-            None: a causal model writes its own, an encoder reads random words.
+            Of a network: batches, at least 3. None: a causal model writes its own, an encoder reads random words, a
+            network is rounded without looking at data.
         column: of the file, where the texts are; default: the one that looks like it.
+        loss: of a network on batches, where it is a network that is compressed: what is reported.
         time: wall time. Rounding is always finished; recovery takes what is left of it. steps: of recovery, in place
             of the time that is left: exactly repeatable.
         out: folder; default: the model's name with "-small" here. The report lies beside it.
@@ -65,6 +70,9 @@ def compress(
     seconds = parse_duration(time, "time")
     if steps is not None and steps < 0:
         raise bad("steps", "0 or more", steps)
+    tell = progress or (lambda *_: None)
+    if not isinstance(model, str | Path):
+        return _of_module(model, limit, calibration, loss, seconds, steps, out, seed, dry_run, tell, began)
     folder = Path(model)
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such model folder. Check the path.")
@@ -72,7 +80,6 @@ def compress(
         raise BadInput(f"{folder} is not a model folder of transformers: it has no config.json.")
     place = Path(out) if out is not None else Path(f"{folder.resolve().name}-small")
     check_place(place, folder)
-    tell = progress or (lambda *_: None)
     tell("opening the model", 0.0)
     opened = open_pretrained(folder, calibration, column, seed)
     carried, config = compress_pretrained.carried_files(folder), compress_folder.config_of(opened.model)
@@ -97,6 +104,36 @@ def compress(
         write_bytes(report, render(result).encode())
         result["report"] = str(report)
     return result
+
+
+def _of_module(
+    model: Any, limit: Limit, calibration: Any, loss: Any, seconds: float, steps: int | None, out: Any, seed: int,
+    dry_run: bool, tell: Progress, began: float,
+) -> dict[str, Any]:  # fmt: skip
+    """`compress` of a network of torch; without `out` nothing is written."""
+    from torch import nn
+
+    from smidgen.studies import compress_module
+
+    if not isinstance(model, nn.Module):
+        raise bad("model", "a model folder or a network of torch", type(model).__name__)
+    subject = compress_module.subject_of(model, calibration, loss, seed)
+    count = compress_folder.Size(subject.model, None, {})
+    seen = fitting.outlook(subject, count, tell)
+    before = sum(v.numel() * v.element_size() for v in {id(p): p for p in subject.model.state_dict().values()}.values())
+    told = {"unit": subject.unit, "bytes_before": before, "own_calibration": False}
+    if dry_run:
+        return {**_planned(seen, limit), **told, "dry_run": True, "seconds": round(clock.perf_counter() - began, 2)}
+    left = max(seconds - (clock.perf_counter() - began), 0.0)
+    made = fitting.fit(subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen)
+    written = made.bytes
+    if out is not None:
+        config = compress_folder.packed_config({layer.name: layer for layer in made.layers}, made.mixture)
+        written = compress_module.write_module(Path(out), made.model, config)
+    result = {"model": None if out is None else str(out), "bytes": written, **_said(made), **told}
+    if calibration is None:
+        result["notes"].insert(0, "No calibration data were given: weights were rounded without looking at inputs.")
+    return {**result, "module": made.model, "seconds": round(clock.perf_counter() - began, 2)}
 
 
 def limit_of(size: str | int | None, bits: float | None, max_loss: float | None) -> Limit:
@@ -134,8 +171,8 @@ def _said(made: fitting.Fitted) -> dict[str, Any]:
 
     return {
         "bits_per_weight": bits_per_weight(made.layers, made.mixture),
-        "loss_before": made.before,
-        "loss_after": made.after,
+        "loss_before": _known(made.before),
+        "loss_after": _known(made.after),
         "layers": [
             {
                 "name": layer.name,
@@ -149,13 +186,17 @@ def _said(made: fitting.Fitted) -> dict[str, Any]:
         ],
         "kept": made.kept,
         "tried": [
-            {"name": t.name, "bytes": t.bytes, "loss": t.loss, "recovered": t.recovered} for t in made.tried
+            {"name": t.name, "bytes": t.bytes, "loss": _known(t.loss), "recovered": t.recovered} for t in made.tried
         ],
         "curve": [{"bytes": b, "loss": loss} for b, loss in made.curve],
         "forecast": made.forecast,
         "recovery_steps": made.recovery_steps,
         "notes": made.notes,
     }  # fmt: skip
+
+
+def _known(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
 
 
 def _planned(seen: Outlook, limit: Limit) -> dict[str, Any]:
