@@ -64,7 +64,7 @@ class DecodingStudy:
         top_k: 0 is all. max_new_tokens: lengths; shorter samples are the beginnings of longer ones.
         seeds: of the uniform numbers.
         byte_lengths: bytes of each id `[V]`; default: each is one byte.
-        rounds: of the measurement of tokens a second.
+        rounds: of the measurement of tokens a second; 0: it is left out.
 
     Raises:
         BadInput: a temperature of 0 or less, top_k below 1 (but 0), no prompts, prompts of several lengths, a model
@@ -174,7 +174,7 @@ class DecodingStudy:
         own = costs.set_index("variant")
         speeds = own["tokens_per_s"].to_dict()
         out["tokens_per_s"] = [
-            speeds[v][self.lengths.index(n)] if isinstance(speeds[v], list) else math.nan
+            _number(speeds[v][self.lengths.index(n)] if isinstance(speeds[v], list) else None)
             for v, n in zip(out["variant"], out["length"], strict=True)
         ]
         cache = {n: self.models[self.baseline].new_cache(1, self.P_T.shape[1] + n).bytes for n in self.lengths}
@@ -190,7 +190,7 @@ class DecodingStudy:
         K, S, P, N = answers.shape
         flat = answers.reshape(-1, N)
         nats, pieces = m.read_answers(self._model(self.baseline), self.P_T.repeat(K * S, 1), flat)
-        nats, pieces = nats.reshape(K, S, P, N), pieces.reshape(K, S, P, pieces.shape[1], -1)
+        nats, pieces = nats.reshape(K, S, P, N), pieces.reshape(K, S, P, *pieces.shape[1:])
         likeness = self._likeness()
         settings = self._settings()
         out = []
@@ -245,7 +245,7 @@ class DecodingStudy:
 
     def _costs(self, cells: list[Cell]) -> list[dict[str, Any]]:
         model, prompt = self.models[cells[0]["variant"]], self.P_T[0].tolist()
-        speeds = [tokens_per_second(model, prompt, n, self.rounds) for n in self.lengths]
+        speeds = [tokens_per_second(model, prompt, n, self.rounds) if self.rounds else math.nan for n in self.lengths]
         nats = m.losses(self._model(cells[0]["variant"]), self.held)
         return [{"bytes": model_bytes(model), "tokens_per_s": speeds, "nats": nats}]
 
@@ -270,6 +270,10 @@ class DecodingStudy:
         ]
         size = "" if self.bytes_V is None else str(self.bytes_V.tolist())
         return digest(*parts, str(sorted(self.models)), self.baseline, str(self.lengths[-1]), size)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _long(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
