@@ -106,6 +106,8 @@ def test_what_does_not_fit_is_said():
     for wrong in ({"pattern": "batch"}, {"use": "poetry"}, {"parameters": 1e12}):
         with pytest.raises(BadInput):
             choose_format(**{"pattern": "sync", "hardware": LARGE, "use": CHAT, "parameters": 8e9, **wrong})
+    roofs = {"bf16": Roofline(0.0, 1e-4, 1e-9), "w4a16-int": Roofline(0.0, 1.0, 1.0)}
+    assert choose_format("sync", LARGE, CHAT, 8e9, measured=roofs)[0] == "bf16"
     with pytest.raises(BadInput, match="takes"):
         choose_format("async", LARGE, CHAT, 8e9, slo=1e-3)
     with pytest.raises(BadInput, match="float8 or float16"):

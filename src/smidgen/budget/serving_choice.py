@@ -6,10 +6,10 @@ second a device answers within a time limit, and what a thousand cost.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from smidgen.budget.serving import FORMATS, Deployed, Hardware, ServingModel
+from smidgen.budget.serving import FORMATS, Deployed, Hardware, Roofline, ServingModel
 from smidgen.budget.serving_queue import UseCase, arrivals, max_qps, simulate
 from smidgen.kit.errors import BadInput, bad
 
@@ -62,6 +62,7 @@ def choose_format(
     formats: Sequence[Deployed | str] = tuple(FORMATS),
     recovery: Mapping[str, float] | None = None,
     least_recovery: float = 0.0,
+    measured: Mapping[str, Roofline] | None = None,
     requests: int = 400,
     seed: int = 0,
 ) -> tuple[str, list[Row]]:
@@ -73,6 +74,7 @@ def choose_format(
             fastest format takes for a request alone.
         recovery: percent of the score that each format keeps, as measured. least_recovery: what is asked of it;
             formats whose recovery is not known are not refused.
+        measured: rooflines of formats as `calibrate` found them, in place of those from the device's rates.
     Raises:
         BadInput: another pattern, an unknown use, or no format fits.
     """
@@ -84,6 +86,7 @@ def choose_format(
         use = USE_CASES[use]
     known = [FORMATS[f] if isinstance(f, str) else f for f in formats]
     models = [ServingModel.of(hardware, f, parameters, cache_bytes, overhead) for f in known]
+    models = [replace(m, roofline=(measured or {}).get(m.format.name, m.roofline)) for m in models]
     alone = {m.format.name: m.latency(1, use.prompt, use.gen) for m in models if m.capacity(use.prompt, use.gen)}
     if not alone:
         raise BadInput(f"No format of {parameters:,.0f} parameters fits the memory of {hardware.name}.")

@@ -18,7 +18,10 @@ def round_inputs(x: Tensor, to: Grid, scale: float | None = None) -> Tensor:
     x32 = x.float()
     top = x32.abs().amax(-1, keepdim=True) / float(to.levels[-1]) if scale is None else x32.new_tensor(scale)
     s = torch.where(top > 0, top, 1.0)
-    return (round_to(x32 / s, to) * s).to(x.dtype)
+    units = x32 / s
+    if to.name == "e4m3fn":  # torch's own rounding, the same numbers (it makes NaN of what lies beyond 448)
+        return (units.clamp(-448, 448).to(torch.float8_e4m3fn).float() * s).to(x.dtype)
+    return (round_to(units, to) * s).to(x.dtype)
 
 
 class RoundedInputs(nn.Module):
