@@ -11,7 +11,8 @@ from smidgen.kit.errors import BadInput
 from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.studies import decoding_measures as m
 from smidgen.studies import decoding_statistics as st
-from smidgen.studies.decoding_sensitivity import DecodingStudy
+from smidgen.studies.decoding_report import conclusions
+from smidgen.studies.decoding_sensitivity import DecodingResult, DecodingStudy
 from smidgen.studies.decoding_variants import dequantizing, model_bytes, unpacked, variant, variants
 
 CONFIG = DecoderConfig(vocab=19, hidden=32, layers=1, heads=2, kv_heads=2, ffn=64, max_len=48)
@@ -96,6 +97,31 @@ def test_sensitivity_finds_what_was_put_in():
     assert len(curve) == 10 and (curve["low"] <= curve["difference"]).all()
     with pytest.raises(BadInput, match="some are missing"):
         st.sensitivity(frame.iloc[1:])
+
+
+def test_conclusions_follow_from_what_was_measured():
+    """Made-up results in which rules 2 and 4 fail and the others hold."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for s in range(4):
+        for p in range(20):
+            for t in (0.2, 0.6, 1.0):
+                for v, extra in (("float", 0), ("int8", t), ("nf4", 0.1), ("fp4", 0.1), ("nf4-double", 0.1)):
+                    rows.append((v, t, 0, 8, s, p, extra + (v != "float") * rng.normal(0, 0.05)))
+    samples = pd.DataFrame(
+        rows, columns=["variant", "temperature", "top_k", "length", "seed", "prompt", "bits_per_byte"]
+    )
+    names = ["float", "int8", "nf4", "fp4", "nf4-double"]
+    table = pd.DataFrame({"variant": names, "tokens_per_s": [9, 3, 2, 2, 1], "peak_bytes": [9, 4, 2, 2, 2]})
+    forced = pd.DataFrame({"variant": names, "nats": [1.0, 1.0, 1.1, 1.1, 1.2]})
+    result = DecodingResult("float", table, samples, forced, pd.DataFrame(), True)
+    found = conclusions(result).set_index("rule")
+    assert found["held"].to_dict() == {"R1": "yes", "R2": "no", "R2, window": "no", "R3": "yes", "R4": "no"}
+    assert "+9.091 % of the loss" in found.loc["R4", "measured"]
+    slow = DecodingResult("float", table.assign(tokens_per_s=[1, 3, 2, 2, 1]), samples, forced, pd.DataFrame(), True)
+    assert conclusions(slow).set_index("rule").loc["R3", "held"] == "no"
+    with pytest.raises(BadInput, match="nf4"):
+        conclusions(result, four_bit=("int3",))
 
 
 def test_a_whole_study_resumes_and_pairs(tmp_path):

@@ -160,10 +160,10 @@ def _judged(found: Any) -> dict[str, float]:
     gap = st.difference(found.samples, "nf4", "fp4")
     nats = found.forced.groupby("variant")["nats"].mean()
     double = [100 * (nats[f"{v}-double"] / nats[v] - 1) for v in ("nf4", "fp4")]
-    spread = st.sensitivity(found.samples).set_index("variant")["range"]
-    rates = st.sensitivity(found.samples, measure="dup_rate").set_index("variant")
-    kl = found.kl.groupby(["variant", "temperature"])["kl"].mean().unstack()
-    wide = kl.max(axis=1) - kl.min(axis=1)
+    spread: Any = st.sensitivity(found.samples).set_index("variant")["range"]
+    rates: Any = st.sensitivity(found.samples, measure="dup_rate").set_index("variant")
+    kl: Any = found.kl.groupby(["variant", "temperature"])["kl"].mean().unstack()
+    wide: Any = kl.max(axis=1) - kl.min(axis=1)
     window = st.window_effect(found.samples, four)
     inside = [t for t in kl.columns if 0.5 - 1e-9 <= t <= 0.8 + 1e-9]
     values = {
