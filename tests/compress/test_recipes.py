@@ -4,8 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from smidgen.compress.gptq import gptq
 from smidgen.compress.inputs import layer_error
 from smidgen.compress.recipes import RECIPES, TUNED, Calibration, prepared, recipe, tuned
+from smidgen.compress.smoothquant import smooth_scales
+from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput
 from smidgen.nets.packed import PackedLinear
 from smidgen.nets.packed_activations import Int8Linear
@@ -86,6 +89,14 @@ def test_smoothing_moves_ranges_and_changes_nothing_else(model, data):
     with torch.no_grad():
         near, far = (float((m[0](x) - model[0](x)).square().mean()) for m in (smooth, plain))
     assert near < far / 2
+    made = prepared(recipe("w8a8-int", smooth=0.5, search="absmax"), model, calibration)
+    for layer, seen in made.seen.items():  # rounding sees the second moment of the smoothed inputs
+        assert seen.hessian is not None and seen.largest is not None
+        s = smooth_scales(seen.largest[0], made.before[layer], 0.5).float()
+        x = torch.cat([model[: int(layer.name)](x) for x in calibration.batches]).detach() * s
+        expected = gptq(made.before[layer] / s, x.T @ x / len(x), Format("int8", "channel", False, "float32"),
+                        damping=0.01, search="absmax").dequantize() * s  # fmt: skip
+        assert float((made.weights[layer] - expected).abs().mean() / expected.abs().mean()) < 1e-4
 
 
 def test_settings_are_chosen_by_loss(model, data):

@@ -18,6 +18,9 @@ def test_each_variant_has_a_panel_on_one_scale():
     assert len(panels) == 4 and root.get("viewBox") == "0 0 630 300"
     assert "<int4>" in "".join(root.itertext()) and "<int4>" not in picture
     places = [[c.get("cy") for c in p.iter("{http://www.w3.org/2000/svg}circle")] for p in panels]
+    for panel, own in zip(panels, places, strict=True):  # the curve runs through its dots
+        curve = next(e for e in panel.iter("{http://www.w3.org/2000/svg}polyline")).get("points")
+        assert [round(float(p.split(",")[1])) for p in curve.split()] == [round(float(y)) for y in own]
     zero = [
         next(e.get("y1") for e in p.iter("{http://www.w3.org/2000/svg}line") if e.get("class") == "base")
         for p in panels

@@ -185,8 +185,7 @@ def _encoder(seed: int) -> tuple[Any, Any, Any, Any]:
         texts, labels = known.texts(task)
         _, first = np.unique(texts, return_index=True)  # each sentence once
         at = first[np.random.default_rng(107).permutation(len(first))][hand::HANDS]
-        if len(at) < PROBE + CALIBRATE + TEST:
-            raise ValueError(f"{task} has too few sentences")
+        assert len(at) >= PROBE + CALIBRATE + TEST
         train, own, test = np.split(at[: PROBE + CALIBRATE + TEST], [PROBE, PROBE + CALIBRATE])
         data[task] = ([texts[i] for i in train], labels[train], [texts[i] for i in test], labels[test])
         calibrate += [texts[i] for i in own]

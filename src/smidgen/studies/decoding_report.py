@@ -80,7 +80,8 @@ def _speed(result: DecodingResult, four: list[str]) -> tuple[str, str, str, str]
 
 def _double(result: DecodingResult, names: list[str]) -> tuple[str, str, str, str]:
     says = "double quantization costs nothing in quality"
-    nats = {str(k): float(v) for k, v in result.forced.groupby("variant")["nats"].mean().items()}
+    means: Any = result.forced.groupby("variant")["nats"].mean()
+    nats = {str(k): float(v) for k, v in means.items()}
     pairs = [(v, f"{v}-double") for v in ("nf4", "fp4") if v in nats and f"{v}-double" in nats and v in names]
     if not pairs:
         return "R4", says, "", "not measured"
