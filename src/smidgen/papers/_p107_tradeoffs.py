@@ -251,7 +251,7 @@ def _texts(seed: int, full: bool) -> dict[str, float]:
     length = 128
     model = Decoder(byte_models.config(*(128, 2) if full else (16, 1), length), derive_seed(seed, "weights"))
     with full_speed():
-        byte_models.fit(model, 5e5 if full else 1e3, 4e-3, 2048, derive_seed(seed, "text"), not full, length)
+        byte_models.fit(model, 3e5 if full else 1e3, 4e-3, 2048, derive_seed(seed, "text"), not full, length)
     held, given = (
         byte_models.held_windows(64 if full else 4, length, derive_seed(seed, name), not full) for name in ("h", "c")
     )
