@@ -3,8 +3,8 @@
 The error of a group is the sum of |w - q|^p, p < 1, split as min over e of |e|^p + b / 2 |e - (w - q)|^2: the outliers'
 errors e come from shrinking w - q (generalised soft thresholding), then offset and scale are least squares for w - e;
 b grows from step to step (Badri & Shaji, 2023, "Half-Quadratic Quantization of Large Machine Learning Models",
-equations 3 to 6). There the offset alone is fitted; here the scale may be too, which is all that a format without
-offsets has. Each group keeps the best of its steps, as it can be written down.
+equations 3 to 6). There the offset alone is fitted; here the scale is too, which is all that a format without offsets
+has. Each group keeps the best of its steps, as it can be written down.
 Dims: R rows, K groups of a row, S numbers of a group.
 """
 
@@ -21,12 +21,13 @@ from smidgen.kit.errors import BadInput, bad
 
 @dataclass(frozen=True, kw_only=True)
 class HQQConfig:
-    """Published settings, but for what is said.
+    """Published settings, but that the scale is fitted too and starts from least squares ("absmax" there): both lower
+    the sum of |w - q|^p.
 
     Attributes:
         p: of the norm, above 0 and at most 1. beta: b at the start; errors are in units of a step of the grid here, so
             that it means the same for every weight. growth: its factor from step to step. steps: at most.
-        scale: the scale is fitted too; without offsets there is nothing else to fit.
+        scale: whether it is fitted; without offsets there is nothing else to fit.
         search: how scales start.
     """
 
@@ -35,7 +36,7 @@ class HQQConfig:
     growth: float = 1.01
     steps: int = 20
     scale: bool = True
-    search: Search = "absmax"
+    search: Search = "mse"
 
     def __post_init__(self) -> None:
         if not 0 < self.p <= 1:

@@ -93,11 +93,12 @@ def slowness() -> float:
 
 
 # Rates of the machine that `_JOB` was timed on: seconds, products a second.
-_JOB = 0.020
-_PRODUCTS = 4e10
-_TRY = {True: 1.3e-8, False: 7e-8}  # of a number for one scale that is tried; whole levels, others
-_COLUMN, _NUMBER = 2.0e-4, 4e-8  # of a column that is rounded by itself: as such, and of each of its numbers
-_POWER = 2.5e-8  # of a number in a step of hqq
+_JOB = 0.0165
+_PRODUCTS = 8e10
+_TRY = {True: 5.8e-9, False: 7.5e-8}  # of a number for one scale that is tried; whole levels, others
+_COLUMN, _NUMBER = 8e-5, 4e-8  # of a column that is rounded by itself: as such, and of each of its numbers
+_POWER = 1e-8  # of a number: to a power
+_FACTOR = 2.8e10  # products a second of a factorization
 
 
 def _fit(shape: tuple[int, ...], format: Format) -> float:
@@ -117,20 +118,20 @@ def _columns(shape: tuple[int, ...], format: Format) -> float:
 
 def _gptq(shape: tuple[int, ...], format: Format) -> float:
     columns = matrix_shape(shape)[1]
-    return _fit(shape, format) + _columns(shape, format) + columns**3 / _PRODUCTS
+    return _fit(shape, format) + _columns(shape, format) + columns**3 / _FACTOR
 
 
 def _refined(shape: tuple[int, ...], format: Format) -> float:
     rows, columns = matrix_shape(shape)
     unknowns = format.groups(columns) * (2 if format.offset else 1)
-    normal = rows * columns * (2 * columns / _PRODUCTS + unknowns * 1e-9) + rows * unknowns**3 / _PRODUCTS * 4
+    normal = rows * columns * (2 * columns / _PRODUCTS + unknowns * 1e-8) + rows * unknowns**3 / _FACTOR
     return REFINE * normal + 2 * (REFINE + 1) * _columns(shape, format)
 
 
 def _hqq(shape: tuple[int, ...], format: Format) -> float:
     rows, columns = matrix_shape(shape)
     steps = HQQConfig().steps
-    return rows * columns * steps * (3 * _POWER + 2 * _TRY[format.levels.integer])
+    return _fit(shape, format) + rows * columns * steps * (2 * _POWER + 2 * _TRY[format.levels.integer])
 
 
 def _awq(shape: tuple[int, ...], format: Format) -> float:

@@ -22,6 +22,7 @@ from smidgen.kit.errors import BadInput
 Run = Callable[[nn.Module, Any], Any]  # the network reads a batch
 Mask = Callable[[Any], Tensor | None]  # of a batch: bool, of the tokens that are no padding, as the layers see them
 MOST_BYTES = 1 << 30
+_TILE = 384  # columns of a product that is symmetric
 
 
 class Stop(Exception):
@@ -60,7 +61,9 @@ class _Sum:
                 continue
             assert self.total is not None and self.magnitude is not None and self.largest is not None
             x_GNC, size = part_NGC.transpose(0, 1), part_NGC.abs()
-            self.hessian.baddbmm_(x_GNC.transpose(1, 2), x_GNC)
+            for i in range(0, x_GNC.shape[2], _TILE):  # the lower half only; `inputs` mirrors it
+                rows = self.hessian[:, i : i + _TILE, : i + _TILE]
+                rows.baddbmm_(x_GNC[..., i : i + _TILE].transpose(1, 2), x_GNC[..., : i + _TILE])
             self.total += part_NGC.sum(0)
             self.magnitude += size.sum(0)
             self.largest = torch.maximum(self.largest, size.amax(0))
@@ -70,8 +73,9 @@ class _Sum:
         n = max(self.rows, 1)
         if self.hessian is None or self.total is None or self.magnitude is None:
             return Inputs(self.rows, counts=self.counts)
+        hessian = self.hessian.tril() + self.hessian.tril(-1).transpose(1, 2)
         together = blocks_of(self.module)
-        hessian = self.hessian if together is None else self.hessian * together.to(self.hessian.device)
+        hessian = hessian if together is None else hessian * together.to(hessian.device)
         return Inputs(self.rows, hessian / n, self.total / n, self.magnitude / n, self.largest)
 
 
