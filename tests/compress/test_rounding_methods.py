@@ -38,6 +38,17 @@ def test_each_on_a_convolution():
     assert min(errors.values()) > 0
 
 
+def test_padding_in_words():
+    conv = nn.Conv2d(2, 3, (3, 5), padding="same", padding_mode="circular", dilation=(1, 2))
+    model, x = nn.Sequential(conv), torch.randn(2, 2, 9, 11)
+    (layer,) = layers.find(model)
+    made = Format("int8", 4).quantize(layers.weight_of(model, layer))
+    wanted = deepcopy(model)
+    layers.set_weight(wanted, layer, made.dequantize())
+    layers.swap(model, layer, layers.pack(layer, made))
+    torch.testing.assert_close(model(x), wanted(x))
+
+
 def test_an_embedding_is_rounded_to_nearest():
     w = torch.randn(5, 16)
     for one in METHODS.values():

@@ -106,7 +106,7 @@ def _fit(shape: tuple[int, ...], format: Format) -> float:
     levels = format.levels
     one_sided = format.offset or levels.levels[0] == -levels.levels[-1] or format.scales == "e8m0"
     tries = 2 * len(SHRINK) * (1 if one_sided else 2)
-    return rows * columns * tries * _TRY[levels.integer] * (1.5 if format.offset else 1.0)
+    return rows * columns * tries * _TRY[levels.integer] * (2.3 if format.offset else 1.0)
 
 
 def _columns(shape: tuple[int, ...], format: Format) -> float:

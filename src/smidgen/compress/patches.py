@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from smidgen.nets.packed import padding_sides
+
 PIECE = 1 << 24  # numbers of patches at a time
 _TURNED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
@@ -83,10 +85,8 @@ def _windows(module: Any, x: Tensor) -> Tensor:
     if turned:
         x = _stuffed(x, module.stride)
         sides = [(w - p, w - p + o) for w, p, o in zip(spread, module.padding, module.output_padding, strict=True)]
-    elif isinstance(module.padding, str):
-        sides = [(w // 2, w - w // 2) if module.padding == "same" else (0, 0) for w in spread]
     else:
-        sides = [(p, p) for p in module.padding]
+        sides = padding_sides(module.padding, module.kernel_size, module.dilation)
     around = [p for side in reversed(sides) for p in side]
     mode = "constant" if turned or module.padding_mode == "zeros" else module.padding_mode
     x = F.pad(x, around, mode=mode) if any(around) else x

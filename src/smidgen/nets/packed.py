@@ -141,9 +141,17 @@ class PackedConv(nn.Module):
         options = {k: v for k, v in self.settings.items() if k != "padding_mode"}
         mode = self.settings.get("padding_mode", "zeros")
         if mode != "zeros":
-            around = [p for size in reversed(options["padding"]) for p in (size, size)]
-            x, options["padding"] = F.pad(x, around, mode=mode), 0
+            sides = padding_sides(options["padding"], self.weight.shape[2:], options["dilation"])
+            x, options["padding"] = F.pad(x, [p for side in reversed(sides) for p in side], mode=mode), 0
         return run(x, self.weight().to(x.dtype), None if self.bias is None else self.bias.to(x.dtype), **options)
+
+
+def padding_sides(padding: Any, kernel: tuple[int, ...], dilation: tuple[int, ...]) -> list[tuple[int, int]]:
+    """What a convolution adds before and behind each axis; "same" and "valid" in numbers."""
+    if not isinstance(padding, str):
+        return [(p, p) for p in padding]
+    spread = [d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)]
+    return [(w // 2, w - w // 2) for w in spread]
 
 
 def _swapped(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,10 +9,10 @@ Dims: N tokens, C inputs, R outputs.
 import torch
 from torch import Tensor, nn
 
-from smidgen.formats.rounding import values
 from smidgen.kit.errors import bad
 from smidgen.nets.packed import PackedWeight
 
+_SIGN = 128  # codes are the integers plus this, so the byte of one is that of the other but for this bit
 LARGEST = 127  # of the activations' integers: as many below 0 as above
 
 
@@ -27,9 +27,6 @@ def quantize_tokens(x_NC: Tensor) -> tuple[Tensor, Tensor]:
 class Int8Linear(nn.Module):
     """y = W x + b, both rounded to int8; the weight's `inputs` are multiplied in before x is rounded.
 
-    The integers of the weight are taken out of their packed form once and kept (a byte each); only the packed form is
-    saved.
-
     Args:
         weight: packed "int8/channel".
         bias: float `[R]`.
@@ -43,25 +40,17 @@ class Int8Linear(nn.Module):
         self.weight = weight
         self.out_features, self.in_features = weight.packed_shape
         self.bias = None if bias is None else nn.Parameter(bias.detach().clone(), requires_grad=False)
-        self._ready: tuple[Tensor, Tensor, Tensor] | None = None  # of which codes, integers `[C, R]`, scales `[R]`
 
     def forward(self, x: Tensor) -> Tensor:
         if self.weight.inputs is not None:
             x = x * self.weight.inputs.to(x.dtype)
         q_NC, scale_N1 = quantize_tokens(x.reshape(-1, self.in_features))
-        w_CR, scale_R = self._integers()
-        out = integer_product(q_NC, w_CR).float() * scale_N1 * scale_R
+        quantized = self.weight.quantized()
+        w_RC = (quantized.codes ^ _SIGN).view(torch.int8)
+        out = integer_product(q_NC, w_RC.t()).float() * scale_N1 * quantized.scaled.scales[:, 0]
         if self.bias is not None:
             out = out + self.bias
         return out.reshape(*x.shape[:-1], self.out_features).to(x.dtype)
-
-    def _integers(self) -> tuple[Tensor, Tensor]:
-        codes = self.weight.parts()["codes"]
-        if self._ready is None or self._ready[0] is not codes:
-            quantized = self.weight.quantized()
-            whole = values(quantized.codes, quantized.format.levels).to(torch.int8).t()
-            self._ready = (codes, whole, quantized.scaled.scales[:, 0])
-        return self._ready[1], self._ready[2]
 
 
 def integer_product(a_NC: Tensor, b_CR: Tensor) -> Tensor:
