@@ -37,9 +37,9 @@ class Rates:
     and activations have similar sizes everywhere.
     """
 
-    weights: float = 2e-3
+    weights: float = 5e-4
     bias: float = 1e-3
-    weight_ranges: float = 2e-3
+    weight_ranges: float = 3e-3
     input_ranges: float = 1e-2
     relative: bool = True
 
@@ -51,12 +51,14 @@ PUBLISHED = Rates(weights=1e-5, bias=1e-3, weight_ranges=1e-3, input_ranges=1e-1
 class AdaQuantConfig:
     """
     Attributes:
-        steps: of each layer. batch: samples a step. sequential: inputs come through the quantized part.
+        steps: of each layer. batch: samples a step. decay: rates fall linearly to 0 (the published ones do not).
+        sequential: inputs come through the quantized part.
         weights, bias, weight_ranges, input_ranges: whether they are learned.
     """
 
     steps: int = 100
     batch: int = 50
+    decay: bool = True
     sequential: bool = False
     rates: Rates = Rates()
     weights: bool = True
@@ -151,7 +153,10 @@ def learn_layer(
         groups = learned(layer, config, power)
         if groups:
             optimizer = torch.optim.Adam(groups)
-            for _ in range(config.steps):
+            first = [group["lr"] for group in optimizer.param_groups]
+            for step in range(config.steps):
+                for group, lr in zip(optimizer.param_groups, first, strict=True):
+                    group["lr"] = lr * (1 - step / config.steps if config.decay else 1.0)
                 got, wanted = _batch(x, y, max(1, round(config.batch * each)), generator)
                 loss = (layer(got) - wanted).square().mean()
                 optimizer.zero_grad(set_to_none=True)
