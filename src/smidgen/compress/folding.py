@@ -7,6 +7,7 @@ Dims: K output channels.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from smidgen.compress.capture import answer, call, quiet
+from smidgen.compress.capture import Batches, answer, call, quiet, through_layer
 from smidgen.compress.fake import FakeQuantized, outputs_of, put, with_bias
 from smidgen.compress.layers import kind_of
 from smidgen.kit.errors import bad
@@ -57,6 +58,30 @@ def fold_norms(model: nn.Module, batch: Any) -> tuple[nn.Module, dict[str, Norm]
             else:
                 norms[name] = found
     return made, norms
+
+
+def seen_norms(folded: nn.Module, norms: Mapping[str, Norm], batches: Batches) -> dict[str, Norm]:
+    """The norms with the mean and spread that the folded network really has on these data.
+
+    Repairs towards them compare the same samples in floats and quantized, so that the luck of a few samples cancels;
+    those of the norms themselves are of all training data.
+    """
+    found = {}
+    for name, norm in norms.items():
+        _, outputs = through_layer(folded, name, batches)
+        rows_KN = torch.cat([channels(y) for y in outputs], 1).double()
+        found[name] = Norm(rows_KN.mean(1).float(), rows_KN.std(1, correction=0).float(), norm.eps)
+    return found
+
+
+def channels(y: Tensor) -> Tensor:
+    """Outputs of a layer by channel, `[K, N]`."""
+    return y.transpose(0, channel_axis(y)).reshape(y.shape[channel_axis(y)], -1)
+
+
+def channel_axis(y: Tensor) -> int:
+    """Of outputs that a batch norm takes."""
+    return y.dim() - 1 if y.dim() < 3 else 1
 
 
 @torch.no_grad()

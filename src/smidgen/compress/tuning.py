@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from smidgen.compress.activations import ActivationQuantizer
 from smidgen.compress.capture import Batches, answer, call, quiet
 from smidgen.compress.fake import FakeQuantized, learnable, put
-from smidgen.compress.folding import Norm, has_own_scales, scale_outputs
+from smidgen.compress.folding import Norm, channel_axis, channels, has_own_scales, scale_outputs
 from smidgen.compress.sensitivity import Distance, distance
 from smidgen.kit.errors import BadInput, bad
 
@@ -38,14 +38,13 @@ class _Watch(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.layer(x)
-        channel = y.dim() - 1 if y.dim() < 3 else 1
-        rows_KN = y.transpose(0, channel).reshape(y.shape[channel], -1)
+        rows_KN = channels(y)
         if rows_KN.shape[1] < 2:
             raise BadInput("Batch-norm tuning needs more than one number of each channel: give larger batches.")
         self.sums += torch.stack([rows_KN.double().sum(1), rows_KN.double().square().sum(1)])
         self.seen += rows_KN.shape[1]
         factor, shift = self.repair(rows_KN.mean(1), rows_KN.var(1, correction=0))
-        shape = [-1 if i == channel else 1 for i in range(y.dim())]
+        shape = [-1 if i == channel_axis(y) else 1 for i in range(y.dim())]
         return y * factor.view(shape) + shift.view(shape)
 
     def repair(self, mean_K: Tensor, var_K: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +59,11 @@ class _Watch(nn.Module):
 
 @torch.no_grad()
 def batchnorm_tune(model: nn.Module, norms: Mapping[str, Norm], batches: Batches, passes: int = 1) -> None:
-    """Gives the outputs of quantized layers the mean and spread per channel that their norms (of `fold_norms`) gave.
+    """Gives the outputs of quantized layers the mean and spread per channel that their norms gave.
+
+    Args:
+        norms: of `fold_norms` (as published) or of `seen_norms`.
+        passes: over the data; from the second on layers see what the repaired ones before them give.
 
     Raises:
         BadInput: no data; a batch in which a channel has one number only.
