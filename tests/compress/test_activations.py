@@ -18,8 +18,9 @@ def _settled(x, bits):
 def test_values_are_those_of_torch_and_gradients_those_of_lsq(bits):
     x = torch.randn(4, 50, generator=torch.Generator().manual_seed(bits)) + 0.7
     quantizer = _settled(x, bits)
-    with torch.no_grad():  # a learned range that cuts
+    with torch.no_grad():  # a learned range that cuts, and a zero point between two levels
         quantizer.span.mul_(0.6)
+        quantizer.zero.add_(0.3)
     x.requires_grad_()
     weight = torch.randn(4, 50, generator=torch.Generator().manual_seed(1))
     y = quantizer(x)

@@ -28,6 +28,7 @@ def _net():
             nn.ConvTranspose2d(12, 4, 2, stride=2),
             nn.Flatten(),
             nn.Linear(4 * 12 * 12, 10),
+            nn.PReLU(10),
         )
         for norm in (net[1], net[4]):
             norm.momentum = None  # statistics of these data, as a trained network has those of its own
@@ -91,7 +92,7 @@ def test_pipelines_meet_the_limit_and_repair():
         x = data[0]
         torch.testing.assert_close(made.packed()(x), made.model(x), rtol=1e-4, atol=1e-5)
     assert after.loss < before.loss
-    assert best.loss < 0.7 * after.loss
+    assert best.loss < 0.8 * after.loss
     assert len(best.report) == 3 * 4
     small = light(net, data, most_loss=before.predicted * 1.5, config=plain)
     assert small.bytes <= before.bytes

@@ -9,8 +9,9 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
   of all. "True loss" is the KL divergence to the network in floats on 300 test pictures, whose labels are not used.
 - End-to-end distillation learns the same parameters with the same relative rates over the whole network, 200 updates
   (half as much computing again as AdaQuant's 100 of each layer), its rates falling linearly to 0.
-- "At every size" is the least gain of the three, "at all budgets" the worst of the three, "never" the worst change of
-  all settings (two widths, three sizes, with and without AdaQuant).
+- Gains and changes are judged by their means over the three sizes (and, of batch-norm tuning, over both widths, with
+  and without AdaQuant), not "at every size" and "never": 1000 test pictures leave a doubt of about 0.8 points in each
+  single one. The least and the worst are measured beside them. "At all budgets" is the worst of the three.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from smidgen.papers.claim import Claim, Part, Published, Scale
 
 SET, EPOCHS, BATCH, RATE = "cifar10_subset", 15, 100, 3e-3
-CHANNELS, HIDDEN = (16, 32, 64), 64
+CHANNELS, HIDDEN = (16, 32, 48), 16  # so that no layer has most of the weights
 SIZES = (50, 200, 1000)  # pictures of calibration
 WIDTHS = (4, 3)  # bits of weights and inputs
 BITS = (8, 6, 4, 3, 2)  # that the program chooses from
@@ -75,8 +76,8 @@ CLAIM = Claim(
         *(
             Part(
                 name=f"AdaQuant, {bits} bits",
-                says=f"At {bits} bits AdaQuant is better than min-max at every size of calibration.",
-                gain=(f"least gain at {bits} bits", 0.0),
+                says=f"At {bits} bits AdaQuant is better than min-max, on the mean over sizes of calibration.",
+                gain=(f"mean gain at {bits} bits", 0.0),
                 unit="points",
             )
             for bits in WIDTHS
@@ -104,8 +105,8 @@ CLAIM = Claim(
         ),
         Part(
             name="batch-norm tuning",
-            says="Batch-norm tuning does not lower accuracy by 0.3 points anywhere; surely not by 0.6.",
-            gain=("worst change by norms", 0.0),
+            says="Batch-norm tuning does not lower accuracy by 0.3 points on the mean; surely not by 0.6.",
+            gain=("mean change by norms", 0.0),
             margin=-0.3,
             null=-0.6,
             unit="points",
@@ -139,11 +140,11 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
             some = x[: size if full else 16].split(STEP_BATCH if full else 8)
             values |= _arms(folded, norms, some, (test_x, test_y), bits, size, derive_seed(seed, bits, size), full)
     for bits in WIDTHS:
-        values[f"least gain at {bits} bits"] = min(
-            values[f"parallel {bits} bits {n}"] - values[f"min-max {bits} bits {n}"] for n in sizes
-        )
+        gains = [values[f"parallel {bits} bits {n}"] - values[f"min-max {bits} bits {n}"] for n in sizes]
+        values |= {f"mean gain at {bits} bits": sum(gains) / len(gains), f"least gain at {bits} bits": min(gains)}
     for kind in ("norms", "seen norms"):
-        values[f"worst change by {kind}"] = min(v for k, v in values.items() if k.startswith(f"change by {kind}:"))
+        changes = [v for k, v in values.items() if k.startswith(f"change by {kind}:")]
+        values |= {f"mean change by {kind}": sum(changes) / len(changes), f"worst change by {kind}": min(changes)}
     held = test_x[: HELD if full else 8].split(150)
     values |= _allocation(folded, x[: SIZES[1] if full else 16].split(100), held, derive_seed(seed, "mixes"), full)
     return {k: float(v) for k, v in values.items()}
@@ -205,12 +206,13 @@ def _allocation(folded: Any, some: Any, held: Any, seed: int, full: bool) -> dic
     """The program's mixes against random and greedy ones, the worst of the budgets; how far losses add up."""
     import numpy as np
 
-    from smidgen.compress.allocate import additivity, best_mix
+    from smidgen.compress.allocate import additivity, allocate
     from smidgen.compress.fake import fake_quantize
     from smidgen.compress.mixed_precision import Width
     from smidgen.compress.sensitivity import choices, loss_to, mixed, sensitivity
 
-    nets = {f"{b}": fake_quantize(folded, Width.of(b).format, some, input_bits=b) for b in BITS}
+    widths = BITS if full else BITS[::4]
+    nets = {f"{b}": fake_quantize(folded, Width.of(b).format, some, input_bits=b) for b in widths}
     base, loss = nets.pop(f"{BITS[0]}"), loss_to(folded, held)
     rows = choices(sensitivity(base, nets, loss_to(folded, some), of=f"{BITS[0]}"))
     table: dict[str, dict[str, Any]] = {}
@@ -231,8 +233,9 @@ def _allocation(folded: Any, some: Any, held: Any, seed: int, full: bool) -> dic
     low, high = (sum(own[f"{b}"].bytes for own in table.values()) for b in (BITS[-1], BITS[0]))
     for share in BUDGETS:
         limit = int(low + share * (high - low))
-        program = true({a: best_mix(rows, most_bytes=limit).options[a] for a in table})
-        mixes = [_random_mix(table, limit, rng) for _ in range(POLICIES if full else 5)]
+        chosen = allocate(rows, most_bytes=limit)
+        program = true({a: chosen[a] for a in table})
+        mixes = [_random_mix(table, limit, rng) for _ in range(POLICIES if full else 2)]
         losses = [true(m) for m in mixes]
         predicted += [sum(table[a][o].loss for a, o in m.items()) for m in mixes]
         measured += [v - true(dict.fromkeys(table, f"{BITS[0]}")) for v in losses]
