@@ -120,5 +120,9 @@ def test_additivity_of_losses():
     worse = additivity(predicted, [0.2, 0.4, 0.8, 1.6])
     assert (worse.rank, worse.ratio, worse.error) == pytest.approx((1, 2, 0.5))
     assert additivity(predicted, predicted[::-1]).rank == pytest.approx(-1)
+    from scipy.stats import spearmanr
+
+    tied = [0.3, 0.3, 0.1, 0.5]
+    assert additivity(predicted, tied).rank == pytest.approx(spearmanr(predicted, tied).statistic)
     with pytest.raises(BadInput, match="at least 3"):
         additivity([1, 2], [1, 2])

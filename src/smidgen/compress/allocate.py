@@ -127,13 +127,17 @@ def additivity(predicted: Sequence[float], measured: Sequence[float]) -> Additiv
     p, m = np.asarray(predicted, float), np.asarray(measured, float)
     if p.ndim != 1 or p.shape != m.shape or len(p) < 3 or not np.isfinite([p, m]).all():
         raise bad("losses", "as many predicted as measured ones, at least 3, all finite", f"{p.shape} and {m.shape}")
-    from scipy.stats import rankdata
-
     same = bool((p == p[0]).all() or (m == m[0]).all())
-    rank = math.nan if same else float(np.corrcoef(rankdata(p), rankdata(m))[0, 1])
+    rank = math.nan if same else float(np.corrcoef(_ranks(p), _ranks(m))[0, 1])
     ratio = float(p @ m / (p @ p)) if p.any() else math.nan
     size = float(np.abs(m).mean())
     return Additivity(rank, ratio, float(np.abs(m - p).mean()) / size if size else math.nan)
+
+
+def _ranks(x: np.ndarray) -> np.ndarray:
+    """Equal numbers share the mean of their ranks."""
+    _, place, count = np.unique(x, return_inverse=True, return_counts=True)
+    return (np.cumsum(count) - (count - 1) / 2)[place]
 
 
 def _by_layer(choices: Iterable[Choice]) -> list[list[Choice]]:
