@@ -26,4 +26,19 @@ def step(
     raise typer.Exit(stepping.step(params, tokens, length, sweep, as_json))
 
 
+@laws.command("bits")
+def bits(
+    params: Annotated[float, typer.Option(metavar="1e9", help="Parameters without embeddings.")],
+    tokens: Annotated[float, typer.Option(metavar="2e10", help="Tokens trained on.")],
+    memory: Annotated[
+        float | None, typer.Option(metavar="BYTES", min=1, help="Also the best size and width for this memory.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What fewer bits a weight would cost a language model (laws of 2024 and 2025)."""
+    from smidgen.cli import bits_table
+
+    raise typer.Exit(bits_table.bits(params, tokens, memory, as_json))
+
+
 laws.callback()(help_alone)
