@@ -123,10 +123,10 @@ def test_float_bits_plans_are_minima_of_the_law():
     assert law.critical_tokens(1e9, 1, 1, 128) == pytest.approx(best, rel=1e-2)
     told = law.best_precision(1e21, 128)
     assert 6 / 16 * told.n * told.d * told.bits == pytest.approx(1e21)
-    for bits in (told.bits * 0.9, told.bits * 1.1):
+    for width in (told.bits * 0.9, told.bits * 1.1):
         for d in (told.d * 0.8, told.d, told.d * 1.25):
-            n = 1e21 / (6 / 16 * d * bits)
-            assert law.loss(n, d, *law.best_split(bits), 128, anyway=True) > told.loss
+            n = 1e21 / (6 / 16 * d * width)
+            assert law.loss(n, d, *law.best_split(width), 128, anyway=True) > told.loss
     with pytest.warns(UserWarning, match="no penalty"):
         assert law.critical_tokens(1e9, 1, 1, 1) == math.inf
 
