@@ -29,7 +29,7 @@ def bits(params: float, tokens: float, memory: float | None, as_json: bool) -> i
         say(f"At 4 bits, {100 * share:.0f} % of the tokens are best trained with rounded weights (arXiv 2509.22935).")
     except ValueError:
         say("So few tokens a byte are outside of the rule for quantization-aware training.")
-    if fitting:
+    if memory and fitting:
         n, best = fitting[0]
         say(f"In {memory / 1e6:,.1f} MB: {n:,.0f} parameters at {best.bits:g} bits, a loss of {best.loss:.3f} after "
             f"rounding{', extrapolated' if best.extrapolated else ''}.")  # fmt: skip

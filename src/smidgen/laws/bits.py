@@ -1,9 +1,9 @@
 """What more bits a weight would buy: the loss of a language model of N parameters after D tokens, by its bits.
 
 Two ways to few bits: a model trained at 16 that is rounded at the end (`qid`), and one trained in a small
-floating-point format from the start (`float_bits`). Laws may be one's own, fitted to own runs, and then have intervals; without them
-the published ones answer, which have none and hold for large models of subword tokens: what lies outside their runs is
-marked with how far.
+floating-point format from the start (`float_bits`). Laws may be one's own, fitted to own runs, and then have intervals;
+without them the published ones answer, which have none and hold for large models of subword tokens: what lies outside
+their runs is marked with how far.
 """
 
 from collections.abc import Callable, Sequence

@@ -153,7 +153,8 @@ class FloatBitsLaw:
         grid = np.linspace(math.log(1e3), math.log(cost / k / 2e3), 200) if cost / k > 4e6 else np.log([1.0, 1e3])
         best = int(np.argmin([at(x).loss for x in grid]))
         ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-        return at(float(minimize_scalar(lambda x: at(x).loss, bounds=ends, method="bounded").x))
+        found: Any = minimize_scalar(lambda x: at(x).loss, bounds=ends, method="bounded")
+        return at(float(found.x))
 
     def interval(
         self, n: Any, d: Any, exp_bits: Any, man_bits: Any, block: Block, level: float = 0.9, *, anyway: bool = False

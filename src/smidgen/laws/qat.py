@@ -163,7 +163,9 @@ class QATLaw:
         grid = np.linspace(math.log(LEAST_SHARE), math.log(1 - LEAST_SHARE), 200)
         best = int(np.argmin(loss(grid)))
         ends = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-        found = minimize_scalar(lambda x: float(loss(x)[0]), bounds=ends, method="bounded", options={"xatol": 1e-6})
+        found: Any = minimize_scalar(
+            lambda x: float(loss(x)[0]), bounds=ends, method="bounded", options={"xatol": 1e-6}
+        )
         return math.exp(float(found.x))
 
     def best_bits(

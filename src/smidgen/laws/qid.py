@@ -190,7 +190,8 @@ def published_tokens(n: float, bits: float) -> float:
     if len(rows) < 2:
         there = ", ".join(f"{a:.0e} at {b:g} bits" for a, b in PUBLISHED_TOKENS)
         raise bad("the published table", f"one of {there}", f"{n:.3g} at {bits:g} bits", "Use the joint law.")
-    slope, level = np.polyfit(*np.log(np.array(rows)).T, 1)
+    logs = np.log(np.array(rows))
+    slope, level = np.polyfit(logs[:, 0], logs[:, 1], 1)
     return math.exp(level + slope * math.log(n))
 
 

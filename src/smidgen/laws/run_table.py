@@ -42,7 +42,7 @@ def span(values: np.ndarray) -> tuple[float, float]:
     return float(values.min()), float(values.max())
 
 
-def outside(values: np.ndarray | float, ends: tuple[float, float]) -> np.ndarray:
+def outside(values: Any, ends: tuple[float, float]) -> np.ndarray:
     """How far values lie out of a range, as a factor (1 inside)."""
     values = np.asarray(values, float)
     return np.maximum(np.maximum(ends[0] / values, values / ends[1]), 1.0)
