@@ -23,7 +23,7 @@ from smidgen.formats.scales import Search
 from smidgen.kit.errors import BadInput, bad
 
 
-class FakeQuantized(nn.Module):
+class StraightThrough(nn.Module):
     """A weight as a format says it. Scales are found anew each `every` passes of training, and in each pass of `eval`,
     which so gives what rounding the weight now would give."""
 
@@ -75,7 +75,7 @@ def start_qat(
     if not chosen:
         raise BadInput("No layer to round: expected linear or convolution layers, or others by `where`.")
     for name, turned in chosen:
-        fake = FakeQuantized(format, search, every, transposed=turned)
+        fake = StraightThrough(format, search, every, transposed=turned)
         # a parametrization is checked once with what it makes; `unsafe` spares that, shape and type are the weight's
         parametrize.register_parametrization(model.get_submodule(name), "weight", fake, unsafe=True)
     return [name for name, _ in chosen]

@@ -15,6 +15,7 @@ from smidgen.kit.errors import bad
 from smidgen.laws.form import Parameter, PowerSum, Term, bounds
 
 STARTS = 96
+NOTHING = 1e-300  # for the scale of a known term that is 0
 
 
 class ManyTerms(PowerSum):
@@ -72,7 +73,7 @@ class ManyTerms(PowerSum):
 
 def _fixed(parameter: Parameter, value: float, moved: float) -> Parameter:
     """With bounds that leave it no room; a prior that costs nothing, so that it is not counted as an unknown."""
-    fitted = (math.log(value) if parameter.log else value) - moved
+    fitted = (math.log(max(value, NOTHING)) if parameter.log else value) - moved
     return replace(parameter, low=fitted, high=fitted, prior=(fitted, 1.0))
 
 
