@@ -112,8 +112,8 @@ def splits(seed: int, full: bool, budgets: tuple[int, ...]) -> tuple[Any, float,
 
     text, of = Bytes(seed, small=not full), shape(WIDTH if full else 16, LAYERS)
     sweep = Sweep(lambda: text.run(of, RATE), text.batch, loss_of, text.loss, WARMUP if full else 1)
-    wanted = [Split(steps, f) for steps in budgets for f in (FRACTIONS if full else FRACTIONS[1::2])]
-    wanted += [Split(steps, f, "fused") for steps in budgets[1:] for f in FUSED]
+    wanted = [Split(steps, f) for steps in budgets for f in (FRACTIONS if full else FRACTIONS[3:])]
+    wanted += [Split(steps, f, "fused") for steps in budgets[1:] for f in (FUSED if full else FUSED[1:])]
     with full_speed():
         rows = sweep.run(wanted, {str(b): Format(f"int{b}", "channel") for b in BITS}, every=EVERY,
                          search="mse" if full else "absmax")  # fmt: skip
@@ -126,7 +126,6 @@ def judged(rows: Any, n: float, budgets: tuple[int, ...]) -> dict[str, float]:
     import numpy as np
 
     from smidgen.laws.qat import optimal_qat_fraction
-    from smidgen.papers.byte_bits import BATCH
 
     values: dict[str, float] = {}
     classic = rows[rows.kind == "classic"]
@@ -142,7 +141,7 @@ def judged(rows: Any, n: float, budgets: tuple[int, ...]) -> dict[str, float]:
             values[f"range over noise, {name}"] = float((loss.max() - loss.min()) / max(noise, 1e-9))
             values |= {f"loss, {name}, share {a:g}": float(b) for a, b in zip(f, loss, strict=True)}
             try:
-                told = optimal_qat_fraction(steps * BATCH, n, bits)
+                told = optimal_qat_fraction(float((own.targets_fp + own.targets_qat).iloc[0]), n, bits)
             except ValueError:
                 continue
             values[f"published share, {name}"] = told
