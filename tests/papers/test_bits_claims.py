@@ -44,9 +44,9 @@ def test_068_reads_the_best_share_off_a_parabola():
         for bits in (2, 4):
             best = np.log(0.1 * steps ** (0.2 if bits == 2 else 0.1))
             for f in _p068_qat.FRACTIONS:
-                rows.append((steps, f, "classic", bits, 2.0 + 0.1 * (np.log(f) - best) ** 2))
-                if f in _p068_qat.FUSED and steps > 100:
-                    rows.append((steps, f, "fused", bits, rows[-1][-1] - 0.05))
+                rows.append((steps, f, "fused", bits, 2.0 + 0.1 * (np.log(f) - best) ** 2))
+                if f in _p068_qat.CLASSIC and steps > 100:
+                    rows.append((steps, f, "classic", bits, rows[-1][-1] + 0.05))
     table = pd.DataFrame(rows, columns=["steps", "fraction", "kind", "bits", "loss"])
     tokens = 512 * table.steps
     table = table.assign(targets_qat=tokens * table.fraction, targets_fp=tokens * (1 - table.fraction))

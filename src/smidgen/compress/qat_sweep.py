@@ -18,7 +18,7 @@ from smidgen.formats.format import Format
 from smidgen.kit.errors import bad
 from smidgen.train.loop import Batches, LoopConfig, Loss, Run, train
 from smidgen.train.schedules import WSD
-from smidgen.train.two_phases import Then, classic_cooldown, flat_until, fused_cooldown
+from smidgen.train.two_phases import FALL, Then, classic_cooldown, flat_until, fused_cooldown
 
 KINDS = ("classic", "fused")
 
@@ -26,7 +26,7 @@ KINDS = ("classic", "fused")
 @dataclass(frozen=True)
 class Split:
     """One training: `steps` in all, of which the share `fraction` is with rounded weights, at least one; `kind` of
-    schedule, "classic" or "fused"."""
+    schedule: "classic", or "fused", whose one fall takes a fifth of all updates, or QAT where that is shorter."""
 
     steps: int
     fraction: float
@@ -51,7 +51,7 @@ class Split:
     def schedule(self, warmup: int) -> WSD | Then:
         """The rate by step."""
         if self.kind == "fused":
-            return fused_cooldown(self.steps_fp, self.steps_qat, warmup)
+            return fused_cooldown(self.steps_fp, self.steps_qat, warmup, fall=round(FALL * self.steps))
         return classic_cooldown(self.steps_fp, self.steps_qat, warmup)
 
     def shared(self, warmup: int) -> int:
