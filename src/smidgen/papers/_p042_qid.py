@@ -9,8 +9,9 @@ from smidgen.papers.claim import Claim, Part, Published, Scale
 WIDTHS, LAYERS, RATE, WARMUP = (16, 32, 64), 2, 0.01, 50
 STEPS, EARLY = [75, 150, 300, 600, 1200, 2400], 150
 GROUP = 16
-ROUNDED: dict[str, tuple[int, str, Any]] = {f"nearest {b} bits": (b, f"int{b}+offset/{GROUP}", "absmax") for b in (2, 3, 4)}
-SEARCHED: dict[str, tuple[int, str, Any]] = {"searched 3 bits": (3, f"int3+offset/{GROUP}", "mse")}
+Settings = dict[str, tuple[int, str, Any]]  # by name: bits, format, search of scales
+ROUNDED: Settings = {f"nearest {b} bits": (b, f"int{b}+offset/{GROUP}", "absmax") for b in (2, 3, 4)}
+SEARCHED: Settings = {"searched 3 bits": (3, f"int3+offset/{GROUP}", "mse")}
 TABLE_D = 15e12  # tokens that both models of the released table saw
 
 CLAIM = Claim(
