@@ -112,9 +112,14 @@ class Outlook:
         return self.size({name: c.option for name, c in least.items()})
 
 
-def outlook(subject: Subject, size: Callable[[Mixture], int], tell: Tell = lambda *_: None) -> Outlook:
-    """Weighs the layers. `size`: of a mix the bytes of all that is saved."""
-    layers = find(subject.model)
+def outlook(
+    subject: Subject,
+    size: Callable[[Mixture], int],
+    tell: Tell = lambda *_: None,
+    where: Callable[[Layer], bool] = lambda layer: True,
+) -> Outlook:
+    """Weighs the layers. `size`: of a mix the bytes of all that is saved. `where`: layers that may be quantized."""
+    layers = [layer for layer in find(subject.model) if where(layer)]
     if not layers:
         raise BadInput("The model has no layer that can be quantized: no linear layer, embedding or convolution.")
     inputs: dict[Layer, Inputs] = {}
