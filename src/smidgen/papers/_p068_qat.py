@@ -30,12 +30,12 @@ CLAIM = Claim(
         rounded and counted in S), trained on 100, 300 and 900 batches of 512 bytes with AdamW at 0.01; shares of QAT of
         5, 15, 30, 50, 80 and 100 % at 2 and 4 bits a weight, one scale a channel, searched anew every tenth update.
         The curves over shares have one fall of the rate, over the last fifth of all updates or over QAT where that is
-        shorter, so that trainings differ in when rounding begins and, below a fifth, in how short the fall is. In development, on seed 1000,
-        they had the classic rates, a fall over the last fifth of each phase and a warm-up between: the best share was
-        all at each budget and width, since the one training without a second phase was the only one that fell once.
-        At 15 and 50 % of the two larger budgets the classic rates are trained too, for the last part. All share the run
-        in full precision up to where they part. The best share is the top of a parabola in log f, cut to the shares
-        that were tried. Seeds draw first weights and windows.
+        shorter, so that trainings differ in when rounding begins and, below a fifth, in how short the fall is. In
+        development, on seed 1000, they had the classic rates, a fall over the last fifth of each phase and a warm-up
+        between: the best share was all at each budget and width, since the one training without a second phase was the
+        only one that fell once. At 15 and 50 % of the two larger budgets the classic rates are trained too, for the
+        last part. All share the run in full precision up to where they part. The best share is the top of a parabola in
+        log f, cut to the shares that were tried. Seeds draw first weights and windows.
 
         Where the losses of a curve differ by less than three times the noise (here: the residual of the parabola) its
         optimum means nothing: shown for each curve. Planned were two layers of width 96 and 3,000 updates, an hour a
