@@ -48,7 +48,9 @@ def shown(found: dict[str, Any]) -> list[str]:
     lines = [
         f"{words.size(found['bytes_before'])} became {words.size(found['bytes'])} "
         f"({found['bits_per_weight']:.2f} bits a weight)",
-        f"loss {words.number(found['loss_before'])} became {words.number(found['loss_after'])} {found['unit']}, "
+        "what it loses was not measured"
+        if found["loss_after"] is None
+        else f"loss {words.number(found['loss_before'])} became {words.number(found['loss_after'])} {found['unit']}, "
         "on data that nothing was chosen by",
         "",
     ]

@@ -144,7 +144,9 @@ def plan(
 
 @app.command()
 def compress(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model folder of transformers.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A model of smidgen fit, or a model folder of transformers.")
+    ],
     size: Annotated[str | None, typer.Option(metavar="12MB", help="The most that the whole folder may take.")] = None,
     bits: Annotated[
         float | None, typer.Option(metavar="3.2", help="Bits a weight on the mean, scales included.")
@@ -153,7 +155,8 @@ def compress(
         float | None, typer.Option(metavar="0.01", help="The most that may be lost, in the unit of the loss.")
     ] = None,
     calibration: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Texts without labels: a line each, or a table with texts.")
+        str | None,
+        typer.Option(metavar="FILE", help="Texts (a line each, or a table); of a model of fit: rows."),
     ] = None,
     column: Annotated[str | None, typer.Option(metavar="NAME", help="Where in that file the texts are.")] = None,
     time: Annotated[str, typer.Option(metavar="5m", help="Wall time; what rounding leaves goes into recovery.")] = "5m",

@@ -35,6 +35,7 @@ from smidgen.tasks.read import read_new
 from smidgen.tasks.task import Column, Task
 
 SCHEMA = 1
+PACKED_SCHEMA = 2  # of folders whose arrays were compressed
 MAX_MEMBERS = 64
 MAX_BYTES = 4 << 30
 FILES = {"model.json", "arrays.safetensors", "report.html"}  # what a model folder holds
@@ -154,35 +155,28 @@ class Model:
 
         Raises:
             BadInput: no model, damaged, edited, made by a newer smidgen, or of a method that is not installed here.
+            MissingExtra: its arrays were compressed, and torch is not installed.
         """
-        folder = Path(folder)
-        if not folder.is_dir() or not (folder / "model.json").is_file():
-            raise BadInput(f"{folder} is not a model folder: it has no model.json. `smidgen fit` makes one.")
-        head = read_json(folder / "model.json")
-        if not isinstance(head, dict) or not isinstance(head.get("schema"), int):
-            raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
-        if head["schema"] > SCHEMA:
-            raise BadInput(
-                f"{folder} was saved by a newer smidgen (model schema {head['schema']}, "
-                f"this one reads up to {SCHEMA}): update smidgen."
-            )
-        path = folder / "arrays.safetensors"
-        body = read_bytes(path, MAX_BYTES)
-        arrays = parse_tensors(body, str(path))
-        if not isinstance(head.get("arrays"), dict) or digest(body) != head["arrays"].get("sha256"):
-            raise BadInput(f"{path} is not the file that model.json describes: the folder is damaged or was edited.")
-        if head.pop("sha256", None) != _digest(head):
-            raise BadInput(f"{folder}/model.json is not as it was saved: the file is damaged or was edited.")
+        head, arrays = read_parts(folder)
+        if head.get("packed"):
+            from smidgen.learn.packed_arrays import unpacked
+
+            arrays = unpacked(arrays, head["packed"], f"{folder}/model.json")
+        made = cls.from_parts(head, arrays, str(folder))
+        made.path = Path(folder).absolute()
+        return made
+
+    @classmethod
+    def from_parts(cls, head: dict[str, Any], arrays: dict[str, np.ndarray], where: str = "the model") -> "Model":
+        """The model of what `to_parts` gave, as read. Raises BadInput for what makes no sense."""
         try:
-            made = cls._from_parts(head, arrays)
+            return cls._from_parts(head, arrays)
         except BadInput:
             raise
         except Exception as error:  # any shape of nonsense in an edited file must end in one sentence
             raise BadInput(
-                f"{folder}/model.json is damaged or was edited ({type(error).__name__}: {str(error)[:100]})."
+                f"{where}/model.json is damaged or was edited ({type(error).__name__}: {str(error)[:100]})."
             ) from None
-        made.path = folder.absolute()
-        return made
 
     @classmethod
     def _from_parts(cls, head: dict[str, Any], arrays: dict[str, np.ndarray]) -> "Model":
@@ -217,6 +211,39 @@ class Model:
         return cls(
             head["kind"], tuple(head["classes"]), columns, str(head["target"]), members, weights, log_t, head["about"]
         )
+
+
+def read_parts(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What model.json says and the arrays beside it, checked against their digests; compressed ones as they lie.
+
+    Raises:
+        BadInput: no model, damaged, edited, or made by a newer smidgen.
+    """
+    folder = Path(folder)
+    if not folder.is_dir() or not (folder / "model.json").is_file():
+        raise BadInput(f"{folder} is not a model folder: it has no model.json. `smidgen fit` makes one.")
+    head = read_json(folder / "model.json")
+    if not isinstance(head, dict) or not isinstance(head.get("schema"), int):
+        raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
+    if head["schema"] > PACKED_SCHEMA:
+        raise BadInput(
+            f"{folder} was saved by a newer smidgen (model schema {head['schema']}, "
+            f"this one reads up to {PACKED_SCHEMA}): update smidgen."
+        )
+    path = folder / "arrays.safetensors"
+    body = read_bytes(path, MAX_BYTES)
+    arrays = parse_tensors(body, str(path))
+    if not isinstance(head.get("arrays"), dict) or digest(body) != head["arrays"].get("sha256"):
+        raise BadInput(f"{path} is not the file that model.json describes: the folder is damaged or was edited.")
+    if head.pop("sha256", None) != _digest(head):
+        raise BadInput(f"{folder}/model.json is not as it was saved: the file is damaged or was edited.")
+    return head, arrays
+
+
+def sealed(head: dict[str, Any], body: bytes, packed: dict[str, Any]) -> dict[str, Any]:
+    """model.json of a model whose arrays were compressed to these bytes, with its digests."""
+    whole = {**head, "schema": PACKED_SCHEMA, "packed": packed, "arrays": {"sha256": digest(body), "bytes": len(body)}}
+    return {**whole, "sha256": _digest(whole)}
 
 
 def _digest(head: dict[str, Any]) -> str:

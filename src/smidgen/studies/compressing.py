@@ -42,13 +42,14 @@ def compress(
     """A model within a limit, with as little lost as the time allows.
 
     Args:
-        model: a model folder of transformers (an encoder, a causal model, or one with another head), or a network of
-            torch (then `module` of the result is the packed one; see `compress_module`).
+        model: a model folder of transformers (an encoder, a causal model, or one with another head); a model that
+            `fit` made (see `compress_fitted`); or a network of torch (then `module` of the result is the packed one;
+            see `compress_module`).
         size: the most that the whole folder may take ("12MB"). bits: a number of the quantized layers, scales
             included, on the mean. max_loss: what may be lost at most, in the unit of the loss. One of the three.
         calibration: texts without labels: a file (plain text, CSV, JSON lines, Parquet), or a sequence of strings.
-            Of a network: batches, at least 3. None: a causal model writes its own, an encoder reads random words, a
-            network is rounded without looking at data.
+            Of a model that `fit` made: rows as it takes them. Of a network: batches, at least 3. None: a causal model
+            writes its own text, an encoder reads random words, all else is rounded without looking at data.
         column: of the file, where the texts are; default: the one that looks like it.
         loss: of a network on batches, where it is a network that is compressed: what is reported.
         time: wall time. Rounding is always finished; recovery takes what is left of it. steps: of recovery, in place
@@ -76,9 +77,16 @@ def compress(
     folder = Path(model)
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such model folder. Check the path.")
-    if not is_pretrained(folder):
-        raise BadInput(f"{folder} is not a model folder of transformers: it has no config.json.")
     place = Path(out) if out is not None else Path(f"{folder.resolve().name}-small")
+    if (folder / "model.json").is_file():
+        from smidgen.studies.compress_fitted import compress_fitted
+
+        if place.resolve() == folder.resolve():
+            raise BadInput(f"--out {place} is the model itself: name another folder.")
+        result = compress_fitted(folder, limit, calibration, place, seed, dry_run, tell)
+        return result if dry_run else _reported(result, place, render, began)
+    if not is_pretrained(folder):
+        raise BadInput(f"{folder} is no model folder: it has neither model.json (of smidgen fit) nor config.json.")
     check_place(place, folder)
     tell("opening the model", 0.0)
     opened = open_pretrained(folder, calibration, column, seed)
@@ -98,6 +106,11 @@ def compress(
     result = {"model": str(place), "bytes": written, **_said(made), **told}
     if opened.own:
         result["notes"].insert(0, _without_data(opened.subject.unit))
+    return _reported(result, place, render, began)
+
+
+def _reported(result: dict[str, Any], place: Path, render: Render | None, began: float) -> dict[str, Any]:
+    """With the time and, beside the folder so that it does not count into it, the report."""
     result["seconds"] = round(clock.perf_counter() - began, 2)
     if render is not None:
         report = place.with_name(f"{place.name}-report.html")

@@ -75,9 +75,14 @@ def layer_bits(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lead(f: dict[str, Any]) -> list[str]:
+    first = (
+        f"{words.size(f['bytes_before'])} became {words.size(f['bytes'])}, {f['bits_per_weight']:.2f} bits a weight."
+    )
+    if f["loss_after"] is None:
+        return [first, *f["notes"]]
     lost = f["loss_after"] - f["loss_before"]
     return [
-        f"{words.size(f['bytes_before'])} became {words.size(f['bytes'])}, {f['bits_per_weight']:.2f} bits a weight.",
+        first,
         f"The loss went from {words.number(f['loss_before'])} to {words.number(f['loss_after'])} {f['unit']} "
         f"({'+' if lost >= 0 else ''}{words.number(lost)}), on data that nothing was learned from or chosen by.",
         *f["notes"],
