@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from smidgen.compress.activations import ActivationQuantizer
-from smidgen.compress.capture import Batches, count, order, quiet, through_layer
+from smidgen.compress.capture import Batches, count, order, through_layer
 from smidgen.compress.fake import FakeQuantized, fake_quantize, learnable
+from smidgen.compress.walk import evaluating
 from smidgen.formats.format import Format
 from smidgen.formats.scales import Search
 from smidgen.kit.errors import bad
@@ -146,10 +147,10 @@ def learn_layer(
     x, y = _as_rows(layer.layer, inputs, outputs)
     each = 1.0 if samples is None or len(x) > 1 else max(len(x[0]) / samples, 1.0)
     generator = torch.Generator().manual_seed(derive_seed(config.seed, "adaquant", name))
-    with quiet(layer), torch.no_grad():
+    with evaluating(layer), torch.no_grad():
         power, before = _mean_square(y), _error(layer, x, y)
     start = {k: v.clone() for k, v in layer.state_dict().items()}
-    with quiet(layer), torch.enable_grad():
+    with evaluating(layer), torch.enable_grad():
         groups = learned(layer, config, power)
         if groups:
             optimizer = torch.optim.Adam(groups)
@@ -164,7 +165,7 @@ def learn_layer(
                 optimizer.step()
             layer.zero_grad(set_to_none=True)
     layer.settle()
-    with quiet(layer), torch.no_grad():
+    with evaluating(layer), torch.no_grad():
         after = _error(layer, x, y)
         if not after <= before:
             layer.load_state_dict(start)

@@ -4,18 +4,17 @@ A batch is what the network takes: a tensor, a tuple or list of arguments, or a 
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from smidgen.compress.walk import Stop, evaluating
 from smidgen.kit.errors import BadInput
 
 Batches = Sequence[Any]
-
-
-class _Seen(Exception):
-    """All that was wanted of this batch was seen."""
+quiet = evaluating
 
 
 def call(model: nn.Module, batch: Any) -> Any:
@@ -59,17 +58,15 @@ def through_layer(model: nn.Module, name: str, batches: Batches) -> tuple[list[T
         inputs.append(args[0].detach())
         outputs.append(out.detach())
         if once:
-            raise _Seen
+            raise Stop
 
     once = _calls(model, name, batches[0]) == 1 if batches else False
-    with _Quiet(model):
+    with evaluating(model):
         handle = model.get_submodule(name).register_forward_hook(see)
         try:
             for batch in batches:
-                try:
+                with suppress(Stop):
                     call(model, batch)
-                except _Seen:
-                    continue
         finally:
             handle.remove()
     if not inputs:
@@ -83,7 +80,7 @@ def order(model: nn.Module, names: Sequence[str], batch: Any) -> list[str]:
     reached: dict[str, None] = {}
     handles = [model.get_submodule(n).register_forward_hook(lambda *_, n=n: reached.setdefault(n, None)) for n in names]
     try:
-        with _Quiet(model):
+        with evaluating(model):
             call(model, batch)
     finally:
         for handle in handles:
@@ -100,7 +97,7 @@ def _calls(model: nn.Module, name: str, batch: Any) -> int:
 
     handle = model.get_submodule(name).register_forward_hook(see)
     try:
-        with _Quiet(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             call(model, batch)
     finally:
         handle.remove()
@@ -112,21 +109,3 @@ def _first(batch: Any) -> Tensor:
         return batch
     parts = batch.values() if isinstance(batch, Mapping) else batch
     return next(p for p in parts if isinstance(p, Tensor))
-
-
-class _Quiet:
-    """A block in which the network does not train: no dropout, norms as they are."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.modes = [(m, m.training) for m in model.modules()]
-        self.model = model
-
-    def __enter__(self) -> None:
-        self.model.eval()
-
-    def __exit__(self, *_: Any) -> None:
-        for module, training in self.modes:
-            module.training = training
-
-
-quiet = _Quiet

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from smidgen.compress.activations import ActivationQuantizer, observe_only
-from smidgen.compress.capture import Batches, call, quiet
+from smidgen.compress.capture import Batches, call
 from smidgen.compress.layers import Layer, find, packed_like, set_weight
+from smidgen.compress.walk import evaluating
 from smidgen.formats.format import Format, Quantized, Scaled, through
 from smidgen.formats.scales import Search
 from smidgen.kit.errors import bad
@@ -164,7 +165,7 @@ def fake_quantize(
     for name, format in wanted.items():
         _replace(made, layers[name], format, input_bits, search)
     if input_bits is not None:
-        with quiet(made), torch.no_grad():
+        with evaluating(made), torch.no_grad():
             observe_only(made)
             for batch in batches:
                 call(made, batch)

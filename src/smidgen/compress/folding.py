@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from smidgen.compress.capture import Batches, answer, call, quiet, through_layer
+from smidgen.compress.capture import Batches, answer, call, through_layer
 from smidgen.compress.fake import FakeQuantized, outputs_of, put, with_bias
 from smidgen.compress.layers import kind_of
+from smidgen.compress.walk import evaluating
 from smidgen.kit.errors import bad
 
 _TURNED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -155,7 +156,7 @@ def _pairs(model: nn.Module, batch: Any) -> dict[str, str]:
 
             handles.append(module.register_forward_pre_hook(into))
     try:
-        with quiet(model):
+        with evaluating(model):
             call(model, batch)
     finally:
         for handle in handles:

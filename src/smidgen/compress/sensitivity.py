@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.compress.allocate import Choice
-from smidgen.compress.capture import Batches, answer, call, quiet
+from smidgen.compress.capture import Batches, answer, call
 from smidgen.compress.fake import FakeQuantized, FixedWeight
+from smidgen.compress.walk import evaluating
 from smidgen.kit.errors import bad
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ def distance(said: Tensor, wanted: Tensor, kind: Distance) -> Tensor:
 @torch.no_grad()
 def loss_to(teacher: nn.Module, batches: Batches, kind: Distance = "kl") -> Loss:
     """A loss without labels: how far a network's answers lie from the teacher's, mean over batches."""
-    with quiet(teacher):
+    with evaluating(teacher):
         wanted = [answer(teacher, b) for b in batches]
 
     @torch.no_grad()
     def measure(model: nn.Module) -> float:
-        with quiet(model):
+        with evaluating(model):
             pairs = zip(batches, wanted, strict=True)
             return float(sum(distance(answer(model, b), w, kind) for b, w in pairs)) / max(len(wanted), 1)
 
@@ -125,7 +126,7 @@ def multiplications(model: nn.Module, batch: object) -> dict[str, int]:
 
         handles.append(module.register_forward_hook(see))
     try:
-        with quiet(model):
+        with evaluating(model):
             call(model, batch)
     finally:
         for handle in handles:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from smidgen.compress.activations import ActivationQuantizer
-from smidgen.compress.capture import Batches, answer, call, quiet
+from smidgen.compress.capture import Batches, answer, call
 from smidgen.compress.fake import FakeQuantized, learnable, put
 from smidgen.compress.folding import Norm, channel_axis, channels, has_own_scales, scale_outputs
 from smidgen.compress.sensitivity import Distance, distance
+from smidgen.compress.walk import evaluating
 from smidgen.kit.errors import BadInput, bad
 
 
@@ -79,7 +80,7 @@ def _tune_once(model: nn.Module, norms: Mapping[str, Norm], batches: Batches) ->
     for name, watch in watched.items():
         put(model, name, watch)
     try:
-        with quiet(model):
+        with evaluating(model):
             for batch in batches:
                 call(model, batch)
     finally:
@@ -142,7 +143,7 @@ def tune(
 
     Where the distance to the teacher on these data did not fall over all, the parameters are put back.
     """
-    with quiet(teacher), torch.no_grad():
+    with evaluating(teacher), torch.no_grad():
         wanted = [answer(teacher, b) for b in batches]
     own = [p for group in optimizer.param_groups for p in group["params"]]
     start = [p.detach().clone() for p in own]
@@ -157,7 +158,7 @@ def tune(
             return sum(float(distance(answer(model, b), w, config.distance)) for b, w in said) / len(wanted)
 
     history: list[float] = []
-    with quiet(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
         before = whole()
         for epoch in range(config.epochs):
             for group in optimizer.param_groups:

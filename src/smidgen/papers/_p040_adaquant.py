@@ -17,9 +17,8 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
 from typing import Any
 
 from smidgen.papers.claim import Claim, Part, Published, Scale
+from smidgen.papers.photo_net import CHANNELS, EPOCHS, SET, accuracy, made_up, photos, trained
 
-SET, EPOCHS, BATCH, RATE = "cifar10_subset", 15, 100, 3e-3
-CHANNELS, HIDDEN = (16, 32, 48), 16  # so that no layer has most of the weights
 SIZES = (50, 200, 1000)  # pictures of calibration
 WIDTHS = (4, 3)  # bits of weights and inputs
 BITS = (8, 6, 4, 3, 2)  # that the program chooses from
@@ -128,12 +127,12 @@ def run(scale: Scale, seed: int) -> dict[str, float]:
     from smidgen.kit.seeds import derive_seed
 
     full = scale == Scale.FULL
-    x, y, test_x, test_y = _photos() if full else _made(seed)
-    teacher = _trained(x, y, derive_seed(seed, "network"), full)
+    x, y, test_x, test_y = photos() if full else made_up(seed)
+    teacher = trained(x, y, derive_seed(seed, "network"), full)
     folded, norms = fold_norms(teacher, x[:50])
     generator = torch.Generator().manual_seed(derive_seed(seed, "calibration"))
     x = x[torch.randperm(len(x), generator=generator)]
-    values = {"floats": _accuracy(folded, test_x, test_y)}
+    values = {"floats": accuracy(folded, test_x, test_y)}
     sizes = SIZES if full else SIZES[:1]
     for bits in WIDTHS:
         for size in sizes:
@@ -172,13 +171,13 @@ def _arms(
         learn_layers(nets[arm], folded, some, config)
     nets["end-to-end"] = copy.deepcopy(base)
     _distil(nets["end-to-end"], folded, some, UPDATES if full else 2)
-    values = {f"{arm} {bits} bits {size}": _accuracy(net, *test) for arm, net in nets.items()}
+    values = {f"{arm} {bits} bits {size}": accuracy(net, *test) for arm, net in nets.items()}
     targets = {"norms": norms, "seen norms": seen_norms(folded, norms, some)}
     for arm in ("min-max", "parallel"):
         for kind, wanted in targets.items():
             net = copy.deepcopy(nets[arm])
             batchnorm_tune(net, wanted, some)
-            after = _accuracy(net, *test)
+            after = accuracy(net, *test)
             values[f"change by {kind}: {arm} {bits} bits {size}"] = after - values[f"{arm} {bits} bits {size}"]
     return values
 
@@ -271,78 +270,3 @@ def _greedy_mix(table: Any, limit: int) -> dict[str, str]:
         a, c = min(steps, key=lambda s: (s[1].loss - mix[s[0]].loss) / (mix[s[0]].bytes - s[1].bytes))
         mix[a] = c
     return {a: c.option for a, c in mix.items()}
-
-
-def _trained(x: Any, y: Any, seed: int, full: bool) -> Any:
-    """The network in floats."""
-    import torch
-    import torch.nn.functional as F
-    from torch import nn
-
-    from smidgen.train.loop import LoopConfig, Run, train
-
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        parts: list[nn.Module] = []
-        edge, before = x.shape[-1], x.shape[1]
-        for width in CHANNELS if full else (4, 4, 4):
-            parts += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            parts += [nn.MaxPool2d(2)]
-            edge, before = edge // 2, width
-        hidden = HIDDEN if full else 8
-        parts += [nn.Flatten(), nn.Linear(before * edge * edge, hidden), nn.ReLU(), nn.Linear(hidden, 10)]
-        net = nn.Sequential(*parts)
-    batch, epochs = (BATCH, EPOCHS) if full else (16, 2)
-    each = len(x) // batch
-    orders = [torch.randperm(len(x), generator=torch.Generator().manual_seed(seed + e)) for e in range(epochs)]
-
-    def batches(number: int) -> tuple[Any, Any]:
-        rows = orders[number // each][number % each * batch :][:batch]
-        return x[rows], y[rows]
-
-    def loss(model: Any, a: Any, b: Any) -> tuple[Any, int]:
-        return F.cross_entropy(model(a), b, reduction="sum"), len(b)
-
-    steps = each * epochs
-    run = Run(net, torch.optim.Adam(net.parameters(), lr=RATE))
-    train(run, batches, loss, lambda step: 1 - step / steps, LoopConfig(clip=None), steps=steps)
-    return net.eval()
-
-
-def _accuracy(net: Any, x: Any, y: Any) -> float:
-    """Points."""
-    import torch
-
-    with torch.no_grad():
-        said = torch.cat([net(part).argmax(1) for part in x.split(500)])
-    return 100 * float((said == y).float().mean())
-
-
-def _photos() -> tuple[Any, Any, Any, Any]:
-    """Pictures float `[N, 3, 32, 32]`, of mean 0 and deviation 1 by channel, and classes, of training and test."""
-    import numpy as np
-    import torch
-
-    from smidgen.tasks import known
-
-    out: list[Any] = []
-    for part in ("train", "test"):
-        with np.load(known.place(SET) / f"{part}.npz") as file:
-            out += [torch.from_numpy(file["images"]).permute(0, 3, 1, 2) / 255, torch.from_numpy(file["labels"]).long()]
-    mean, std = out[0].mean((0, 2, 3), keepdim=True), out[0].std((0, 2, 3), keepdim=True)
-    return (out[0] - mean) / std, out[1], (out[2] - mean) / std, out[3]
-
-
-def _made(seed: int) -> tuple[Any, Any, Any, Any]:
-    """A few bars, lying and standing, to show that it runs."""
-    import numpy as np
-    import torch
-
-    rng = np.random.default_rng(seed)
-    y = np.arange(64) % 2
-    x = 0.2 * rng.random((64, 1, 12, 12)).astype(np.float32)
-    for picture, c, place in zip(x, y, rng.integers(2, 10, 64), strict=True):
-        picture[0, place] += 0.8 * (c == 0)
-        picture[0, :, place] += 0.8 * (c == 1)
-    made, classes = torch.from_numpy(x), torch.from_numpy(y).long()
-    return made[:48], classes[:48], made[48:], classes[48:]
