@@ -212,6 +212,21 @@ def test_blank_targets_are_the_pool_and_more_can_be_added(table):
     assert task.unlabelled.x.tolist() == [2.5, 4.5, 7.5, 8.5]
 
 
+@pytest.mark.parametrize(
+    ("pool", "told"),
+    [
+        (pd.DataFrame({"other": [1.0]}), "columns 'x', 'c' of the rows with labels are missing"),
+        (pd.DataFrame({"x": ["red", "blue"], "c": ["a", "b"]}), "no cell of it is a number as in the rows with labels"),
+        (np.zeros((3, 5)), "X has 5 columns, but the rows with labels have 2 "),
+        (".", "is a folder, but the rows with labels are a table with 'x', 'c'"),
+    ],
+)
+def test_what_is_wrong_with_rows_without_labels_speaks_of_no_model(table, pool, told):
+    with pytest.raises(BadInput) as raised:
+        read(table("x,c,y\n" + ROWS * 3), "y", unlabelled=pool)
+    assert told in str(raised.value).replace('"', "'") and "model" not in str(raised.value)
+
+
 def test_duplicates_and_groups_are_joined():
     frame = pd.DataFrame(
         {

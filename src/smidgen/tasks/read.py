@@ -149,9 +149,11 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
     return made
 
 
-def _new_rows(source: Any, columns: tuple[Column, ...], used: list[Column]) -> tuple[pd.DataFrame, str]:
+def _new_rows(
+    source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False
+) -> tuple[pd.DataFrame, str]:
     """Further rows in the task's form, and how messages call their source; images are found but not opened."""
-    loaded = open_new(source, columns, used)
+    loaded = open_new(source, columns, used, of_pool=of_pool)
     frame = loaded.frame
     missing = [c.name for c in used if c.name not in frame.columns]
     if missing:
@@ -159,7 +161,7 @@ def _new_rows(source: Any, columns: tuple[Column, ...], used: list[Column]) -> t
         hint = f" There is a column '{near[0]}'." if near else f" It has {listed(frame.columns)}."
         raise BadInput(
             f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of "
-            "the model "
+            f"the {'rows with labels' if of_pool else 'model'} "
             f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it."
         )
     frame = frame.reindex(columns=[c.name for c in columns])
@@ -176,7 +178,8 @@ def _new_rows(source: Any, columns: tuple[Column, ...], used: list[Column]) -> t
             raise BadInput(
                 f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds "
                 f"{str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
-                f"{column.kind} as in the data that the model was fitted on. Is it the right column?"
+                f"{column.kind} as in the {'rows with labels' if of_pool else 'data that the model was fitted on'}. "
+                "Is it the right column?"
             )
     return made.reset_index(drop=True), loaded.where
 
@@ -227,7 +230,7 @@ def _pool(
     if unlabelled is None:
         return None
     more: Any
-    more, _ = _new_rows(unlabelled, columns, [c for c in columns if c.used])
+    more, _ = _new_rows(unlabelled, columns, [c for c in columns if c.used], of_pool=True)
     more, keep = _without_bad_images(more, columns, findings)
     return more[keep].reset_index(drop=True), np.flatnonzero(keep) + 1
 

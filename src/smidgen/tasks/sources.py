@@ -159,15 +159,16 @@ def _flat(X: Any) -> bool:
     return not (isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], list | tuple | str))
 
 
-def open_new(source: Any, columns: tuple[Column, ...], used: list[Column]) -> Loaded:
+def open_new(source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False) -> Loaded:
+    """Further rows with the task's columns: to predict, or (`of_pool`) without labels, for a task that is being read;
+    that decides only what errors speak of."""
     only = used[0] if len(used) == 1 else None
     if isinstance(source, str | Path):
         image = only.name if only is not None and only.kind == "image" else None
         if str(source) != "-" and _is_folder(source):
             if image is None:
-                raise BadInput(
-                    f"{source} is a folder, but the model needs a table with {listed(c.name for c in used)}."
-                )
+                who = "the rows with labels are" if of_pool else "the model needs"
+                raise BadInput(f"{source} is a folder, but {who} a table with {listed(c.name for c in used)}.")
             paths, _ = images_in(Path(source).absolute())
             if not paths:
                 raise BadInput(f"{source} holds no image.")
@@ -193,7 +194,8 @@ def open_new(source: Any, columns: tuple[Column, ...], used: list[Column]) -> Lo
     width = len(array.frame.columns)
     names = [c.name for c in columns] if width == len(columns) else [c.name for c in used]
     if width != len(names):
-        raise BadInput(f"X has {width} columns, but the model was fitted on {len(names)} ({listed(names)}).")
+        who = "the rows with labels have" if of_pool else "the model was fitted on"
+        raise BadInput(f"X has {width} columns, but {who} {len(names)} ({listed(names)}).")
     array.frame.columns = pd.Index(names, dtype=object)
     return array
 
