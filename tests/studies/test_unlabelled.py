@@ -5,12 +5,16 @@ import pandas as pd
 import pytest
 
 import smidgen
+from smidgen.data.views.rows import Rows
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
+from smidgen.kit.seeds import derive_seed
 from smidgen.learn.label_spreading import LabelSpreading
+from smidgen.learn.member import Member
 from smidgen.studies import unlabelled
 from smidgen.studies.candidates import candidates, forecast
 from smidgen.studies.fit import describe_json
+from smidgen.studies.trial import Trial, parts, run_trial
 from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
 from smidgen.tasks.read import read
 
@@ -72,6 +76,24 @@ def test_methods_learn_from_rows_without_labels_and_only_those_that_can(three):
     found, skipped = candidates(read(few, "kind"))
     assert "learn/label_spreading" not in {c.method for c in found}
     assert "without labels" in next(s.why for s in skipped if s.method == "learn/label_spreading")
+
+
+def test_no_fold_learns_from_rows_whose_group_it_judges(three):
+    frame, pool = three
+    few = frame.groupby("kind").head(4).assign(who=lambda f: np.arange(len(f)) % 6)
+    task = read(few, "kind", group="who", unlabelled=pool.assign(who=np.arange(len(pool)) % 9))
+    rows = Rows(task.frame, pool=unlabelled.pool_of(task, 0)[0])
+    trial = Trial(task="t", method="learn/label_spreading", version=1, view="linear", draw="cv:k=3:r=0", seed=0)
+    found = run_trial(task, rows, trial)
+    assert found.error is None
+    for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
+        judged = set(few["who"].to_numpy()[test])
+        kept = np.array([w % 9 not in judged for w in range(len(pool))])
+        assert judged and 0 < kept.sum() < len(pool)
+        seen = Rows(task.frame, pool=Rows(task.unlabelled[kept].reset_index(drop=True))).take(train)
+        member = Member(trial.method, trial.view, task.kind, 3)
+        member.fit(seen, task.target[train], task.columns, derive_seed(0, trial.method, trial.view, trial.draw, i))
+        assert np.array_equal(found.predictions[test], member.predict(rows.take(test)))
 
 
 def test_copies_are_no_pool_and_a_large_pool_is_drawn_from(three, monkeypatch):

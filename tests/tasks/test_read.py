@@ -250,6 +250,20 @@ def test_duplicates_and_groups_are_joined():
         read(frame.assign(who="p"), "y", group="who")
 
 
+def test_rows_without_labels_know_which_labelled_rows_their_group_has(table):
+    own = table("x,who,y\n1.5,07,a\n2.5,7,b\n3.5,p,a\n4.5,q,b\n5.5,07,\n6.5,,\n7.5,,a\n")
+    task = read(own, "y", group="who", unlabelled=table("who,x\np,8.5\nr,9.5\n07,10.5\n07,1.5\n", "more.csv"))
+    assert task.unlabelled is not None and task.unlabelled.x.tolist() == [5.5, 6.5, 8.5, 9.5, 10.5]  # 1.5 is a copy
+    assert task.groups is not None and task.groups.tolist() == [0, 1, 2, 3, 4]  # each is alone, and yet
+    assert task.pool_groups is not None and task.pool_groups.tolist() == [0, -1, 2, -1, 0]
+    bare = read(own, "y", group="who", unlabelled=table("x\n8.5\n", "bare.csv"))
+    assert "no column 'who'" in said(bare) and bare.pool_groups is not None and bare.pool_groups.tolist() == [0, -1, -1]
+    apart = read(own, "y", group=list("aabbcde"))
+    assert apart.pool_groups is None and apart.groups is not None and apart.groups.tolist() == [0, 0, 1, 1, 2]
+    prints = {read(own, "y", group="who", unlabelled=table(f"who,x\n{w},8.5\n", f"{w}.csv")).fingerprint for w in "pqr"}
+    assert len(prints) == 3
+
+
 def test_copies_of_the_target_are_reported():
     rng = np.random.default_rng(0)
     y = rng.choice(["a", "b"], 30)

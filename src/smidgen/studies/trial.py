@@ -148,12 +148,13 @@ def _guessed(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
     """Fits and predicts every part of the trial's draw. An error of the method becomes the result's `error`."""
     start, cpu = time.perf_counter(), time.process_time()
-    classes = len(task.classes)
+    classes, whole = len(task.classes), rows
     predictions = np.full((len(task), classes) if classes else len(task), np.nan)
     size = 0
     try:
         for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
             member = Member(trial.method, trial.view, task.kind, classes, trial.params)
+            rows = whole if task.groups is None else whole.apart_from(task.groups[test])
             seed = derive_seed(trial.seed, trial.method, trial.view, trial.draw, i)
             told = labels_of(task, trial.draw, train, trial.seed)
             known = labelled_in(trial.draw, len(train))

@@ -31,7 +31,7 @@ def pool_of(task: Task, seed: int) -> tuple[Rows, list[Finding]]:
     be said of that."""
     assert task.unlabelled is not None
     M = len(task.unlabelled)
-    whole = Rows(task.unlabelled.reset_index(drop=True))
+    whole = Rows(task.unlabelled.reset_index(drop=True), groups=task.pool_groups)
     if M <= MOST_POOL:
         return whole, []
     chosen = np.sort(np.random.default_rng(derive_seed(seed, "pool")).permutation(M)[:MOST_POOL])

@@ -115,6 +115,21 @@ def merged(duplicate_of: np.ndarray, group: pd.Series | None) -> np.ndarray | No
     return pd.factorize(joined)[0].astype(np.int64)
 
 
+def shared_groups(
+    groups: np.ndarray | None, own: pd.Series, pool: pd.Series
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Groups `[n]` of the labelled rows, and of rows without a label `[m]` the one that they share with them, -1: none.
+    Where some do, labelled rows have groups even if each is its own; where none does, the second is None.
+
+    Args:
+        groups: of the labelled rows, see `merged`. own, pool: group cells of both; a blank one joins nothing.
+    """
+    numbered = np.arange(len(own)) if groups is None else groups
+    of = {cell: int(g) for cell, g in zip(texts(own), numbered, strict=True) if cell is not None}
+    found = np.array([-1 if cell is None else of.get(cell, -1) for cell in texts(pool)], np.int64)
+    return (numbered.astype(np.int64), found) if (found >= 0).any() else (groups, None)
+
+
 def leaks(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, classes: tuple) -> list[Finding]:
     """Warnings for features that are the target again: equal, or in one-to-one correspondence with its classes."""
     findings = []

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from smidgen.kit.errors import BadInput
-from smidgen.tasks.checks import duplicates, leaks, merged, no_copies
+from smidgen.tasks.checks import duplicates, leaks, merged, no_copies, shared_groups
 from smidgen.tasks.columns import in_form, understand
 from smidgen.tasks.files import load_file
 from smidgen.tasks.images import skipped, unreadable
@@ -38,7 +39,8 @@ def read(
         target: name of the target column (folder of images: not needed), or the targets themselves. Rows with a blank
             target (empty, NaN, None) are the unlabelled pool.
         unlabelled: more rows without target, as a source of the same kind; a target in it is ignored.
-        group: name of a column, or `[n]` values; rows of one group never straddle a split.
+        group: name of a column, or `[n]` values; rows of one group never straddle a split, and where further rows have
+            that column too, none is learnt from whose group is judged.
         kind: "classification" or "regression" (None: inferred, and said).
         metric: a name in `tasks.metrics` (None: log loss, or root mean squared error).
     Raises:
@@ -98,14 +100,20 @@ def read(
             "none can be set aside to measure the model. Check the group column."
         )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
-    more = _pool(unlabelled, columns, findings)
+    pool_cells: Any = None if group_values is None else group_values[~labelled].reset_index(drop=True)
+    more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None)
     if more is not None:
-        pool = pd.concat([pool, more[0]], ignore_index=True) if len(pool) else more[0]
-        pool_rows = np.concatenate([pool_rows, -more[1]])
+        pool = pd.concat([pool, more.frame], ignore_index=True) if len(pool) else more.frame
+        pool_rows = np.concatenate([pool_rows, -more.numbers])
+        if pool_cells is not None:
+            pool_cells = pd.concat([pool_cells.astype(object), more.groups], ignore_index=True)
+    pool_groups = None
     if len(pool):
         fresh, said = no_copies(frame, pool, columns)
         findings += said
         pool, pool_rows = pool[fresh].reset_index(drop=True), pool_rows[fresh]
+        if group_values is not None:
+            groups, pool_groups = shared_groups(groups, group_values[labelled], pool_cells[fresh])
     return Task(
         frame=frame,
         target=found.values,
@@ -116,6 +124,7 @@ def read(
         classes=found.classes,
         groups=groups,
         unlabelled=pool if len(pool) else None,
+        pool_groups=pool_groups,
         findings=tuple(findings),
         source=loaded.where,
         rows=None if loaded.images_checked else numbers,  # images that were checked are those of a folder
@@ -142,7 +151,7 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
     """
     columns = tuple(columns)
     used = [c for c in columns if c.used]
-    made, where = _new_rows(source, columns, used)
+    made, where, _ = _new_rows(source, columns, used)
     for column in used:
         if column.kind == "image":
             _check_new_images(made, column, len(used) == 1, where)
@@ -150,11 +159,13 @@ def read_new(source: Any, columns: Sequence[Column], target_name: str) -> pd.Dat
 
 
 def _new_rows(
-    source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False
-) -> tuple[pd.DataFrame, str]:
-    """Further rows in the task's form, and how messages call their source; images are found but not opened."""
-    loaded = open_new(source, columns, used, of_pool=of_pool)
+    source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False, group: str | None = None
+) -> tuple[pd.DataFrame, str, Any]:
+    """Further rows in the task's form, how messages call their source, and their cells of the column `group`, if they
+    have it; images are found but not opened."""
+    loaded = open_new(source, columns, used, of_pool=of_pool, group=group)
     frame = loaded.frame
+    groups = frame[group] if group is not None and group in frame.columns else None
     missing = [c.name for c in used if c.name not in frame.columns]
     if missing:
         near = difflib.get_close_matches(missing[0], list(frame.columns), n=1, cutoff=0.6)
@@ -181,7 +192,7 @@ def _new_rows(
                 f"{column.kind} as in the {'rows with labels' if of_pool else 'data that the model was fitted on'}. "
                 "Is it the right column?"
             )
-    return made.reset_index(drop=True), loaded.where
+    return made.reset_index(drop=True), loaded.where, groups
 
 
 def _without_bad_images(frame: Any, columns: tuple[Column, ...], findings: list[Finding]) -> tuple[Any, np.ndarray]:
@@ -223,16 +234,26 @@ def _only_used(values: np.ndarray, classes: tuple) -> tuple[np.ndarray, tuple]:
     return codes.ravel().astype(np.int64), tuple(classes[i] for i in used)
 
 
-def _pool(
-    unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding]
-) -> tuple[pd.DataFrame, np.ndarray] | None:
-    """The rows of a further source, as unlabelled rows, and which of its rows they are, from 1."""
+@dataclass
+class _Pool:
+    """Rows without labels of a further source, which of its rows they are, from 1, and their group cells (or None)."""
+
+    frame: Any
+    numbers: np.ndarray
+    groups: pd.Series
+
+
+def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding], group: str | None) -> _Pool | None:
     if unlabelled is None:
         return None
     more: Any
-    more, _ = _new_rows(unlabelled, columns, [c for c in columns if c.used], of_pool=True)
+    more, where, cells = _new_rows(unlabelled, columns, [c for c in columns if c.used], of_pool=True, group=group)
     more, keep = _without_bad_images(more, columns, findings)
-    return more[keep].reset_index(drop=True), np.flatnonzero(keep) + 1
+    if group is not None and cells is None:
+        text = f"{where} has no column '{group}': its rows are taken to be of other groups than the labelled ones."
+        findings.append(Finding(level="warning", text=text))
+    groups = pd.Series([None] * len(more) if cells is None else cells.tolist(), dtype=object)
+    return _Pool(more[keep].reset_index(drop=True), np.flatnonzero(keep) + 1, groups[keep])
 
 
 def _check_new_images(frame: Any, column: Column, alone: bool, where: str) -> None:

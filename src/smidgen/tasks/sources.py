@@ -159,9 +159,11 @@ def _flat(X: Any) -> bool:
     return not (isinstance(X, list | tuple) and len(X) > 0 and isinstance(X[0], list | tuple | str))
 
 
-def open_new(source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False) -> Loaded:
+def open_new(
+    source: Any, columns: tuple[Column, ...], used: list[Column], *, of_pool: bool = False, group: str | None = None
+) -> Loaded:
     """Further rows with the task's columns: to predict, or (`of_pool`) without labels, for a task that is being read;
-    that decides only what errors speak of."""
+    that decides only what errors speak of. group: a further column that is kept as written, if it is there."""
     only = used[0] if len(used) == 1 else None
     if isinstance(source, str | Path):
         image = only.name if only is not None and only.kind == "image" else None
@@ -176,7 +178,8 @@ def open_new(source: Any, columns: tuple[Column, ...], used: list[Column], *, of
         if image is not None and str(source).lower().endswith(IMAGE_SUFFIXES):
             return Loaded(pd.DataFrame({image: [str(source)]}), str(source), Path.cwd())
         # categories and texts are read as written: "01" must not become 1 here when it was text at the fit
-        return load_file(source, tuple(c.name for c in used if c.kind in ("category", "text", "image")))
+        as_text = tuple(c.name for c in used if c.kind in ("category", "text", "image"))
+        return load_file(source, as_text if group is None else (*as_text, group))
     found = from_frame(source)
     if found is not None:
         return found

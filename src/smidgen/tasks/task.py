@@ -57,6 +57,8 @@ class Task:
         groups: `[n]` int64; rows of one group never straddle a split. Exact duplicates share a group. None: each row
             its own.
         unlabelled: the feature columns of the rows without target, or None.
+        pool_groups: `[m]` int64: the group that each row of `unlabelled` shares with labelled ones, -1: none. None: no
+            row does.
         target_name: the target's column name.
         findings: what was noticed.
         source: where it came from, for people.
@@ -76,6 +78,7 @@ class Task:
     classes: tuple[Any, ...] = ()
     groups: np.ndarray | None = None
     unlabelled: pd.DataFrame | None = None
+    pool_groups: np.ndarray | None = None
     findings: tuple[Finding, ...] = field(default=())
     source: str = ""
     rows: np.ndarray | None = None
@@ -100,6 +103,8 @@ class Task:
         """
         parts: list[bytes | str] = [self.kind, self.target_name, repr(self.classes), self.target.tobytes()]
         parts.append(b"" if self.groups is None else self.groups.tobytes())
+        if self.pool_groups is not None:
+            parts += ["groups of the pool", self.pool_groups.tobytes()]
         for column in self.columns:
             parts += [column.name, column.kind]
             if column.used:

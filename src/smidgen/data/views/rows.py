@@ -4,7 +4,7 @@ Such an array is the same whatever the labels are, so it is computed once for a 
 and sliced for every fold; nothing about the labels can leak through it.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,12 +19,15 @@ class Rows:
         frame: feature columns, index 0..n-1.
         blocks: arrays `[n, d]` by key, e.g. "minilm:review" (csr matrices for counts of n-grams); filled on demand
             by `block`, or all at once and from the disk by `cache.fill`.
-        pool: the task's rows without labels, for methods that learn from them; the same for every fold.
+        pool: the task's rows without labels, for methods that learn from them; the same for every fold, but for those
+            of groups that it judges.
+        groups: of a pool, the group of labelled rows that each row shares, -1: none. None: no row does.
     """
 
     frame: pd.DataFrame
     blocks: dict[str, Any] = field(default_factory=dict)
     pool: "Rows | None" = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -40,4 +43,12 @@ class Rows:
 
     def take(self, rows: np.ndarray) -> "Rows":
         blocks = {k: v[rows] for k, v in self.blocks.items()}
-        return Rows(self.frame.iloc[rows].reset_index(drop=True), blocks, self.pool)
+        groups = None if self.groups is None else self.groups[rows]
+        return Rows(self.frame.iloc[rows].reset_index(drop=True), blocks, self.pool, groups)
+
+    def apart_from(self, groups: np.ndarray) -> "Rows":
+        """These rows with a pool that has none of these groups."""
+        if self.pool is None or self.pool.groups is None:
+            return self
+        keep = ~np.isin(self.pool.groups, groups)
+        return self if keep.all() else replace(self, pool=self.pool.take(np.flatnonzero(keep)))
