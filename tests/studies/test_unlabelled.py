@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import smidgen
+from smidgen.cli import results
 from smidgen.data.views.rows import Rows
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
@@ -138,11 +139,24 @@ def test_a_map_that_cannot_be_drawn_loses_no_model(three, tmp_path, monkeypatch)
 
 
 def test_under_a_count_slow_methods_are_tried_only_by_name(three, monkeypatch):
-    monkeypatch.setattr("smidgen.studies.run.UNASKED", 0.3)
+    monkeypatch.setattr("smidgen.studies.slow.UNASKED", 0.3)
     frame = three[0]
     made = smidgen.fit(frame, "kind", trials=3, workers=1)
     note = {r["method"]: r["note"] for r in made.summary["leaderboard"]}["learn/lightgbm"]
     assert "name it" in note
+    dry = smidgen.fit(frame, "kind", trials=3, workers=1, dry_run=True)
+    planned = {(e["method"], e["view"]): e["note"] for e in dry.summary["plan"] if not e["tried"]}
+    board = {(r["method"], r["view"]): r["note"] for r in made.summary["leaderboard"] if r["estimate"] is None}
+    assert planned.keys() == board.keys()  # a dry run says what then happens, and why
+    assert {k for k, why in planned.items() if "name it" in why} == {k for k, why in board.items() if "name it" in why}
+    assert "without labels" in planned["learn/label_spreading", ""]
+    assert sum("3 trials are for the 3 methods before it" in why for why in planned.values()) >= 2
+    assert len(dry.summary["plan"]) == 3 + len(planned) and "3 candidates" in repr(dry)
+    assert dry.summary["seconds"] == pytest.approx(
+        3 + sum(e["seconds"] for e in dry.summary["plan"] if e["tried"]), abs=0.1
+    )
+    shown = "\n".join(results.plan(dry.summary))
+    assert shown.index("constant") < shown.index("Not tried") < shown.index("lightgbm")
     named = smidgen.fit(frame, "kind", trials=1, workers=1, methods="lightgbm")
     assert named.summary["leaderboard"][0]["weight"] == 1
 

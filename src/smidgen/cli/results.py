@@ -89,9 +89,10 @@ def leaderboard(summary: dict[str, Any]) -> list[str]:
 
 
 def plan(summary: dict[str, Any]) -> list[str]:
-    """Lines of a dry run: what would be tried and what each needs."""
+    """Lines of a dry run: what would be tried and what each needs; what would not, and why."""
     entries = summary.get("plan") or []
     heads = ["method", "view", "seconds", "memory", "note"]
+    kept = [e for e in entries if e.get("tried", True)]
     rows = [
         [
             words.short(e.get("method")),
@@ -100,9 +101,14 @@ def plan(summary: dict[str, Any]) -> list[str]:
             words.size(e.get("memory_bytes")),
             str(e.get("note") or ""),
         ]
-        for e in entries
+        for e in kept
     ]
-    lines = table(rows, heads, right=(2, 3))
+    lines = table(rows, heads, right=(2, 3)) if rows else ["No method would be tried."]
+    out = [e for e in entries if not e.get("tried", True)]
+    lines += [f"Not tried ({len(out)}):"] if out else []
+    for e in out:
+        what = " on ".join(words.clean(part) for part in (words.short(e.get("method")), e.get("view")) if part)
+        lines.append(f"   {what}: {words.clean(str(e.get('note') or '').removeprefix('not tried: '), 400)}")
     if words.finite(summary.get("seconds")):
         lines.append(f"The whole run would take about {words.duration(summary['seconds'])}; nothing was fitted.")
     return lines

@@ -34,7 +34,7 @@ class Fitted:
         """A dry run: what would be tried, and what it would need."""
         forecast, entries = plan.forecast()
         entries += [
-            {"method": s.method, "view": s.view, "seconds": None, "memory_bytes": None, "note": s.why}
+            {"method": s.method, "view": s.view, "seconds": None, "memory_bytes": None, "tried": False, "note": s.why}
             for s in plan.skipped
         ]
         return cls(None, {**plan.described(), "plan": entries, "seconds": forecast})
@@ -83,7 +83,7 @@ class Fitted:
 
     def __repr__(self) -> str:
         if self.model is None:
-            return f"Fitted(dry run: {len(self.summary['plan'])} candidates)"
+            return f"Fitted(dry run: {sum(e['tried'] for e in self.summary['plan'])} candidates)"
         s = self.summary
         low, high = s["interval"]
         found = f"{s['metric']} {s['estimate']:.3f}, {s['level']:.0%} interval {low:.3f} to {high:.3f}"

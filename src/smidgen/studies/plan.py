@@ -1,5 +1,6 @@
 """What a run will do, before it does anything."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from smidgen.studies import summary
 from smidgen.studies.candidates import Skipped
 from smidgen.studies.estimate import IntervalConfig
 from smidgen.studies.race import Race
+from smidgen.studies.slow import after_race, race_trials, repeat_seconds, too_slow
 from smidgen.tasks.task import Finding, Task
 
 Progress = Callable[[dict[str, Any]], None]
@@ -34,20 +36,38 @@ class Plan:
     named: bool = False  # whether the methods were named
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
+    def left_out(self) -> dict[tuple[str, str], str]:
+        """Why candidates would not be tried, as far as can be told before anything is fitted."""
+        left = None
+        if self.budget.seconds is not None:
+            left = self.begun + self.budget.seconds - after_race(self.race, self.budget.seconds) - time.monotonic()
+        why = {c.key: said for c, said in too_slow(self.race, self.budget, self.named, left)}
+        count = race_trials(self.task, self.budget)
+        if count is not None:
+            late = [c for c in self.race.found if c.key not in why][count:]
+            why |= {c.key: f"not tried: {count} trials are for the {count} methods before it" for c in late}
+        return why
+
     def forecast(self) -> tuple[float, list[dict[str, Any]]]:
-        """(seconds of the whole run, what each candidate needs)."""
+        """(seconds of the whole run, what each candidate needs and whether it would be tried, those first)."""
+        why, repeats = self.left_out(), self.race.repeats
         entries = [
             {
                 "method": c.method,
                 "view": c.view,
-                "seconds": round(c.seconds * self.race.folds_of(c), 2),
+                "seconds": round(repeat_seconds(self.race, c), 2),
                 "memory_bytes": c.memory,
-                "note": f"{self.race.folds_of(c)} fits a repeat, up to {self.race.repeats} repeat(s)",
+                "tried": c.key not in why,
+                "note": why.get(c.key) or f"{self.race.folds_of(c)} fits a repeat, up to {repeats} repeat(s)",
             }
-            for c in self.race.found
+            for c in sorted(self.race.found, key=lambda c: c.key in why)
         ]
-        once = sum(c.seconds * self.race.folds_of(c) for c in self.race.found)
-        whole = 3 + once * (1 + 0.6 * (self.race.repeats - 1)) / self.workers
+        once = [repeat_seconds(self.race, c) for c in self.race.found if c.key not in why]
+        rounds = 1 + 0.6 * (repeats - 1)  # as candidates leave
+        count = race_trials(self.task, self.budget)
+        if count is not None:
+            rounds = min(rounds, count / max(len(once), 1))
+        whole = 3 + sum(once) * rounds / self.workers
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
 
     def described(self) -> dict[str, Any]:

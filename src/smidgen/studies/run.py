@@ -13,7 +13,7 @@ from smidgen.kit.errors import BudgetSpent
 from smidgen.kit.files import write_bytes
 from smidgen.learn.model import Model
 from smidgen.studies import summary
-from smidgen.studies.candidates import BASELINE, Candidate, Skipped
+from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.compare import compare
 from smidgen.studies.curve import curve_draws, curve_points
@@ -25,16 +25,11 @@ from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
 from smidgen.studies.size import within_size
+from smidgen.studies.slow import CURVE_SHARE, SAFETY, after_race, longest_trial, race_trials, too_slow
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
 from smidgen.studies.unlabelled import look
 from smidgen.tasks.metrics import resolve
-
-CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
-SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
-LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
-UNASKED = 60.0  # seconds of one repeat of a method that a budget by count tries without being told its name
-SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
 class Run:
@@ -55,7 +50,9 @@ class Run:
         self.meter = Meter(self.clock)
         self.meter.add(labels=len(self.task))
         self.end = None if self.budget.seconds is None else plan.begun + self.budget.seconds
-        self.runner = Runner(store, pool, self.meter, study.id, self.clock, trials_left=self._race_trials())
+        self.runner = Runner(
+            store, pool, self.meter, study.id, self.clock, trials_left=race_trials(self.task, self.budget)
+        )
         self.seconds: dict[tuple[str, str], float] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.interrupted = False
@@ -128,39 +125,14 @@ class Run:
 
     def _longest(self) -> float | None:
         """Seconds that one trial may take; None: as long as there is time."""
-        if self.end is None:
-            return None
-        usual = max(2.0, LONGEST_SHARE * (self.end - self.plan.begun))
-        if not self.plan.named:
-            return usual
-        need = max((c.seconds * self.race.folds_of(c) for c in self.race.alive), default=0.0)
-        return max(usual, SAFETY * need)  # what was asked for by its name has the time that it is known to need
+        return None if self.end is None else longest_trial(self.race, self.end - self.plan.begun, self.plan.named)
 
     def _leave_out_the_slow(self) -> None:
-        """Candidates of which one repeat alone would take too much of the time; the quickest one always stays. Where a
-        count is the budget, and so no time, those that nobody would wait for unasked."""
-        end = self._race_end()
-        if self.replay is not None:
-            return
-        need = {c.key: c.seconds * self.race.folds_of(c) for c in self.race.found}
-        if end is None:
-            for c in self.race.found:
-                if need[c.key] > UNASKED and not self.plan.named:
-                    self.race.drop(
-                        c, f"not tried: one repeat takes about {need[c.key]:.0f} s; name it (--methods) or give --time"
-                    )
-            return
-        left = end - self.clock()
-        most = min(SLOW_SHARE * left, self._longest() or left)
-        if self.plan.named:  # it was asked for: only what cannot end at all is left out
-            most = left
-        for c in self.race.found:
-            if need[c.key] > most and need[c.key] > min(
-                v for k, v in need.items() if k[0] != BASELINE or len(need) == 1
-            ):
-                self.race.drop(
-                    c, f"not tried: one repeat takes about {need[c.key]:.0f} s, of the {left:.0f} s that there are"
-                )
+        if self.replay is None:
+            end = self._race_end()
+            left = None if end is None else end - self.clock()
+            for c, why in too_slow(self.race, self.budget, self.plan.named, left):
+                self.race.drop(c, why)
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
         if result.predictions is None:
@@ -175,13 +147,6 @@ class Run:
         how = f"{result.seconds:.2f} s" if result.predictions is not None else "failed"
         self._tell("trial", f"{trial.method} on {trial.view}: {how}", self._ended)
 
-    def _race_trials(self) -> int | None:
-        """The count for the race: a few trials are kept back for the learning curve when there are many."""
-        if self.budget.trials is None:
-            return None
-        curve = len(curve_draws(self.task))
-        return self.budget.trials - curve if self.budget.trials >= 5 * curve else self.budget.trials
-
     def _race_end(self) -> float | None:
         """When racing must stop: what follows (estimate, curve, fitting, report) needs its time."""
         if self.end is None:
@@ -192,11 +157,8 @@ class Run:
             for c in self.race.found
             if c.key in self.seconds
         ]
-        refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members :]) / self.plan.workers if fit else 0.05 * whole
-        cells = len(self.task) * max(len(self.task.classes), 1) * len(self.race.found)
-        judging = 1.0 + min(cells / 1e6, 3.0)
-        looking = 0.03 * whole if self.task.unlabelled is not None else 0.0
-        return self.end - min(0.6 * whole, judging + refit + looking + CURVE_SHARE * whole)
+        refit = SAFETY * sum(sorted(fit)[-self.race.choice.max_members :]) / self.plan.workers if fit else None
+        return self.end - after_race(self.race, whole, refit)
 
     def _comparable(self) -> tuple[list[Candidate], OutOfFold]:
         tried, repeats = self.race.complete()
