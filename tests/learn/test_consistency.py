@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput
+from smidgen.kit.notes import listening
 from smidgen.kit.state import pack, unpack
 
 torch = pytest.importorskip("torch")
@@ -73,5 +74,8 @@ def test_a_gpu_without_memory_falls_back_and_says_so(monkeypatch):
 
     with pytest.warns(UserWarning, match="Training: the GPU has too little memory"):
         assert device.on_best_device(job, "Training") == "cpu"
+    with listening() as notes:  # as in a trial, where warnings would be lost
+        assert device.on_best_device(job, "Training") == device.on_best_device(job, "Training") == "cpu"
+    assert notes == ["Training: the GPU has too little memory, so it is done on the processor."]
     with pytest.raises(ZeroDivisionError):  # other errors are not memory's
         device.on_best_device(lambda where: 1 / 0, "Training")

@@ -139,11 +139,11 @@ def test_a_result_comes_back_bit_equal(store):
     for i, shape in enumerate([(5,), (7, 3), (0,), (0, 4)]):
         predictions = rng.normal(size=shape)
         predictions.flat[:2] = (np.nan, -0.0)[: predictions.size]
-        sent = Result(predictions, 0.1, 0.2, 3, 4)
+        sent = Result(predictions, 0.1, 0.2, 3, 4, notes=("a", 'b "quoted"') if i else ())
         assert store.finish(f"{i}", store.claim(f"{i}", "{}"), sent)
         back = store.get([f"{i}"])[f"{i}"]
         assert back.predictions.tobytes() == predictions.tobytes()
-        assert back.predictions.shape == shape
+        assert back.predictions.shape == shape and back.notes == sent.notes
         assert (back.seconds, back.cpu_seconds, back.peak_bytes, back.model_bytes, back.error) == (0.1, 0.2, 3, 4, None)
 
 
@@ -359,6 +359,19 @@ def test_a_newer_schema_is_refused_by_name_and_untouched(tmp_path):
     with pytest.raises(BadInput, match="another program"):
         RunStore(other)
     assert before[100:] == other.read_bytes()[100:]
+
+
+def test_a_store_from_before_trials_had_notes_is_read_and_gets_them(tmp_path):
+    path = tmp_path / "runs.db"
+    filled(path, 2)
+    with sqlite3.connect(path) as raw:
+        raw.execute("ALTER TABLE trials DROP COLUMN notes")
+        keys = [key for (key,) in raw.execute("SELECT key FROM trials WHERE state = 'done'")]
+    raw.close()
+    with RunStore(path) as store, RunStore(path) as other:
+        assert keys and all(found.notes == () for found in store.get(keys).values())
+        assert other.finish("new", store.claim("new", "{}"), Result(np.zeros(2), notes=("on the processor",)))
+        assert store.get(["new"])["new"].notes == ("on the processor",)
 
 
 def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):

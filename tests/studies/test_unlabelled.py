@@ -9,8 +9,10 @@ from smidgen.cli import results
 from smidgen.data.views.rows import Rows
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
+from smidgen.kit.notes import note
 from smidgen.kit.seeds import derive_seed
 from smidgen.learn.label_spreading import LabelSpreading
+from smidgen.learn.logistic import LogisticClassifier
 from smidgen.learn.member import Member
 from smidgen.studies import unlabelled
 from smidgen.studies.candidates import candidates, forecast
@@ -18,6 +20,7 @@ from smidgen.studies.fit import describe_json
 from smidgen.studies.trial import Trial, parts, run_trial
 from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
 from smidgen.tasks.read import read
+from smidgen.web.report import report
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,31 @@ def test_a_map_that_cannot_be_drawn_loses_no_model(three, tmp_path, monkeypatch)
     made = smidgen.fit(frame, "kind", unlabelled=pool, methods="logistic", trials=1, workers=1, out=tmp_path / "m")
     assert made.summary["pool"] is None
     assert smidgen.load(tmp_path / "m").predict(pool).shape == (90,)
+
+
+def test_what_is_to_be_known_of_a_fit_is_kept_and_shown(three, tmp_path, inline, monkeypatch):
+    real = LogisticClassifier._fit
+
+    def told(self, X, codes):
+        note("<b>Training</b>: the GPU has too little memory, so it is done on the processor.")
+        if len(X) == len(three[0]):
+            note("the last fit was rough.")
+        return real(self, X, codes)
+
+    order = {"methods": "logistic,naive_bayes", "trials": 4, "store": str(tmp_path / "s.db")}
+    with monkeypatch.context() as patched:
+        patched.setattr(LogisticClassifier, "_fit", told)
+        made = smidgen.fit(three[0], "kind", **order)
+    rows = {r["method"]: r for r in made.summary["leaderboard"]}
+    assert len(rows["learn/logistic"]["remarks"]) == 2 and rows["learn/naive_bayes"]["remarks"] == []
+    assert rows["learn/logistic"]["note"] == ""  # it was not stopped, nothing was wrong
+    assert made.leaderboard.set_index("method").note["learn/logistic"].endswith("processor. the last fit was rough.")
+    lines = "\n".join(results.leaderboard(made.summary))
+    assert "logistic: <b>Training</b>: the GPU has" in lines and lines.count("processor") == 1
+    assert "&lt;b&gt;Training&lt;/b&gt;: the GPU has" in report(made.summary)
+    again = smidgen.fit(three[0], "kind", **order)  # from the store: trials remember, the last fit is made anew
+    known = {r["method"]: r["remarks"] for r in again.summary["leaderboard"]}["learn/logistic"]
+    assert known == rows["learn/logistic"]["remarks"][:1]
 
 
 def test_under_a_count_slow_methods_are_tried_only_by_name(three, monkeypatch):

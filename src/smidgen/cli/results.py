@@ -82,6 +82,9 @@ def leaderboard(summary: dict[str, Any]) -> list[str]:
         lines.append(f"   and {len(measured) - _ROWS} more")
     if rows and any(row[0] for row in rows):
         lines.append("   * part of the model")
+    for row in measured:
+        for text in row.get("remarks") or []:
+            lines.append(f"   {words.clean(words.short(row.get('method')))}: {words.clean(text, 400)}")
     for row in skipped[:10]:
         what = " on ".join(words.clean(part) for part in (words.short(row.get("method")), row.get("view")) if part)
         lines.append(f"   {what}: {words.clean(row.get('note') or 'not measured')}")

@@ -79,6 +79,7 @@ trials = sa.Table(
     sa.Column("peak_bytes", sa.BigInteger),
     sa.Column("model_bytes", sa.BigInteger),
     sa.Column("error", sa.Text),
+    sa.Column("notes", sa.Text),  # JSON list; null: none
     sa.Column("created", sa.Double, nullable=False),
     sa.Column("finished", sa.Double),
     sa.Index("trials_running", "state", "owner"),
@@ -178,6 +179,7 @@ class Database:
             with self.read() as connection:
                 known = set(sa.inspect(connection).get_table_names())
                 version = connection.scalar(sa.select(store_table.c.version)) if store_table.name in known else None
+                lacks_notes = version == SCHEMA and trials.name in known and not _has_notes(connection)
             if version is None:
                 if self.sqlite and known and store_table.name not in known:
                     raise BadInput(f"{self.name} is a database of another program: name another file with --store.")
@@ -193,6 +195,12 @@ class Database:
                     f"{self.name} was written by {age} smidgen (schema {version}, this one reads {SCHEMA}): "
                     "update smidgen, or name another file with --store."
                 )
+            elif lacks_notes:  # made before trials had notes; who knows none reads and writes the table as before
+                with self.write() as connection:
+                    if not self.sqlite:
+                        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7364)"))
+                    if not _has_notes(connection):
+                        connection.execute(sa.text("ALTER TABLE trials ADD COLUMN notes TEXT"))
         except BaseException:
             self.close()
             raise
@@ -238,6 +246,10 @@ class Database:
             if len(secret) >= 5:  # a shorter one stands in ordinary words by chance
                 value = value.replace(secret, "***")
         return hide_passwords(value).replace("\0", "")  # PostgreSQL takes no NUL
+
+
+def _has_notes(connection: sa.Connection) -> bool:
+    return any(column["name"] == "notes" for column in sa.inspect(connection).get_columns("trials"))
 
 
 def hide_passwords(text: str) -> str:

@@ -41,9 +41,15 @@ class Fitted:
 
     @property
     def leaderboard(self) -> pd.DataFrame:
-        """One row a candidate, best first; intervals as two columns."""
+        """One row a candidate, best first; intervals as two columns. "note": why it ended early or was not tried, and
+        what else is to be known of how it was fitted."""
         rows = [
-            {**r, "low": (r["interval"] or [None, None])[0], "high": (r["interval"] or [None, None])[1]}
+            {
+                **r,
+                "note": " ".join([r["note"], *r.get("remarks", ())]).strip(),
+                "low": (r["interval"] or [None, None])[0],
+                "high": (r["interval"] or [None, None])[1],
+            }
             for r in self.summary["leaderboard"]
         ]
         names = [

@@ -24,7 +24,8 @@ ABOUT_BYTES = 1_000  # what is known of a model, in its folder
 
 @dataclass
 class Refit:
-    """Fits the chosen on the workers. `seconds`: what each candidate's trials took, by candidate."""
+    """Fits the chosen on the workers. `seconds`: what each candidate's trials took, by candidate; `noted`: is told of
+    each that was fitted, and what is to be known of how, see `kit.notes`."""
 
     plan: Plan
     pool: Pool | InlinePool
@@ -34,6 +35,7 @@ class Refit:
     clock: Callable[[], float]
     end: float | None
     replay: Replay | None
+    noted: Callable[[Candidate, list[str]], None] = lambda candidate, notes: None
 
     def fit(self, tried: list[Candidate], choice: Choice) -> tuple[Model, Choice]:
         """The chosen members fitted on all rows. One that does not end in time, or fails, leaves the blend."""
@@ -60,6 +62,7 @@ class Refit:
                     reason = "the time ended" if outcome.kind == "stopped" else outcome.reason
                     why.append(f"{tried[jobs[job]].method}: {reason}")
                 else:
+                    self.noted(tried[jobs[job]], outcome.pop("notes", []))
                     states[jobs[job]] = outcome
                     self.meter.add(fits=1, cpu_seconds=job.cpu_seconds, peak_memory_bytes=job.peak_bytes)
                 self._tell(tried[jobs[job]].method, len(states), len(order))
@@ -106,7 +109,9 @@ class Refit:
             return {}
         c = tried[k]
         with contextlib.suppress(Exception), threadpool_limits(1):  # as in the workers: the same numbers
-            return {k: fit_member(self.plan.task, self.rows, c.method, c.view, c.params, self.plan.seed)}
+            state = fit_member(self.plan.task, self.rows, c.method, c.view, c.params, self.plan.seed)
+            self.noted(c, state.pop("notes", []))
+            return {k: state}
         return {}
 
     def _tell(self, method: str, done: int, total: int) -> None:

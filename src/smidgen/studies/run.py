@@ -1,6 +1,7 @@
 """One run of a study: race, choose, estimate, fit on all rows, save; all under one budget."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ class Run:
         )
         self.seconds: dict[tuple[str, str], float] = {}
         self.sizes: dict[tuple[str, str], int] = {}
+        self.notes: dict[tuple[str, str], list[str]] = {}
         self.interrupted = False
         self._ended = 0
         self.runner.live = self._live
@@ -73,6 +75,7 @@ class Run:
             found = summary.measured(judged, self.task, board.units, metric, self.plan.interval, self.plan.seed)
             curve = self._curve(tried, board, choice, metric)
             refit = Refit(self.plan, self.pool, self.rows, self.meter, self.seconds, self.clock, self.end, self.replay)
+            refit.noted = self._remark
             try:
                 model, choice = refit.fit(tried, choice)
             except KeyboardInterrupt:  # the first Ctrl-C keeps the best so far; this takes a moment
@@ -135,12 +138,18 @@ class Run:
                 self.race.drop(c, why)
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
+        self._remark(candidate, result.notes)
         if result.predictions is None:
             self.race.drop(candidate, f"failed: {result.error}")
         else:
             self.race.record(candidate, trial, result.predictions)
             self.seconds[candidate.key] = self.seconds.get(candidate.key, 0.0) + result.seconds
             self.sizes[candidate.key] = max(result.model_bytes, self.sizes.get(candidate.key, 0))
+
+    def _remark(self, candidate: Candidate, notes: Sequence[str]) -> None:
+        """Keeps what a person should know of how a candidate was fitted."""
+        own = self.notes.setdefault(candidate.key, [])
+        own.extend(text for text in notes if text not in own)
 
     def _live(self, trial: Trial, result: Result) -> None:
         self._ended += 1
@@ -251,6 +260,8 @@ class Run:
             replace(self.plan.interval, resamples=50),
             self.plan.seed,
         )
+        for row in board_rows:
+            row["remarks"] = self.notes.get((row["method"], row["view"]), [])
         about = {
             "model": None,
             "study": self.study.id,

@@ -280,6 +280,7 @@ class RunStore:
             "peak_bytes": int(result.peak_bytes),
             "model_bytes": int(result.model_bytes),
             "error": None if result.error is None else self._db.scrub(result.error),
+            "notes": json.dumps(self._db.scrub(list(result.notes))) if result.notes else None,
         }
         if result.predictions is not None:
             array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
@@ -353,4 +354,5 @@ class RunStore:
             except (ValueError, TypeError, zlib.error, OverflowError):
                 raise self._damaged(row.key) from None
             predictions = np.frombuffer(data, "<f8").reshape(shape).copy()
-        return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error)
+        notes = () if row.notes is None else tuple(self._parse(row.notes, row.key))
+        return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error, notes)

@@ -11,13 +11,14 @@ first fit on the 20 labels (where it is sure of them) for a second one: self-tra
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from smidgen.data.views.rows import Rows
 from smidgen.kit.files import digest
+from smidgen.kit.notes import listening
 from smidgen.kit.seeds import derive_seed
 from smidgen.kit.state import pack
 from smidgen.learn.member import Member
@@ -62,7 +63,7 @@ class Result:
             None: failed.
         seconds, cpu_seconds: all fits and predictions of the trial.
         peak_bytes: the worker's peak resident memory; model_bytes: arrays of one fitted member.
-        error: why it failed.
+        error: why it failed. notes: what a person should know of how it was done, see `kit.notes`.
     """
 
     predictions: np.ndarray | None = None
@@ -71,6 +72,7 @@ class Result:
     peak_bytes: int = 0
     model_bytes: int = 0
     error: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _read(draw: str) -> tuple[str, dict[str, int], float]:
@@ -147,6 +149,12 @@ def _guessed(predicted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
     """Fits and predicts every part of the trial's draw. An error of the method becomes the result's `error`."""
+    with listening() as notes:
+        result = _run(task, rows, trial)
+    return replace(result, notes=tuple(notes))
+
+
+def _run(task: Task, rows: Rows, trial: Trial) -> Result:
     start, cpu = time.perf_counter(), time.process_time()
     classes, whole = len(task.classes), rows
     predictions = np.full((len(task), classes) if classes else len(task), np.nan)
@@ -180,9 +188,11 @@ def run_trial(task: Task, rows: Rows, trial: Trial) -> Result:
 
 
 def fit_member(task: Task, rows: Rows, method: str, view: str, params: dict[str, Any], seed: int) -> dict[str, Any]:
-    """The member fitted on all rows, as its state."""
+    """The member fitted on all rows, as its state; with "notes" where there are any, see `kit.notes`."""
     member = Member(method, view, task.kind, len(task.classes), params)
-    return member.fit(rows, task.target, task.columns, derive_seed(seed, method, view, "all")).get_state()
+    with listening() as notes:
+        member.fit(rows, task.target, task.columns, derive_seed(seed, method, view, "all"))
+    return member.get_state() | ({"notes": notes} if notes else {})
 
 
 def state_bytes(state: dict[str, Any]) -> int:

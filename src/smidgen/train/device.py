@@ -1,8 +1,9 @@
 """Where to train: on a GPU if there is one and its memory is enough, else on the processor."""
 
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
+
+from smidgen.kit.notes import note
 
 T = TypeVar("T")
 
@@ -16,7 +17,7 @@ def best_device() -> str:
 
 def on_best_device(job: Callable[[str], T], what: str) -> T:
     """The job's result. It is given a device, and done again on the processor where the GPU has too little memory; that
-    is said in a warning. `what`: begins its sentence."""
+    is noted, see `kit.notes`. `what`: begins its sentence."""
     import torch
 
     device = best_device()
@@ -26,5 +27,5 @@ def on_best_device(job: Callable[[str], T], what: str) -> T:
         return job(device)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-    warnings.warn(f"{what}: the GPU has too little memory, so it is done on the processor.", UserWarning, stacklevel=2)
+    note(f"{what}: the GPU has too little memory, so it is done on the processor.")
     return job("cpu")

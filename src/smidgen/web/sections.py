@@ -84,6 +84,7 @@ def leaderboard(rows: list[dict[str, Any]], baseline: Any, metric: Any) -> dict[
         small = [str(row["view"])] if row.get("view") else []
         small += [clean(", ".join(params[:8]), 160)] if params else []
         small += [str(row["note"])] if row.get("note") else []
+        small += [clean(text, 200) for text in row.get("remarks") or []]
         whole = not words.finite(row.get("weight")) or row["weight"] > 0.995
         share = "chosen" if whole else f"{words.percent(row['weight'])} of the model"
         shown.append(
