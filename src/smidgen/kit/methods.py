@@ -36,6 +36,9 @@ class MethodCard:
         sparse: takes sparse matrices (tf-idf).
         unlabelled: learns from rows without labels too: its `fit` gets them behind the others, with the code -1.
         needs_unlabelled: is not worth trying without such rows.
+        pretraining: rough seconds of what it learns once from rows without labels alone, for all fits of a study:
+            (fixed, for 10^3 such rows); empty: it does not. Its module then has `pretrain(X, params, seed)`, and its
+            `fit` takes that as `pretrained`.
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
         seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x
@@ -55,6 +58,7 @@ class MethodCard:
     sparse: bool = False
     unlabelled: bool = False
     needs_unlabelled: bool = False
+    pretraining: tuple[float, ...] = ()
     extra: str | None = None
     package: str | None = None
     max_rows: int | None = None

@@ -56,7 +56,11 @@ class Member:
             from_mapping(made.Config, dict(self.params), where=self.method)
         head = made(**self.params, random_state=seed)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # of a head's limits: scores tell
-            self.head_ = head.fit(*self._with_pool(rows, target))
+            learnt = rows.learnt.get(self.method)
+            if learnt is None:
+                self.head_ = head.fit(*self._with_pool(rows, target))
+            else:
+                self.head_ = head.fit(self.view_.transform(rows), target, pretrained=learnt)
         return self
 
     def _with_pool(self, rows: Rows, target: np.ndarray) -> tuple[Any, np.ndarray]:

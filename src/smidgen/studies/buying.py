@@ -23,18 +23,20 @@ from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
-from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import write_bytes
 from smidgen.studies import findings, other_results
+from smidgen.studies.candidates import Candidate
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.fit import DEFAULT_STORE
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.other_offers import Other, other_offers
 from smidgen.studies.plan import Progress
 from smidgen.studies.pool import Pool
+from smidgen.studies.pretraining import Unfinished, pretrain_within
 from smidgen.studies.prices import Offer, offers_of
 from smidgen.studies.purchases import all_draws, check_rows
-from smidgen.studies.ready import able, check_target, ready
+from smidgen.studies.ready import Ready, able, check_target, ready
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial, draw_in_words
@@ -109,6 +111,9 @@ def plan(
             rows.pool = pool_of(own.task, own.seed)[0]
             fill(rows.pool, encoders, CACHE, columns=own.task.columns)
         pool.load(own.task, rows)
+        if methods.card(own.method).pretraining and rows.pool is not None:
+            tell(_event(f"Pretraining of {own.method}", 0, len(draws), seconds))
+            _pretrain(own, pool, rows, begun + seconds - clock.monotonic())
         runner = Runner(runs, pool, Meter(clock.monotonic), found.id, clock.monotonic, stop_at=begun + seconds)
         ended: list[str] = []
 
@@ -137,6 +142,18 @@ def plan(
         out["measured"] = {"trainings": len(results), "of": len(draws), "failed": len(failed), "ended": not whole}
         _remember(runs, found, out, render)
         return out
+
+
+def _pretrain(own: Ready, pool: Pool, rows: Rows, left: float) -> None:
+    """What the measured method learns before any fit: as in its study, from whose cache it is taken."""
+    measured = Candidate(own.method, own.view, own.params)
+    try:
+        pretrain_within(pool, own.task, rows, measured, own.seed, folder=CACHE, seconds=max(left, 1.0))
+    except Unfinished as error:
+        raise BudgetSpent(
+            f"The pretraining of {own.method} could not be made again: it {error}. Give more time."
+        ) from None
+    pool.load(own.task, rows)
 
 
 def _id(study: str | Path | Fitted) -> str:

@@ -22,7 +22,8 @@ class Candidate:
     """A method on a view with settings.
 
     Attributes:
-        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes.
+        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes. once: seconds of
+            what it learns before any fit, see `studies.pretraining`.
     """
 
     method: str
@@ -31,6 +32,7 @@ class Candidate:
     version: int = 1
     seconds: float = 0.0
     memory: int = 0
+    once: float = 0.0
 
     @property
     def key(self) -> tuple[str, str]:
@@ -91,7 +93,8 @@ def candidates(
             if memory is not None and need > memory:
                 skipped.append(Skipped(name, view, f"needs {_gb(need)} of memory, there are {_gb(memory)}"))
                 continue
-            found.append(Candidate(name, view, (settings or {}).get(name, {}), card.version, seconds, need))
+            own = (settings or {}).get(name, {})
+            found.append(Candidate(name, view, own, card.version, seconds, need, once_seconds(card, task)))
     return found, skipped
 
 
@@ -129,6 +132,14 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
         + int(card.bytes_per_row * n * d)
     )
     return seconds, need
+
+
+def once_seconds(card: MethodCard, task: Task) -> float:
+    """Forecast of what a method learns without labels before any fit; 0: nothing."""
+    if not card.pretraining or task.unlabelled is None:
+        return 0.0
+    fixed, rows = (*card.pretraining, 0.0)[:2]
+    return fixed + rows * min(len(task.unlabelled), MOST_POOL) / 1e3
 
 
 def _gb(size: int) -> str:

@@ -131,13 +131,7 @@ def fit(
         if dry_run:
             return Fitted.planned(plan)
         assert pool is not None
-        seconds, entries = plan.forecast()
-        kept = sum(e["tried"] for e in entries)
-        about = f"{kept} candidates" + (
-            f" ({len(found) - kept} more are beyond the budget)" if kept < len(found) else ""
-        )
-        about += f", {race.folds} folds, up to {race.repeats} repeats: about {seconds:.0f} s"
-        tell({"kind": "plan", "text": about, "done": 0, "total": None, "seconds_left": budget.seconds})
+        tell({"kind": "plan", "text": plan.sentence(), "done": 0, "total": None, "seconds_left": budget.seconds})
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         options = {
             "source": str(Path(source).absolute()) if isinstance(source, str | Path) else task.source,

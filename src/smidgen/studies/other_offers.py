@@ -133,7 +133,7 @@ def _search(known: StudyBoard, own: Ready, found: Study) -> Search:
     noise_C = np.maximum(np.nanstd(drawn, axis=0), 1e-3)
     of_time = _paces(known, of)
     rounds = 1 + REPEATED * (known.race.repeats - 1)
-    hours_L = np.array([c.seconds * known.race.folds_of(c) * of_time * rounds / 3600 for c in known.left])
+    hours_L = np.array([(c.once + c.seconds * known.race.folds_of(c) * rounds) * of_time / 3600 for c in known.left])
     both = priors.excess(task, [*of, *known.left])
     return Search(losses_C, noise_C, both[: len(of)], both[len(of) :], hours_L)
 

@@ -55,20 +55,31 @@ class Plan:
             {
                 "method": c.method,
                 "view": c.view,
-                "seconds": round(repeat_seconds(self.race, c), 2),
+                "seconds": round(c.once + repeat_seconds(self.race, c), 2),
                 "memory_bytes": c.memory,
                 "tried": c.key not in why,
-                "note": why.get(c.key) or f"{self.race.folds_of(c)} fits a repeat, up to {repeats} repeat(s)",
+                "note": why.get(c.key)
+                or f"{self.race.folds_of(c)} fits a repeat, up to {repeats} repeat(s)"
+                + (f", after one pretraining of {c.once:.0f} s" if c.once else ""),
             }
             for c in sorted(self.race.found, key=lambda c: c.key in why)
         ]
-        once = [repeat_seconds(self.race, c) for c in self.race.found if c.key not in why]
+        kept = [c for c in self.race.found if c.key not in why]
+        once = [repeat_seconds(self.race, c) for c in kept]
         rounds = 1 + 0.6 * (repeats - 1)  # as candidates leave
         count = race_trials(self.task, self.budget)
         if count is not None:
             rounds = min(rounds, count / max(len(once), 1))
-        whole = 3 + sum(once) * rounds / self.workers
+        whole = 3 + sum(c.once for c in kept) + sum(once) * rounds / self.workers
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
+
+    def sentence(self) -> str:
+        """What will be tried, and how long it may take."""
+        seconds, entries = self.forecast()
+        out = sum(not e["tried"] for e in entries)
+        more = f" ({out} more are beyond the budget)" if out else ""
+        folds = f"{self.race.folds} folds, up to {self.race.repeats} repeats"
+        return f"{len(entries) - out} candidates{more}, {folds}: about {seconds:.0f} s"
 
     def described(self) -> dict[str, Any]:
         task = replace(self.task, findings=(*self.task.findings, *self.noticed))

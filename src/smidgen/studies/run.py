@@ -10,6 +10,7 @@ import numpy as np
 
 from smidgen.budget.meter import Meter
 from smidgen.data.views.rows import Rows
+from smidgen.kit import methods
 from smidgen.kit.errors import BudgetSpent
 from smidgen.kit.files import write_bytes
 from smidgen.learn.model import Model
@@ -18,15 +19,17 @@ from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.compare import compare
 from smidgen.studies.curve import curve_draws, curve_points
+from smidgen.studies.encoding import CACHE
 from smidgen.studies.estimate import judge
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.plan import Plan
 from smidgen.studies.pool import InlinePool, Pool
+from smidgen.studies.pretraining import Unfinished, pretrain_within
 from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
 from smidgen.studies.size import within_size
-from smidgen.studies.slow import CURVE_SHARE, SAFETY, after_race, longest_trial, race_trials, too_slow
+from smidgen.studies.slow import CURVE_SHARE, SAFETY, SLOW_SHARE, after_race, longest_trial, race_trials, too_slow
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
 from smidgen.studies.unlabelled import look
@@ -56,6 +59,7 @@ class Run:
         )
         self.seconds: dict[tuple[str, str], float] = {}
         self.sizes: dict[tuple[str, str], int] = {}
+        self.once: dict[tuple[str, str], float] = {}
         self.notes: dict[tuple[str, str], list[str]] = {}
         self.interrupted = False
         self._ended = 0
@@ -99,6 +103,7 @@ class Run:
     def _race(self) -> None:
         self._leave_out_the_slow()
         try:
+            self._pretrain()
             for repeat in range(self.race.repeats):
                 todo = self.race.round(repeat)
                 if self.replay is not None:
@@ -136,6 +141,33 @@ class Run:
             left = None if end is None else end - self.clock()
             for c, why in too_slow(self.race, self.budget, self.plan.named, left):
                 self.race.drop(c, why)
+
+    def _pretrain(self) -> None:
+        """What methods learn once, without labels, for all their fits. One that cannot in its time is not tried."""
+        before = len(self.rows.learnt)
+        for c in self.race.alive:
+            first = self.race.trial(c, f"cv:k={self.race.folds_of(c)}:r=0").key
+            replayed = self.replay is None or first in self.replay.keys
+            if not (methods.card(c.method).pretraining and self.rows.pool is not None and replayed):
+                continue
+            end = self._race_end()
+            left = None if end is None else (1.0 if self.plan.named else SLOW_SHARE) * (end - self.clock())
+
+            def tell(passed: float, c: Candidate = c) -> None:
+                self._tell("pretraining", f"Pretraining of {c.method}", round(passed), round(max(c.once, passed)))
+
+            try:
+                spent = pretrain_within(
+                    self.pool, self.task, self.rows, c, self.plan.seed, folder=CACHE, seconds=left, tell=tell
+                )
+            except Unfinished as error:
+                self.race.drop(c, f"not tried: its pretraining {error}")
+                continue
+            self._remark(c, spent.notes)
+            self.once[c.key] = spent.seconds
+            self.meter.add(cpu_seconds=spent.cpu_seconds, peak_memory_bytes=spent.peak_bytes)
+        if len(self.rows.learnt) > before:
+            self.pool.load(self.task, self.rows)
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
         self._remark(candidate, result.notes)
@@ -256,7 +288,7 @@ class Run:
             metric,
             dropped,
             [*never, *self.plan.skipped],
-            self.seconds,
+            {key: s + self.once.get(key, 0.0) for key, s in self.seconds.items()},
             replace(self.plan.interval, resamples=50),
             self.plan.seed,
         )

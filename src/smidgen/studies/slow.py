@@ -51,20 +51,22 @@ def too_slow(race: Race, budget: Budget, named: bool, left: float | None) -> lis
     Args:
         left: seconds that the race has now; None: a count is the budget.
     """
-    need = {c.key: repeat_seconds(race, c) for c in race.found}
+    need = {c.key: c.once + repeat_seconds(race, c) for c in race.found}
+    said = {c.key: f"{need[c.key]:.0f} s{' with its pretraining' if c.once else ''}" for c in race.found}
     if budget.seconds is None or left is None:
         if budget.trials is None:  # a replay: what was tried then is tried again
             return []
         return [
-            (c, f"not tried: one repeat takes about {need[c.key]:.0f} s; name it (--methods) or give --time")
+            (c, f"not tried: one repeat takes about {said[c.key]}; name it (--methods) or give --time")
             for c in race.found
             if need[c.key] > UNASKED and not named
         ]
     # What was asked for: only what cannot end at all is left out.
-    most = left if named else min(SLOW_SHARE * left, longest_trial(race, budget.seconds, named))
+    most = left if named else SLOW_SHARE * left
+    longest = left if named else longest_trial(race, budget.seconds, named)
     quickest = min(v for k, v in need.items() if k[0] != BASELINE or len(need) == 1)
     return [
-        (c, f"not tried: one repeat takes about {need[c.key]:.0f} s, of the {left:.0f} s that there are")
+        (c, f"not tried: one repeat takes about {said[c.key]}, of the {left:.0f} s that there are")
         for c in race.found
-        if need[c.key] > most and need[c.key] > quickest
+        if (need[c.key] > most or repeat_seconds(race, c) > longest) and need[c.key] > quickest
     ]

@@ -16,7 +16,13 @@ from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
 
 # Notes of those that more time gives a chance; the last took more than its part of the time that there was.
-LEFT = ("not tried: the budget ended", "not tried: one repeat takes", "not finished", "failed: took longer than")
+LEFT = (
+    "not tried: the budget ended",
+    "not tried: one repeat takes",
+    "not tried: its pretraining took longer",
+    "not finished",
+    "failed: took longer than",
+)
 
 
 @dataclass(frozen=True)

@@ -91,29 +91,28 @@ def read(
     pool: Any
     pool, pool_rows = whole[~labelled].reset_index(drop=True), (np.flatnonzero(keep) + 1)[~labelled]
     duplicate_of, said = duplicates(frame, columns, found.values, numbers)
-    groups = merged(
-        duplicate_of, None if group_values is None else pd.Series(group_values[labelled]).reset_index(drop=True)
-    )
+    cells: Any = group_values
+    own_cells, pool_cells = (None if cells is None else cells[b].reset_index(drop=True) for b in (labelled, ~labelled))
+    groups = merged(duplicate_of, own_cells)
     if groups is not None and groups.max() < 1:
         raise BadInput(
             f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so "
             "none can be set aside to measure the model. Check the group column."
         )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
-    pool_cells: Any = None if group_values is None else group_values[~labelled].reset_index(drop=True)
     more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None)
     if more is not None:
         pool = pd.concat([pool, more.frame], ignore_index=True) if len(pool) else more.frame
         pool_rows = np.concatenate([pool_rows, -more.numbers])
         if pool_cells is not None:
             pool_cells = pd.concat([pool_cells.astype(object), more.groups], ignore_index=True)
-    pool_groups = None
+    pool_groups: Any = None
     if len(pool):
         fresh, said = no_copies(frame, pool, columns)
         findings += said
         pool, pool_rows = pool[fresh].reset_index(drop=True), pool_rows[fresh]
-        if group_values is not None:
-            groups, pool_groups = shared_groups(groups, group_values[labelled], pool_cells[fresh])
+        if own_cells is not None and pool_cells is not None:
+            groups, pool_groups = shared_groups(groups, own_cells, pd.Series(pool_cells[fresh]))
     return Task(
         frame=frame,
         target=found.values,
@@ -240,7 +239,7 @@ class _Pool:
 
     frame: Any
     numbers: np.ndarray
-    groups: pd.Series
+    groups: Any
 
 
 def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding], group: str | None) -> _Pool | None:
@@ -252,7 +251,7 @@ def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding],
     if group is not None and cells is None:
         text = f"{where} has no column '{group}': its rows are taken to be of other groups than the labelled ones."
         findings.append(Finding(level="warning", text=text))
-    groups = pd.Series([None] * len(more) if cells is None else cells.tolist(), dtype=object)
+    groups: Any = pd.Series([None] * len(more) if cells is None else cells.tolist(), dtype=object)
     return _Pool(more[keep].reset_index(drop=True), np.flatnonzero(keep) + 1, groups[keep])
 
 

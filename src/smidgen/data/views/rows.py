@@ -22,12 +22,14 @@ class Rows:
         pool: the task's rows without labels, for methods that learn from them; the same for every fold, but for those
             of groups that it judges.
         groups: of a pool, the group of labelled rows that each row shares, -1: none. None: no row does.
+        learnt: by method, what it learnt from the pool before any fit, which is the same for all fits.
     """
 
     frame: pd.DataFrame
     blocks: dict[str, Any] = field(default_factory=dict)
     pool: "Rows | None" = None
     groups: np.ndarray | None = None
+    learnt: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -44,7 +46,7 @@ class Rows:
     def take(self, rows: np.ndarray) -> "Rows":
         blocks = {k: v[rows] for k, v in self.blocks.items()}
         groups = None if self.groups is None else self.groups[rows]
-        return Rows(self.frame.iloc[rows].reset_index(drop=True), blocks, self.pool, groups)
+        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), blocks=blocks, groups=groups)
 
     def apart_from(self, groups: np.ndarray) -> "Rows":
         """These rows with a pool that has none of these groups."""
