@@ -224,6 +224,7 @@ def test_draws_are_said_in_words():
         "part:k=5:r=1:n=20": "20 labels",
         "part:k=5:r=0:n=20:m=10:e=0.4": "20 labels, 10 more of which 0.4 % are wrong",
         "part:k=5:r=0:n=20:u=10": "20 labels, 10 rows without labels",
+        "part:k=5:r=0:n=20:p=10": "20 labels, 10 rows without labels",
         "sub:n=25:r=0": "25 labels",
     }
     assert {draw: draw_in_words(draw) for draw in said} == said

@@ -17,6 +17,11 @@ from smidgen.learn.member import Member
 from smidgen.studies import unlabelled
 from smidgen.studies.candidates import candidates, forecast
 from smidgen.studies.fit import describe_json
+from smidgen.studies.losses import Scale
+from smidgen.studies.measured import measure
+from smidgen.studies.prices import offers_of
+from smidgen.studies.purchases import all_draws, mixed_draws
+from smidgen.studies.ready import Ready, able
 from smidgen.studies.trial import Trial, parts, run_trial
 from smidgen.studies.unlabelled import NEXT, another_kind, told_apart
 from smidgen.tasks.read import read
@@ -98,6 +103,32 @@ def test_no_fold_learns_from_rows_whose_group_it_judges(three):
         member = Member(trial.method, trial.view, task.kind, 3)
         member.fit(seen, task.target[train], task.columns, derive_seed(0, trial.method, trial.view, trial.draw, i))
         assert np.array_equal(found.predictions[test], member.predict(rows.take(test)))
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_a_plan_gives_rows_without_labels_to_the_method_that_learns_from_them(three, pooled):
+    """Beside the pool, where there is one; other methods guess their labels."""
+    task = read(three[0], "kind", unlabelled=three[1] if pooled else None)
+    rows = Rows(task.frame, pool=unlabelled.pool_of(task, 0)[0] if pooled else None)
+    offer = offers_of({"unlabelled": 0.1})[0]
+    names = ("learn/logistic", "learn/label_spreading")
+    readies = [Ready(task, Scale.of("log_loss"), name, "linear", {}, 0, 5, 0.4) for name in names]
+    assert [r.learns_itself for r in readies] == [False, True]
+    guessed, given = (mixed_draws(task, offer, 5, 1, itself=r.learns_itself)[0][0] for r in readies)
+    assert guessed == given.replace("p=", "u=") and given in all_draws(task, [offer], 5, itself=True)
+    found = run_trial(task, rows, readies[1].trial(given))
+    assert found.error is None
+    for i, ((train, test), (again, _)) in enumerate(zip(parts(task, given, 0), parts(task, guessed, 0), strict=True)):
+        assert np.array_equal(train, again)  # the same rows, whoever learns from them
+        rest = task.frame.iloc[train[24:]]
+        more = pd.concat([task.unlabelled, rest] if pooled else [rest], ignore_index=True)
+        member = Member("learn/label_spreading", "linear", task.kind, 3)
+        seed = derive_seed(0, "learn/label_spreading", "linear", given, i)
+        member.fit(Rows(task.frame, pool=Rows(more)).take(train[:24]), task.target[train[:24]], task.columns, seed)
+        assert len(rest) == 24 and np.array_equal(found.predictions[test], member.predict(rows.take(test)))
+    assert measure(readies[1], [offer], {given: found.predictions}).mixed("unlabelled") == 1
+    known, unknown = able([offer], task, "learn/barlow_pictures")
+    assert not known and "learns from all of them once" in unknown[0]["why"]
 
 
 def test_copies_are_no_pool_and_a_large_pool_is_drawn_from(three, monkeypatch):

@@ -86,7 +86,7 @@ def plan(
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         found = runs.study(_id(study))
         own = ready(found, data)
-        known, unknown = able(offers, own.task)
+        known, unknown = able(offers, own.task, own.method)
         check_target(target, own.scale)
         others, more = other_offers(offers, own, found, runs, other_results.DRAWS)
         unknown += more
@@ -97,7 +97,7 @@ def plan(
             out = other_results.alone(found, own, offers, others, unknown, spend, target)
             _remember(runs, found, out, render)
             return out
-        draws = all_draws(own.task, known, own.folds) if known else []
+        draws = all_draws(own.task, known, own.folds, itself=own.learns_itself) if known else []
         if dry_run:
             return findings.dry(found, own, draws, [*known, *(o.offer for o in others)], unknown)
         count = workers or min(os.cpu_count() or 1, 8)

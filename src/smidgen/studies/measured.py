@@ -91,7 +91,8 @@ def measure(ready: Ready, offers: Sequence[Offer], results: Mapping[str, np.ndar
         measured.sizes.setdefault(n, []).extend(measured.loss(p) for p in known)
     for offer in offers:
         if offer.is_mixed:
-            planned = [(draw, (float(a), float(b))) for draw, a, b in mixed_draws(task, offer, folds, MIX_REPEATS)]
+            draws = mixed_draws(task, offer, folds, MIX_REPEATS, itself=ready.learns_itself)
+            planned = [(draw, (float(a), float(b))) for draw, a, b in draws]
             for (right, other), known in _by_plan(planned, results, ready):
                 if other > 0:  # a group that filled the draw left no room for others
                     losses = measured.mixes.setdefault((offer.name, right, other), [])

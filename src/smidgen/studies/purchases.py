@@ -29,9 +29,12 @@ def curve_draws(labels: int, classes: int, folds: int, repeats: int) -> list[tup
     return out
 
 
-def mixed_draws(task: Task, offer: Offer, folds: int, repeats: int) -> list[tuple[str, int, int]]:
+def mixed_draws(
+    task: Task, offer: Offer, folds: int, repeats: int, *, itself: bool = False
+) -> list[tuple[str, int, int]]:
     """(draw, right labels, other rows) of each fit: other rows are labels of the offer's error rate, or rows without
-    labels. Half of the labels right and half others, and a third right."""
+    labels. Half of the labels right and half others, and a third right. itself: whether the method learns from rows
+    without labels itself, else it is trained on its own guesses."""
     whole = int(len(task) * (1 - 1 / folds))
     mixes = [(whole // 2, whole - whole // 2), (whole // 3, whole - whole // 3)]
     if len(task.classes) and whole // 3 < len(task.classes):
@@ -39,17 +42,19 @@ def mixed_draws(task: Task, offer: Offer, folds: int, repeats: int) -> list[tupl
     out = []
     for r in range(repeats):
         for right, other in mixes:
-            what = f"u={other}" if offer.kind == "unlabelled" else f"m={other}:e={100 * (offer.error or 0.0):g}"
+            bare = f"{'p' if itself else 'u'}={other}"
+            what = bare if offer.kind == "unlabelled" else f"m={other}:e={100 * (offer.error or 0.0):g}"
             out.append((f"part:k={folds}:r={r}:n={right}:{what}", right, other))
     return out
 
 
-def all_draws(task: Task, offers: Sequence[Offer], folds: int) -> list[str]:
-    """All draws to measure, the most telling first."""
+def all_draws(task: Task, offers: Sequence[Offer], folds: int, *, itself: bool = False) -> list[str]:
+    """All draws to measure, the most telling first. itself: see `mixed_draws`."""
     classes = len(task.classes)
     curve = [draw for draw, _ in curve_draws(len(task), classes, folds, CURVE_REPEATS)]
     each = len(curve) // CURVE_REPEATS
-    of_offers = [[d for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS)] for o in offers if o.is_mixed]
+    mixed = [o for o in offers if o.is_mixed]
+    of_offers = [[d for d, _, _ in mixed_draws(task, o, folds, MIX_REPEATS, itself=itself)] for o in mixed]
     first = [d for own in of_offers for d in own[: len(own) // MIX_REPEATS]]  # each offer once, before any twice
     again = [d for own in of_offers for d in own[len(own) // MIX_REPEATS :]]
     whole = [*curve[:each], *first, *curve[each : 2 * each], *again, *curve[2 * each :]]

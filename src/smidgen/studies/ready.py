@@ -42,6 +42,11 @@ class Ready:
         )  # fmt: skip
 
     @property
+    def learns_itself(self) -> bool:
+        """Whether the method learns from rows without labels, and need not be trained on its own guesses."""
+        return methods.card(self.method).unlabelled
+
+    @property
     def measured(self) -> str:
         """The member in words."""
         return f"{self.method} on {self.view}"
@@ -78,9 +83,9 @@ def ready(found: Study, data: Any) -> Ready:
     )  # fmt: skip
 
 
-def able(offers: list[Offer], task: Task) -> tuple[list[Offer], list[dict[str, str]]]:
+def able(offers: list[Offer], task: Task, method: str = "") -> tuple[list[Offer], list[dict[str, str]]]:
     """Offers of rows that the study can tell about, and why not of the others. Hours and megabytes are not rows: see
-    `other_offers`."""
+    `other_offers`. method: that is measured."""
     found_able, unknown = [], []
     for offer in offers:
         why = ""
@@ -88,6 +93,8 @@ def able(offers: list[Offer], task: Task) -> tuple[list[Offer], list[dict[str, s
             continue
         if offer.kind == "query" and offer.error is None:
             why = unrated(offer, offers, len(task.classes))
+        elif offer.kind == "unlabelled" and method and methods.card(method).pretraining:
+            why = f"{method} learns from all of them once, and that is too slow to be done for each measurement"
         elif offer.error and not task.classes:
             why = "an error rate has a meaning for classes only"
         if why:

@@ -6,7 +6,8 @@ A draw is a short text, so that it can stand in a key and be read by a person:
 `part:k=5:r=0:n=20` is that cross-validation with each fit on the first 20 rows of such a sub-draw of its training part,
 so that every size is scored on all rows; `part:k=5:r=0:n=20:m=10:e=30` adds 10 rows to the 20, of which each label is
 wrong with a probability of 30 % (`e=0.4`: of 0.4 %); `part:k=5:r=0:n=20:u=10` adds 10 rows without labels, which a
-first fit on the 20 labels (where it is sure of them) for a second one: self-training (Yarowsky, 1995).
+first fit on the 20 labels (where it is sure of them) for a second one: self-training (Yarowsky, 1995); with `p=10` in
+its place the fit is given them beside the pool, for a method that learns from rows without labels itself.
 """
 
 import json
@@ -92,7 +93,7 @@ def parts(task: Task, draw: str, seed: int) -> list[tuple[np.ndarray, np.ndarray
         whole = [(np.flatnonzero(folds != f), np.flatnonzero(folds == f)) for f in np.unique(folds)]
         if kind == "cv":
             return whole
-        wanted = values["n"] + values.get("m", 0) + values.get("u", 0)
+        wanted = values["n"] + sum(values.get(more, 0) for more in "mup")
         return [(train[sub_draw(task.take(train), wanted, own)], test) for train, test in whole]
     chosen = sub_draw(task, values["n"], own)
     held = np.ones(len(task), bool)
@@ -115,7 +116,7 @@ def labels_of(task: Task, draw: str, train: np.ndarray, seed: int) -> np.ndarray
 def labelled_in(draw: str, rows: int) -> int:
     """How many of the rows of a training part, the first ones, come with labels."""
     _, values, _ = _read(draw)
-    return min(values["n"], rows) if values.get("u") else rows
+    return min(values["n"], rows) if values.get("u") or values.get("p") else rows
 
 
 def drawn(task: Task, draw: str, seed: int) -> tuple[float, float]:
@@ -123,7 +124,7 @@ def drawn(task: Task, draw: str, seed: int) -> tuple[float, float]:
     what it names, or lead beyond."""
     _, values, _ = _read(draw)
     rows = np.array([len(train) for train, _ in parts(task, draw, seed)])
-    labels = np.minimum(rows, values["n"]) if values.get("m") or values.get("u") else rows
+    labels = np.minimum(rows, values["n"]) if any(values.get(more) for more in "mup") else rows
     return float(labels.mean()), float((rows - labels).mean())
 
 
@@ -135,8 +136,8 @@ def draw_in_words(draw: str) -> str:
     said = f"{values['n']} labels"
     if values.get("m"):
         said += f", {values['m']} more of which {100 * error:g} % are wrong"
-    if values.get("u"):
-        said += f", {values['u']} rows without labels"
+    if bare := values.get("u") or values.get("p"):
+        said += f", {bare} rows without labels"
     return said
 
 
@@ -166,11 +167,16 @@ def _run(task: Task, rows: Rows, trial: Trial) -> Result:
             seed = derive_seed(trial.seed, trial.method, trial.view, trial.draw, i)
             told = labels_of(task, trial.draw, train, trial.seed)
             known = labelled_in(trial.draw, len(train))
-            member.fit(rows.take(train[:known]), told[:known], task.columns, seed)
-            if known < len(train):
-                sure, guessed = _guessed(member.predict(rows.take(train[known:])))
+            own, rest = rows.take(train[:known]), train[known:]
+            given = _read(trial.draw)[1].get("p", 0)  # rows that it is given, and need not guess
+            if given and len(rest):
+                more = rows.take(rest)
+                own = replace(own, pool=more if rows.pool is None else rows.pool.joined(more))
+            member.fit(own, told[:known], task.columns, seed)
+            if len(rest) and not given:
+                sure, guessed = _guessed(member.predict(rows.take(rest)))
                 told = np.concatenate([told[:known], guessed[sure]])
-                taken = np.concatenate([train[:known], train[known:][sure]])
+                taken = np.concatenate([train[:known], rest[sure]])
                 member = Member(trial.method, trial.view, task.kind, classes, trial.params)
                 member.fit(rows.take(taken), told, task.columns, seed)
             predictions[test] = member.predict(rows.take(test))

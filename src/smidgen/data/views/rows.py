@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 
 @dataclass
@@ -48,9 +49,18 @@ class Rows:
         groups = None if self.groups is None else self.groups[rows]
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True), blocks=blocks, groups=groups)
 
+    def joined(self, other: "Rows") -> "Rows":
+        """Both, one behind the other, with the blocks that both have; of no pool, and of no group."""
+        blocks = {k: _stacked(v, other.blocks[k]) for k, v in self.blocks.items() if k in other.blocks}
+        return Rows(pd.concat([self.frame, other.frame], ignore_index=True), blocks)
+
     def apart_from(self, groups: np.ndarray) -> "Rows":
         """These rows with a pool that has none of these groups."""
         if self.pool is None or self.pool.groups is None:
             return self
         keep = ~np.isin(self.pool.groups, groups)
         return self if keep.all() else replace(self, pool=self.pool.take(np.flatnonzero(keep)))
+
+
+def _stacked(a: Any, b: Any) -> Any:
+    return sparse.vstack([a, b], format="csr") if sparse.issparse(a) else np.concatenate([a, b])
