@@ -1,5 +1,6 @@
 """What a method learns without labels is made once for a study, from rows that judge nothing, and kept by content."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,10 @@ import pandas as pd
 import pytest
 
 import smidgen
+from smidgen.data.views import cache
+from smidgen.data.views import encoders as views
 from smidgen.data.views.rows import Rows
+from smidgen.kit.errors import BudgetSpent
 from smidgen.studies import pretraining
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.pool import Pool
@@ -103,6 +107,31 @@ def test_what_cannot_be_learnt_is_said_and_the_rest_goes_on(photos, made, monkey
     found = fit(photos[0].drop(columns="who"), photos[1].drop(columns="who"), methods="barlow_pictures,naive_bayes")
     notes = {r["method"]: r["note"] for r in found.summary["leaderboard"] if r["estimate"] is None}
     assert "its pretraining failed (ArithmeticError: too dark)" in notes["learn/barlow_pictures"]
+
+
+def test_opening_the_pool_counts_towards_the_time(photos, made):
+    own, pool = (part.drop(columns="who") for part in photos)
+    late = time.monotonic() - 5.0
+    said = []
+    with pytest.raises(BudgetSpent, match=r"pictures without labels were opened \(1 of 20 are\)"):
+        fit(own, pool, trials=None, time="9s", begun=late)
+    assert not made
+    dry = fit(own, pool, trials=None, time="9m", begun=late, dry_run=True, progress=said.append)
+    assert [(e["done"], e["total"]) for e in said if "Opening" in e["text"]] == [(16, 20), (20, 20)]
+    assert next(e for e in said if e["kind"] == "read")["seconds_left"] < 535.0
+    (entry,) = dry.summary["plan"]
+    assert dry.summary["seconds"] > 5.0 + entry["seconds"]
+
+
+def test_what_is_not_tried_is_not_encoded(photos, made, monkeypatch):
+    encoded = []
+    real = views.encode
+    monkeypatch.setattr(cache, "encode", lambda name, *rest: encoded.append(name) or real(name, *rest))
+    own, pool = (part.drop(columns="who") for part in photos)
+    found = smidgen.fit(own, "kind", unlabelled=pool, trials=2)
+    notes = {r["method"]: r["note"] for r in found.summary["leaderboard"]}
+    assert "with its pretraining; name it" in notes["learn/barlow_pictures"] and not made
+    assert set(encoded) == {"hog", "pixels"}
 
 
 def test_a_worker_makes_it_and_one_that_takes_too_long_is_ended(photos, tmp_path):

@@ -104,12 +104,17 @@ def plan(
         pool = stack.enter_context(Pool(count, None))
         rows = Rows(own.task.frame)
         encoders = tuple(encoders_of(own.view))
+
+        def in_time(done: int, total: int) -> None:
+            if done < total and clock.monotonic() > begun + seconds:
+                raise BudgetSpent("The time ended while rows were encoded. Give more time; what is done is kept.")
+
         if encoders:
             tell(_event(f"Encoding ({', '.join(encoders)})", 0, len(draws), seconds))
-            fill(rows, encoders, CACHE, columns=own.task.columns)
+            fill(rows, encoders, CACHE, in_time, columns=own.task.columns)
         if methods.card(own.method).unlabelled and own.task.unlabelled is not None:
             rows.pool = pool_of(own.task, own.seed)[0]
-            fill(rows.pool, encoders, CACHE, columns=own.task.columns)
+            fill(rows.pool, encoders, CACHE, in_time, columns=own.task.columns)
         pool.load(own.task, rows)
         if methods.card(own.method).pretraining and rows.pool is not None:
             tell(_event(f"Pretraining of {own.method}", 0, len(draws), seconds))

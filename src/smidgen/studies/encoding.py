@@ -1,6 +1,7 @@
 """Texts and images are encoded once, before the race, and within the time."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from smidgen.data.views.cache import fill
@@ -9,7 +10,7 @@ from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
 from smidgen.kit.errors import BudgetSpent
 from smidgen.studies.candidates import BASELINE
-from smidgen.studies.plan import Plan
+from smidgen.studies.plan import Plan, Progress
 
 CACHE = Path(".smidgen/cache")
 SHARE = 0.5  # of the time, for encoding; what takes longer is not tried
@@ -17,6 +18,30 @@ SHARE = 0.5  # of the time, for encoding; what takes longer is not tried
 
 class _TooLong(Exception):
     pass
+
+
+def while_opened(seconds: float | None, begun: float, progress: Progress) -> Callable[[int, int], None]:
+    """What `tasks.read.read` is to call as it opens pictures without labels: tells of it, and ends it where it takes
+    more than half of the time.
+
+    Raises:
+        BudgetSpent: as said.
+    """
+    stop = None if seconds is None else begun + SHARE * seconds
+
+    def opened(done: int, total: int) -> None:
+        now = time.monotonic()
+        if stop is not None and now > stop and done < total:
+            raise BudgetSpent(
+                f"Half of the time went while pictures without labels were opened ({done:,} of {total:,} are): give "
+                "more time, or fewer of them."
+            )
+        if done % 16 == 0 or done == total:
+            left = None if seconds is None else round(begun + seconds - now, 1)
+            event = {"text": "Opening pictures without labels", "done": done, "total": total, "seconds_left": left}
+            progress({"kind": "encode", **event})
+
+    return opened
 
 
 def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...], *, of_pool: bool = False) -> None:

@@ -23,7 +23,7 @@ from smidgen.kit.errors import BadInput, bad
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import Candidate, candidates
-from smidgen.studies.encoding import encode_within
+from smidgen.studies.encoding import encode_within, while_opened
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.plan import Plan, Progress
 from smidgen.studies.pool import Pool
@@ -108,8 +108,10 @@ def fit(
         # Started first, so that the workers' imports overlap with reading the file.
         pool = None if dry_run else stack.enter_context(Pool(count, budget.memory))
         tell = progress or (lambda event: None)
-        task = read(source, target, unlabelled=unlabelled, group=group, kind=kind, metric=metric)
-        tell({"kind": "read", "text": _said(task), "done": 0, "total": None, "seconds_left": budget.seconds})
+        opened = while_opened(budget.seconds, begun, tell)
+        task = read(source, target, unlabelled=unlabelled, group=group, kind=kind, metric=metric, opened=opened)
+        left = None if budget.seconds is None else max(0.0, round(begun + budget.seconds - _clock(), 1))
+        tell({"kind": "read", "text": _said(task), "done": 0, "total": None, "seconds_left": left})
         found, skipped = candidates(task, wanted, own, budget.memory)
         if not found:
             raise BadInput(f"No method can be tried: {'; '.join(f'{s.method} {s.why}' for s in skipped[:3])}.")
@@ -131,7 +133,7 @@ def fit(
         if dry_run:
             return Fitted.planned(plan)
         assert pool is not None
-        tell({"kind": "plan", "text": plan.sentence(), "done": 0, "total": None, "seconds_left": budget.seconds})
+        tell({"kind": "plan", "text": plan.sentence(), "done": 0, "total": None, "seconds_left": left})
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
         options = {
             "source": str(Path(source).absolute()) if isinstance(source, str | Path) else task.source,
@@ -151,7 +153,9 @@ def fit(
         asked["out"] = None if place is None else str(place.absolute())
         study = runs.open_study(plan.name, task.fingerprint, options, asked)
         rows = Rows(task.frame)
-        encode_within(plan, rows, _encoders(found))
+        if known is None:
+            plan.leave_out_the_slow()  # what they alone would need is not encoded
+        encode_within(plan, rows, _encoders(race.alive))
         pooled = [c for c in race.alive if registry.card(c.method).unlabelled]
         if pooled and task.unlabelled is not None:
             rows.pool, said = pool_of(task, seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 from smidgen.budget.budget import Budget
 from smidgen.studies import summary
-from smidgen.studies.candidates import Skipped
+from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.estimate import IntervalConfig
 from smidgen.studies.race import Race
 from smidgen.studies.slow import after_race, race_trials, repeat_seconds, too_slow
@@ -36,12 +36,21 @@ class Plan:
     named: bool = False  # whether the methods were named
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
-    def left_out(self) -> dict[tuple[str, str], str]:
-        """Why candidates would not be tried, as far as can be told before anything is fitted."""
+    def slow(self) -> list[tuple[Candidate, str]]:
+        """Candidates that the budget leaves out as they take too long, with the reason, see `slow.too_slow`."""
         left = None
         if self.budget.seconds is not None:
             left = self.begun + self.budget.seconds - after_race(self.race, self.budget.seconds) - time.monotonic()
-        why = {c.key: said for c, said in too_slow(self.race, self.budget, self.named, left)}
+        return too_slow(self.race, self.budget, self.named, left)
+
+    def leave_out_the_slow(self) -> None:
+        for c, why in self.slow():
+            if c.key not in self.race.out:
+                self.race.drop(c, why)
+
+    def left_out(self) -> dict[tuple[str, str], str]:
+        """Why candidates would not be tried, as far as can be told before anything is fitted."""
+        why = {c.key: said for c, said in self.slow()}
         count = race_trials(self.task, self.budget)
         if count is not None:
             late = [c for c in self.race.found if c.key not in why][count:]
@@ -70,7 +79,7 @@ class Plan:
         count = race_trials(self.task, self.budget)
         if count is not None:
             rounds = min(rounds, count / max(len(once), 1))
-        whole = 3 + sum(c.once for c in kept) + sum(once) * rounds / self.workers
+        whole = max(3.0, time.monotonic() - self.begun) + sum(c.once for c in kept) + sum(once) * rounds / self.workers
         return (whole if self.budget.seconds is None else min(whole, self.budget.seconds)), entries
 
     def sentence(self) -> str:

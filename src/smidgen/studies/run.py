@@ -29,7 +29,7 @@ from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
 from smidgen.studies.size import within_size
-from smidgen.studies.slow import CURVE_SHARE, SAFETY, SLOW_SHARE, after_race, longest_trial, race_trials, too_slow
+from smidgen.studies.slow import CURVE_SHARE, SAFETY, SLOW_SHARE, after_race, longest_trial, race_trials
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.trial import Result, Trial
 from smidgen.studies.unlabelled import look
@@ -101,7 +101,8 @@ class Run:
     # -- racing --
 
     def _race(self) -> None:
-        self._leave_out_the_slow()
+        if self.replay is None:
+            self.plan.leave_out_the_slow()
         try:
             self._pretrain()
             for repeat in range(self.race.repeats):
@@ -134,13 +135,6 @@ class Run:
     def _longest(self) -> float | None:
         """Seconds that one trial may take; None: as long as there is time."""
         return None if self.end is None else longest_trial(self.race, self.end - self.plan.begun, self.plan.named)
-
-    def _leave_out_the_slow(self) -> None:
-        if self.replay is None:
-            end = self._race_end()
-            left = None if end is None else end - self.clock()
-            for c, why in too_slow(self.race, self.budget, self.plan.named, left):
-                self.race.drop(c, why)
 
     def _pretrain(self) -> None:
         """What methods learn once, without labels, for all their fits. One that cannot in its time is not tried."""

@@ -1,7 +1,7 @@
 """From what a person has (a file, a folder of images, a DataFrame, arrays) to a Task, with what was found out."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from smidgen.tasks.target import read_target
 from smidgen.tasks.task import Column, Finding, Task
 
 KINDS = ("classification", "regression")
+Opened = Callable[[int, int], None]
 
 
 def read(
@@ -30,6 +31,7 @@ def read(
     group: Any = None,
     kind: str | None = None,
     metric: str | None = None,
+    opened: Opened | None = None,
 ) -> Task:
     """The task in a source.
 
@@ -43,6 +45,8 @@ def read(
             that column too, none is learnt from whose group is judged.
         kind: "classification" or "regression" (None: inferred, and said).
         metric: a name in `tasks.metrics` (None: log loss, or root mean squared error).
+        opened: called with (done, total) as pictures of `unlabelled` are opened, which may take long; what it raises
+            ends that.
     Raises:
         BadInput: what is wrong, where, and what to do.
     """
@@ -100,7 +104,7 @@ def read(
             "none can be set aside to measure the model. Check the group column."
         )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
-    more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None)
+    more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None, opened)
     if more is not None:
         pool = pd.concat([pool, more.frame], ignore_index=True) if len(pool) else more.frame
         pool_rows = np.concatenate([pool_rows, -more.numbers])
@@ -194,13 +198,19 @@ def _new_rows(
     return made.reset_index(drop=True), loaded.where, groups
 
 
-def _without_bad_images(frame: Any, columns: tuple[Column, ...], findings: list[Finding]) -> tuple[Any, np.ndarray]:
+def _without_bad_images(
+    frame: Any, columns: tuple[Column, ...], findings: list[Finding], opened: Opened | None = None
+) -> tuple[Any, np.ndarray]:
     """In a frame, unreadable images made missing, and `[n]` bool which rows still say something."""
     keep = np.ones(len(frame), bool)
     images = [c.name for c in columns if c.kind == "image"]
     for name in images:
         paths = frame[name]
-        why = {p: unreadable(p) for p in dict.fromkeys(paths.dropna())}
+        why: dict[str, str] = {}
+        for path in (distinct := list(dict.fromkeys(paths.dropna()))):
+            why[path] = unreadable(path)
+            if opened is not None:
+                opened(len(why), len(distinct))
         bad = [f"{Path(p).name} ({w})" for p, w in why.items() if w]
         absent = int(paths.isna().sum())
         if bad:
@@ -242,12 +252,14 @@ class _Pool:
     groups: Any
 
 
-def _pool(unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding], group: str | None) -> _Pool | None:
+def _pool(
+    unlabelled: Any, columns: tuple[Column, ...], findings: list[Finding], group: str | None, opened: Opened | None
+) -> _Pool | None:
     if unlabelled is None:
         return None
     more: Any
     more, where, cells = _new_rows(unlabelled, columns, [c for c in columns if c.used], of_pool=True, group=group)
-    more, keep = _without_bad_images(more, columns, findings)
+    more, keep = _without_bad_images(more, columns, findings, opened)
     if group is not None and cells is None:
         text = f"{where} has no column '{group}': its rows are taken to be of other groups than the labelled ones."
         findings.append(Finding(level="warning", text=text))
