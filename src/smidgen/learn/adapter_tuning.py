@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from smidgen.data.augment.text_mixup import Mix, SentenceMixup
+from smidgen.data.augment.text_mixup import SentenceMixup
 from smidgen.data.augment.texts import TextAugmenter, augment
 from smidgen.kit.errors import bad
 from smidgen.kit.seeds import derive_seed
@@ -27,6 +27,7 @@ from smidgen.learn.supervised_contrastive import CrossBatchMemory, supervised_co
 from smidgen.nets.adapters import Adapted, FullTuning, Tuner
 from smidgen.nets.text_encoder import Batch, Pooling, Text, TextEncoder, pool
 from smidgen.train.loop import LoopConfig, Run, train
+from smidgen.train.mixup import Mix
 from smidgen.train.schedules import Cosine
 
 RATES = {"full": 1e-4, "prefix": 1e-2, "lora": 2e-3}  # for some dozens of updates; `search_rate` finds better ones
@@ -220,7 +221,7 @@ class AdapterClassifier:
         c = self.config
         mix = c.mixup.draw(y_B, draws) if c.mixup else None
         z_BD = net.vectors(batch, mix, c.mixup.where if c.mixup else "")
-        seen_BD = mix.vectors(z_BD) if mix is not None and c.mixup and c.mixup.where == "cls" else z_BD
+        seen_BD = mix.rows(z_BD) if mix is not None and c.mixup and c.mixup.where == "cls" else z_BD
         logits_BC = net.head(net.drop(seen_BD))
         loss = mix.cross_entropy(logits_BC, y_B).sum() if mix else F.cross_entropy(logits_BC, y_B, reduction="sum")
         if c.contrast:
