@@ -53,7 +53,8 @@ class Plan:
         why = {c.key: said for c, said in self.slow()}
         count = race_trials(self.task, self.budget)
         if count is not None:
-            late = [c for c in self.race.found if c.key not in why][count:]
+            order = sorted(self.race.found, key=lambda c: c.once > 0)  # those that must learn first come last
+            late = [c for c in order if c.key not in why][count:]
             why |= {c.key: f"not tried: {count} trials are for the {count} methods before it" for c in late}
         return why
 

@@ -104,7 +104,6 @@ class Run:
         if self.replay is None:
             self.plan.leave_out_the_slow()
         try:
-            self._pretrain()
             for repeat in range(self.race.repeats):
                 todo = self.race.round(repeat)
                 if self.replay is not None:
@@ -112,12 +111,11 @@ class Run:
                         if c.key in self.replay.failed and t.key not in self.replay.keys:
                             self.race.drop(c, "failed in the run that is replayed")
                     todo = [(c, t) for c, t in todo if t.key in self.replay.keys]
-                self.runner.stop_at = self._race_end()
-                self.runner.longest = self._longest()
-                by_key = {t.key: c for c, t in todo}
-                whole = self.runner.run(
-                    [t for _, t in todo], lambda trial, result, of=by_key: self._note(of[trial.key], trial, result)
-                )
+                late = [] if repeat else [(c, t) for c, t in todo if methods.card(c.method).pretraining]
+                whole = self._measure([pair for pair in todo if pair not in late])
+                if whole and late:  # the others have their first results by then, whatever becomes of these
+                    self._pretrain([c for c, _ in late])
+                    whole = self._measure([(c, t) for c, t in late if c.key not in self.race.out])
                 self._tell(
                     "round", f"Round {repeat + 1} of {self.race.repeats}: {len(self.race.alive)} candidates in the race"
                 )
@@ -132,20 +130,22 @@ class Run:
         except KeyboardInterrupt:
             self.interrupted = True
 
+    def _measure(self, todo: list[tuple[Candidate, Trial]]) -> bool:
+        """Runs trials; whether all of them were."""
+        self.runner.stop_at, self.runner.longest = self._race_end(), self._longest()
+        of = {t.key: c for c, t in todo}
+        return self.runner.run([t for _, t in todo], lambda trial, result: self._note(of[trial.key], trial, result))
+
     def _longest(self) -> float | None:
         """Seconds that one trial may take; None: as long as there is time."""
         return None if self.end is None else longest_trial(self.race, self.end - self.plan.begun, self.plan.named)
 
-    def _pretrain(self) -> None:
+    def _pretrain(self, candidates: list[Candidate]) -> None:
         """What methods learn once, without labels, for all their fits. One that cannot in its time is not tried."""
         before = len(self.rows.learnt)
-        for c in self.race.alive:
-            first = self.race.trial(c, f"cv:k={self.race.folds_of(c)}:r=0").key
-            replayed = self.replay is None or first in self.replay.keys
-            if not (methods.card(c.method).pretraining and self.rows.pool is not None and replayed):
-                continue
+        for c in candidates if self.rows.pool is not None else ():
             end = self._race_end()
-            left = None if end is None else (1.0 if self.plan.named else SLOW_SHARE) * (end - self.clock())
+            left = None if end is None else max(1.0, SLOW_SHARE * (end - self.clock()))
 
             def tell(passed: float, c: Candidate = c) -> None:
                 self._tell("pretraining", f"Pretraining of {c.method}", round(passed), round(max(c.once, passed)))
