@@ -1,7 +1,7 @@
 """Progress on standard error: a moving line on a terminal, else one plain line per change or every ten seconds.
 
-An event is `{"kind": "read" | "plan" | "encode" | "trial" | "round" | "refit" | "done", "text": str, "done": int,
-"total": int | None, "seconds_left": float | None}`.
+An event is `{"kind": "read" | "plan" | "encode" | "pretraining" | "trial" | "round" | "refit" | "done", "text": str,
+"done": int, "total": int | None, "seconds_left": float | None}`.
 """
 
 import os
