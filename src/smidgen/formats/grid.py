@@ -3,10 +3,12 @@
 A grid has a value for each code. Codes of floats are their bit patterns (sign, exponent, fraction), so that eight-bit
 ones are the bytes of torch's own float8 types; codes of integers are the integers moved up to start at 0.
 
-Names: "int1" to "int8" (two's complement; "int1" is -1 and 1), "uint1" to "uint8", "eXmY" (no code is reserved, the
+Names: "int1" to "int16" (two's complement; "int1" is -1 and 1), "uint1" to "uint16", "eXmY" (no code is reserved, the
 grids of van Baalen et al., 2023, arXiv 2303.17951), "e4m3fn" and "e5m2ieee" (the two of OCP FP8, with NaN and infinity
 reserved), "nf4" (quantiles of a normal distribution; Dettmers et al., 2023, arXiv 2305.14314, appendix E), "fp4" (the
-four-bit float of bitsandbytes, whose order of codes is not that of e2m1), "ternary".
+four-bit float of bitsandbytes, whose order of codes is not that of e2m1), "ternary", "fixedI.F" (fixed point, I bits
+before the point with the sign, F after it), "positNeS" (N bits, S of them exponent at most; Gustafson and Yonemoto,
+2017; the nearest value is taken, where the standard rounds the bit pattern).
 """
 
 import functools
@@ -20,8 +22,10 @@ from smidgen.kit.errors import bad
 
 _NAMED = ("e4m3fn", "e5m2ieee", "nf4", "fp4", "ternary")
 _FLOAT = re.compile(r"e(\d+)m(\d+)")
-_INTEGER = re.compile(r"(u?)int([1-8])")
-MOST_BITS = 16  # of a float grid; packed storage takes up to 8
+_INTEGER = re.compile(r"(u?)int([1-9]\d?)")
+_FIXED = re.compile(r"fixed(\d+)\.(\d+)")
+_POSIT = re.compile(r"posit(\d+)e(\d)")
+MOST_BITS = 16  # of a grid; packed storage takes up to 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +90,26 @@ def float_values(exponent: int, fraction: int) -> np.ndarray:
     return np.concatenate([positive, -positive])
 
 
+def posit_values(bits: int, exponent: int) -> np.ndarray:
+    """What the bit patterns of a posit mean, float64 `[2^bits]`; the one without a value is NaN.
+
+    After the sign a run of equal bits says how often 2^(2^exponent) is a factor, then come the exponent's bits, as far
+    as there is room, then the fraction. Patterns below zero are two's complements.
+    """
+    values = np.zeros(2**bits)
+    for pattern in range(1, 2 ** (bits - 1)):
+        body = f"{pattern:0{bits - 1}b}"
+        run = len(body) - len(body.lstrip(body[0]))
+        rest = body[run + 1 :]
+        power = (run - 1 if body[0] == "1" else -run) * 2**exponent
+        power += int(rest[:exponent].ljust(exponent, "0") or "0", 2)
+        fraction = rest[exponent:]
+        values[pattern] = (1 + (int(fraction, 2) / 2 ** len(fraction) if fraction else 0)) * 2.0**power
+    values[2 ** (bits - 1)] = np.nan
+    values[2 ** (bits - 1) + 1 :] = -values[1 : 2 ** (bits - 1)][::-1]
+    return values
+
+
 def _values(name: str) -> np.ndarray:
     """float32 `[codes]`."""
     if name == "nf4":
@@ -97,7 +121,7 @@ def _values(name: str) -> np.ndarray:
         return np.array([-1, 0, 1], np.float32)
     if name == "int1":
         return np.array([-1, 1], np.float32)
-    if found := _INTEGER.fullmatch(name):
+    if (found := _INTEGER.fullmatch(name)) and int(found[2]) <= MOST_BITS:
         bits = int(found[2])
         return (np.arange(2**bits) - (0 if found[1] else 2 ** (bits - 1))).astype(np.float32)
     if name in ("e4m3fn", "e5m2ieee"):
@@ -108,7 +132,12 @@ def _values(name: str) -> np.ndarray:
     if (found := _FLOAT.fullmatch(name)) and 0 < int(found[1]) + int(found[2]) < MOST_BITS and int(found[1]) <= 8:
         values = float_values(int(found[1]), int(found[2]))
         return np.where(np.abs(values) < 2.0**128, values, np.nan).astype(np.float32)  # what float32 itself can say
-    raise bad("format", f"int1 to int8, uint1 to uint8, eXmY of at most {MOST_BITS} bits or {', '.join(_NAMED)}", name)
+    if (found := _FIXED.fullmatch(name)) and int(found[1]) >= 1 and (n := int(found[1]) + int(found[2])) <= MOST_BITS:
+        return ((np.arange(2**n) - 2 ** (n - 1)) * 2.0 ** -int(found[2])).astype(np.float32)
+    if (found := _POSIT.fullmatch(name)) and 3 <= int(found[1]) <= MOST_BITS and int(found[2]) <= 2:
+        return posit_values(int(found[1]), int(found[2])).astype(np.float32)
+    known = f"int1 to int16, uint1 to uint16, eXmY, fixedI.F or positNeS of at most {MOST_BITS} bits"
+    raise bad("format", f"{known}, {', '.join(_NAMED)}", name)
 
 
 def _normal_quantiles() -> np.ndarray:

@@ -2,11 +2,14 @@
 
 A number is w = scale * level + offset. The scale of a group is that of its largest number ("absmax"), or the one of a
 line search over narrower ranges whose squared error is least, followed by least squares for the codes that it gives
-("mse"). Written down they are floats, powers of two (MX: one byte), FP8 numbers with one float32 a tensor (NVFP4), or
-bytes of blocks of 256 scales less their mean (double quantization; Dettmers et al., 2023, arXiv 2305.14314, section 3).
+("mse"), or the one of a finer search that goes further down, for large groups with heavy tails ("line", see
+`formats.noise`). Written down they are floats, powers of two (MX: one byte), FP8 numbers with one float32 a tensor
+(NVFP4), or bytes of blocks of 256 scales less their mean (double quantization; Dettmers et al., 2023, arXiv 2305.14314,
+section 3).
 Dims: R rows, G groups of a row, S numbers of a group.
 """
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -14,11 +17,12 @@ from torch import Tensor
 
 from smidgen.formats.blockwise import Blockwise, Encoded
 from smidgen.formats.grid import Grid, grid
+from smidgen.formats.noise import best_scales_of
 from smidgen.formats.rounding import round_to
 from smidgen.kit.errors import bad
 
 Kind = Literal["float32", "float16", "bfloat16", "e8m0", "e4m3fn", "double"]
-Search = Literal["absmax", "mse"]
+Search = Literal["absmax", "mse", "line"]
 BLOCK = 256  # scales that share a float32 under "double"
 SHRINK = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.5, 0.4)
 _SIZES = {"float32": 4, "float16": 2, "bfloat16": 2, "e8m0": 1, "e4m3fn": 1, "double": 1}
@@ -95,10 +99,12 @@ def choose(
     scales, offsets = kept(scales, offsets, kind)
     if search == "absmax":
         return scales, offsets
+    if search == "line":
+        return _line(x_RGS, g, scales, offsets, kind, weights)
     w = torch.ones_like(x_RGS) if weights is None else weights.expand_as(x_RGS)
     best = _error(x_RGS, g, scales, offsets, w)
     first, middle = scales, None if offsets is None else offsets + scales * float(g.levels[0] + g.levels[-1]) / 2
-    signs = (1.0,) if offset or g.levels[0] == -g.levels[-1] or kind == "e8m0" else (1.0, -1.0)
+    signs = (1.0, -1.0) if _two_signs(g, offset, kind) else (1.0,)
     for sign in signs:
         for shrink in SHRINK:
             if sign * shrink == 1.0:
@@ -115,6 +121,32 @@ def choose(
                 offsets = None if o is None or offsets is None else torch.where(better, o, offsets)
                 s, o = least_squares(x_RGS, round_to(in_units(x_RGS, s, o), g), s, o, w)
     return scales, offsets
+
+
+def _line(
+    x: Tensor, g: Grid, first: Tensor, offsets: Tensor | None, kind: Kind, weights: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Scales of the finer search; with offsets the middle of each group's range stays where it is."""
+    span = float(g.levels[0] + g.levels[-1]) / 2
+    middle = None if offsets is None else offsets + first * span
+    flat = x.reshape(-1, x.shape[-1])
+    alone = kind in _FLOATS or kind == "e8m0"  # each scale is kept by itself
+    found = best_scales_of(
+        flat,
+        g,
+        keep=(lambda s: restore(store(s.float(), kind), kind).double()) if alone else (lambda s: s),
+        first_R=first.reshape(-1),
+        middle_R=None if middle is None else middle.reshape(-1),
+        weights_RN=None if weights is None else weights.expand_as(x).reshape(flat.shape),
+        both_signs=_two_signs(g, offsets is not None, kind),
+    )
+    s = found.float().reshape(first.shape)
+    return kept(s, None if middle is None else middle - s * span, kind)
+
+
+def _two_signs(g: Grid, offset: bool, kind: Kind) -> bool:
+    """Whether a scale below 0 says other numbers than one above."""
+    return not (offset or g.levels[0] == -g.levels[-1] or kind == "e8m0")
 
 
 def kept(scales: Tensor, offsets: Tensor | None, kind: Kind) -> tuple[Tensor, Tensor | None]:
@@ -147,7 +179,8 @@ def _absmax(x: Tensor, g: Grid, offset: bool, kind: Kind) -> tuple[Tensor, Tenso
         return scales, low - scales * float(g.levels[0])
     largest = x.abs().amax(-1)
     if kind == "e8m0":  # the exponent of the largest number, less that of the grid's (OCP MX 1.0, section 6.3)
-        power = torch.floor(torch.log2(largest.clamp(min=tiny))) - float(torch.tensor(g.largest).log2().floor())
+        top = math.floor(math.log2(float(g.levels[-1])))  # of int8 that of 127, not of the -128
+        power = torch.floor(torch.log2(largest.clamp(min=tiny))) - top
         return torch.exp2(power.clamp(-_BIAS, _BIAS)), None
     return (largest / float(g.levels[-1])).clamp(min=tiny), None
 
