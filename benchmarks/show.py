@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
+from show_compress import compress_table
 from show_incontext import incontext_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
 from show_pictures import pictures_table
@@ -270,6 +271,7 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "galore": lambda: galore_table(read_one("galore.json")),
             "curves": lambda: curves_table(read_one("curves.json")),
             "pictures": lambda: pictures_table(read_lines("pictures.jsonl")),
+            "compress": lambda: compress_table(read_lines("compress.jsonl")),
             "attention": lambda: attention_table(read_one("attention.json")),
             "barlow": lambda: barlow_table(read_one("barlow.json")),
             "incontext": lambda: incontext_table(read_one("incontext.json")),

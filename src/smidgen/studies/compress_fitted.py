@@ -85,7 +85,7 @@ def open_fitted(folder: Path, calibration: Any, seed: int = 0) -> Opened:
     parts = [Rows(frame.iloc[np.sort(part)].reset_index(drop=True)) for part in (order[:cut], order[cut:])]
     for rows in parts:  # texts are read and pictures encoded once, not for each option
         fill(rows, sorted({e for m in model.members for e in encoders_of(m.view)}), None, columns=model.columns)
-    return Opened(folder, head, arrays, model, *parts)
+    return Opened(folder, head, arrays, model, parts[0], parts[1])
 
 
 def lost(opened: Opened, options: dict[str, str], rows: Rows | None) -> float:
