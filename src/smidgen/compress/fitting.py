@@ -26,7 +26,7 @@ from smidgen.compress.walk import walk
 from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput, bad
 
-REFINE = 2  # rounds of refinement after GPTQ
+REFINE = 1  # rounds of refinement after GPTQ; more bring little
 WEIGH_ON = 2  # batches that layers are weighed on
 LEAST_RECOVERY = 5.0  # seconds below which recovery is not begun
 SHARE = 0.9  # of the time left that recovery is given
@@ -329,14 +329,16 @@ def _within_loss(work: _Work, most: float, until: float) -> Tried:
     seen = work.seen
     by_size = sorted(frontier(seen.choices, 40), key=lambda m: m.bytes)
     low, high, best = 0, len(by_size) - 1, None
+    middle = next((i for i, m in enumerate(by_size) if m.loss <= most), high)  # where the forecast has it
     # loss falls along the frontier: a binary search over measured mixes
     while low <= high and (best is None or time.perf_counter() < until):
-        middle = (low + high) // 2
         tried = work.measure(f"mixed, {seen.size(by_size[middle].options) / 1e6:.1f} MB", by_size[middle].options)
         if tried.loss <= most:
             best, high = tried, middle - 1
+            middle = max(low, middle - 1 if tried.loss > most / 3 else (low + middle) // 2)
         else:
             low = middle + 1
+            middle = min(high, middle + 1 if tried.loss < 3 * most else (middle + high + 1) // 2)
     if best is None:
         raise Infeasible(f"No mix loses at most {most:g}: the most careful one lost {tried.loss:.3g}.", tried.loss)
     return best

@@ -20,6 +20,7 @@ from smidgen.kit.config import from_mapping
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import new_folder, read_json, write_json
 from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.nets.packed_pretrained import PackedConfig, dequantized
 
 SCHEMA = 1
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
@@ -58,7 +59,8 @@ def write(
 
 
 def load(folder: Path) -> Decoder:
-    """The model of a folder that `save` or transformers wrote, on the CPU, in the type it was saved in.
+    """The model of a folder that `save` or transformers wrote, on the CPU, in the type it was saved in; of one that
+    `compress` wrote, unpacked to float32 (`packed_pretrained.from_pretrained` keeps it packed).
 
     Raises:
         BadInput: a file is missing or damaged, from a newer version, or the model is not one that this decoder computes
@@ -67,7 +69,8 @@ def load(folder: Path) -> Decoder:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config = from_llama(read_json(folder / CONFIG), str(folder / CONFIG))
+    said = read_json(folder / CONFIG)
+    config = from_llama(said, str(folder / CONFIG))
     path = folder / WEIGHTS
     if not path.is_file():
         raise BadInput(f"{folder}: there is no {WEIGHTS}. Is it a whole model folder, with its weights in one file?")
@@ -80,7 +83,10 @@ def load(folder: Path) -> Decoder:
         tensors.pop("lm_head.weight", None)
     with torch.device("meta"):
         model = Decoder(config)
-    _check(tensors, {name: p.shape for name, p in model.named_parameters()}, path)
+    shapes = {name: p.shape for name, p in model.named_parameters()}
+    if said.get("quantization_config"):
+        tensors = dequantized(tensors, PackedConfig.from_dict(said["quantization_config"]), shapes)
+    _check(tensors, shapes, path)
     model.load_state_dict(fold(tensors, config, back=True), assign=True)
     return model.requires_grad_(True)
 

@@ -25,6 +25,7 @@ class PackedWeight(nn.Module):
     Attributes:
         format, shape: of the weight. transposed: its first two axes are exchanged in the packed form (a transposed
             convolution, whose outputs come second).
+        names: of the packed tensors, by the names that `Quantized.pack` gives.
         inputs: float16 `[C]` or None: the columns were multiplied by 1 / inputs before they were quantized, so that
             what they are multiplied with must be multiplied by it (activation-aware scaling).
     """
@@ -37,9 +38,9 @@ class PackedWeight(nn.Module):
         super().__init__()
         self.format, self.shape, self.transposed = format, tuple(shape), transposed
         empty = format.empty(self.packed_shape)
-        self._names = {name: name.replace(".", "_") for name in empty}
+        self.names = {name: name.replace(".", "_") for name in empty}
         for name, tensor in empty.items():
-            self.register_buffer(self._names[name], tensor)
+            self.register_buffer(self.names[name], tensor)
         columns = matrix_shape(self.packed_shape)[1]
         self.register_buffer("inputs", torch.ones(columns, dtype=torch.float16) if inputs else None)
 
@@ -48,7 +49,7 @@ class PackedWeight(nn.Module):
         shape = _swapped(quantized.shape) if transposed else quantized.shape
         made = cls(quantized.format, shape, transposed=transposed, inputs=inputs is not None)
         for name, tensor in quantized.pack().items():
-            setattr(made, made._names[name], tensor)
+            setattr(made, made.names[name], tensor)
         if inputs is not None:
             made.inputs = inputs.to(torch.float16)
         return made
@@ -59,7 +60,7 @@ class PackedWeight(nn.Module):
 
     def parts(self) -> dict[str, Tensor]:
         """The packed tensors, by the names that `Quantized.pack` gives."""
-        return {name: getattr(self, own) for name, own in self._names.items()}
+        return {name: getattr(self, own) for name, own in self.names.items()}
 
     def quantized(self) -> Quantized:
         return Quantized.unpack(self.parts(), self.format, self.packed_shape)
@@ -78,7 +79,7 @@ class PackedWeight(nn.Module):
     def settle(self) -> None:
         """Gives each tensor the kind of number that the format has for it, after something cast them all."""
         for name, tensor in self.format.empty(self.packed_shape).items():
-            setattr(self, self._names[name], getattr(self, self._names[name]).to(tensor.dtype))
+            setattr(self, self.names[name], getattr(self, self.names[name]).to(tensor.dtype))
         if self.inputs is not None:
             self.inputs = self.inputs.half()
 

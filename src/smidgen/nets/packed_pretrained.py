@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from smidgen.formats.format import Format
+from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
 from smidgen.kit.files import read_json
@@ -120,6 +120,25 @@ def saved_state(model: nn.Module, config: PackedConfig) -> dict[str, Tensor]:
             tensor = tensor.half()
         state[name] = tensor.detach().contiguous().clone()
     return state
+
+
+def dequantized(
+    state: Mapping[str, Tensor], config: PackedConfig, shapes: Mapping[str, torch.Size]
+) -> dict[str, Tensor]:
+    """The tensors of a packed folder as plain weights of these shapes, float32.
+
+    Raises:
+        BadInput: a packed weight that no layer has, or that does not fit.
+    """
+    out = dict(state)
+    for name, one in config.layers.items():
+        at = f"{name}.weight"
+        if at not in shapes or one.inputs:
+            raise BadInput(f"config.json names a packed layer '{name}' that this model cannot unpack.")
+        weight = PackedWeight(Format.parse(one.format), tuple(shapes[at]))
+        parts = {k: out.pop(f"{at}.{own}") for k, own in weight.names.items() if f"{at}.{own}" in out}
+        out[at] = Quantized.unpack(parts, weight.format, weight.packed_shape).dequantize()
+    return {name: t.float() if t.is_floating_point() else t for name, t in out.items()}
 
 
 def register() -> None:

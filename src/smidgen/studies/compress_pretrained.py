@@ -19,7 +19,7 @@ from smidgen.compress.layers import find
 from smidgen.compress.subject import Subject
 from smidgen.kit.errors import BadInput
 from smidgen.nets.packed_pretrained import from_pretrained
-from smidgen.studies.compress_texts import own_windows, split, texts_of, word_salads
+from smidgen.studies.compress_texts import documents_of, own_windows, split, texts_of, word_salads
 
 MOST_TEXTS = (512, 128, 256)  # to learn from, to choose by, to judge by
 MOST_TOKENS = 128  # of a text that an encoder reads
@@ -125,7 +125,7 @@ def _windows(model: Any, folder: Path, calibration: Any, column: str | None, see
         return batches[:-3], batches[-3:-2], batches[-2:]
     tokenizer = _tokenizer(folder)
     ids: list[int] = []
-    for text in texts_of(calibration, column):
+    for text in documents_of(calibration, column):
         ids += tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ids += [tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else []
         if len(ids) > 40 * length * sum(MOST_WINDOWS):

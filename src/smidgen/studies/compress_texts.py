@@ -34,6 +34,16 @@ def texts_of(source: Any, column: str | None = None) -> list[str]:
     return texts
 
 
+def documents_of(source: Any, column: str | None = None) -> list[str]:
+    """As `texts_of`, but a plain text file is one document: what a causal model reads goes over the ends of lines."""
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in PLAIN:
+        text = "\n".join(_of_file(Path(source), None))
+        if not text.strip():
+            raise BadInput(f"{source} is empty: give text to calibrate by.")
+        return [text]
+    return texts_of(source, column)
+
+
 def _of_file(path: Path, column: str | None) -> list[str]:
     if not path.is_file():
         raise BadInput(f"{path}: there is no such file of calibration data. Check the path.")
