@@ -38,6 +38,9 @@ def test_scaling_helps_and_never_hurts():
     plain, made, both = awq(w, seen, INT3, alphas=(0.0,)), awq(w, seen, INT3), awq_gptq(w, seen, INT3)
     errors = [layer_error(w, r.weight(), h) for r in (plain, made, both)]
     assert made.inputs is not None and errors[1] < 0.95 * errors[0] and errors[2] < errors[0]
+    inputs = made.inputs.float()
+    inner = row_importance(h * inputs[:, None] * inputs, len(w))
+    assert torch.equal(made.quantized.codes, INT3.quantize(w / inputs, importance=inner).codes)
     even = Inputs(200, torch.eye(48)[None], torch.zeros(1, 48), torch.ones(1, 48), torch.ones(1, 48))
     assert layer_error(w, awq(w, even, INT3).weight(), even.hessian) <= layer_error(w, plain.weight(), even.hessian)
 
@@ -65,8 +68,8 @@ def test_a_grouped_convolution_is_scaled():
 
 def test_smoothquant():
     w, x, seen = case()
-    s = 1 / smooth_scales(seen.largest[0], w, 0.5).float()
-    torch.testing.assert_close(s, (x.abs().amax(0) / w.abs().amax(0)).sqrt(), rtol=1e-3, atol=0)
+    s = 1 / smooth_scales(seen.largest[0], w, 0.75).float()
+    torch.testing.assert_close(s, x.abs().amax(0) ** 0.75 / w.abs().amax(0) ** 0.25, rtol=1e-3, atol=0)
     assert smooth_scales(torch.tensor([0.0, 2.0]), torch.tensor([[1.0, 0.0]])).tolist() == [1.0, 1.0]
     y = x @ w.T
 

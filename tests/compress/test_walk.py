@@ -206,7 +206,14 @@ def test_blocks_see_what_came_before(model, finer):
         torch.testing.assert_close(weight, after[name], msg=name)
 
     model.load_state_dict(start)  # what a call could change is no chain: from the start for each block
-    walk_blocks(model, batches, lambda m, b: m(b, cache=object()), ruin(model, []), finer=finer)
+    runs.clear()
+
+    def with_cache(model, batch):
+        runs.append(1)
+        return model(batch, cache=object())
+
+    walk_blocks(model, batches, with_cache, ruin(model, []), finer=finer)
+    assert len(runs) == 2 + 1 + 3 * 2 * len(steps) + 2
     for name, weight in model.state_dict().items():
         torch.testing.assert_close(weight, after[name], msg=name)
 
