@@ -56,7 +56,8 @@ class Rounding(nn.Module):
 
     def __init__(self, number: Number, mode: Mode = "nearest", delayed: Delayed | None = None) -> None:
         super().__init__()
-        self.number, self.mode = number, mode
+        self.number = number
+        self.mode: Mode = mode
         self.delayed = delayed if number.of_a_tensor else None
         if self.delayed is not None:
             self.history: Tensor
@@ -205,4 +206,4 @@ def _class_of(kind: type) -> type:
 
 
 def _get(parts: nn.ModuleDict, name: str) -> Any:
-    return parts[name] if name in parts else None
+    return dict(parts.items()).get(name)

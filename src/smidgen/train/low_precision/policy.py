@@ -88,7 +88,8 @@ class PrecisionPolicy:
         if self.rounding not in get_args(Mode):
             raise bad("rounding", ", ".join(get_args(Mode)), self.rounding)
         first, second = self.optimizer_states
-        StateFormat.parse(first, signed=True), StateFormat.parse(second, signed=False)
+        StateFormat.parse(first, signed=True)
+        StateFormat.parse(second, signed=False)
         if self.scaling is not None and not any(Number.parse(getattr(self, p)).of_a_tensor for p in PARTS[:4]):
             raise bad("scaling", "None, or a part with one scale a tensor (as e4m3fn/tensor)", "Delayed")
         if not self.master and self.weights == "float32":
@@ -108,7 +109,8 @@ class PrecisionPolicy:
     @classmethod
     def parse(cls, text: str) -> "PrecisionPolicy":
         """Of "weights=e4m3fn/tensor, activations=..., act_grads=e5m2/tensor, master=no"; also `optimizer_states` (one
-        name, or two with a + between), `rounding`, `accumulate`, `skip` (with +), `loss_scale=dynamic`, `scaling=delayed`.
+        name, or two with a + between), `rounding`, `accumulate`, `skip` (with + between), `loss_scale=dynamic`,
+        `scaling=delayed`.
 
         Raises:
             BadInput: a part that is named twice, or that there is none of.
