@@ -1,15 +1,15 @@
-"""What a multiplication costs in hardware by number format: bits of the accumulator, and gates. Plain numbers, no torch.
+"""What a multiplication costs in hardware by number format: bits of the accumulator, gates. Plain numbers, no torch.
 
-After van Baalen et al. (2023), arXiv 2303.17951, section 3 (products of small floats added up in fixed point, as Kulisch
-did). The counts are a model, and these are its assumptions:
+After van Baalen et al. (2023), arXiv 2303.17951, section 3 (products of small floats added up in fixed point, as
+Kulisch did). The counts are a model, and these are its assumptions:
 
 - A signed product is exact. Of INTb it has 2 (b - 1) + 1 bits: codes reach from -(2^(b-1) - 1) to 2^(b-1) - 1. Of ExMy
   it is written in steps of the smallest product, so that its bits are 1 + those of (largest / smallest)^2.
 - N products of the worst case need ceil(log2 N) bits more; 4096 of them 12.
 - Gates have two inputs. An AND is 1, an XOR 3, a multiplexer 3 (two AND, one OR), a full adder 5 with its XORs as one
   gate each. No registers, wires, exceptions (NaN, infinity) or subnormal detection; one product a clock.
-- A multiplier is an array: n x n AND, and n (n - 1) full adders. A float's is of M + 1 bits, and its exponents are added
-  by E full adders.
+- A multiplier is an array: n x n AND, and n (n - 1) full adders. A float's is of M + 1 bits, and its exponents are
+  added by E full adders.
 - Accumulating in fixed point shifts each product to its place: a shifter of log2(places) stages whose width grows to
   that of a product, then a conditional negation, then an adder as wide as the accumulator. Integers only add.
 - Accumulating in FP16 or FP32 aligns one of two fractions (a shifter of the accumulator's fraction and 3 bits more),

@@ -161,6 +161,8 @@ def what_goes_wrong(policy: "PrecisionPolicy") -> list[str]:
 @cache
 def _read() -> tuple[tuple[Entry, ...], dict[str, Family], dict[str, str]]:
     data: dict[str, Any] = tomllib.loads(files("smidgen.compress").joinpath("taxonomy.toml").read_text("utf-8"))
-    methods = tuple(Entry(**{k: tuple(v) if isinstance(v, list) else v for k, v in m.items()}) for m in data["method"])
+    methods = tuple(
+        Entry(**m | {"targets": tuple(m["targets"]), "bits": tuple(m.get("bits", ()))}) for m in data["method"]
+    )
     kinds = {f["name"]: Family(f["name"], f["formats"], tuple(f["wrong"])) for f in data["family"]}
     return methods, kinds, {name: h["where"] for h in data["hardware"] for name in h["formats"]}

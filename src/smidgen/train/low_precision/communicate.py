@@ -63,7 +63,7 @@ class Compressor:
 
         places = {id(p): i for i, p in enumerate(parameters)}
 
-        def exchange(_: Any, bucket: Any) -> Any:
+        def exchange(_, bucket):  # torch looks at annotations here, and wants none or its own
             size = dist.get_world_size(group)
             for p, grad in zip(bucket.parameters(), bucket.gradients(), strict=True):
                 parts = self.encode(places[id(p)], grad)
@@ -90,3 +90,29 @@ class Compressor:
             return {"numbers": whole.to(CASTS[self.number.name])}
         few = len(self.number.grid.levels) <= 3
         return self.number.format.quantize(whole, search="mse" if few else "absmax").pack()
+
+
+def among_workers(loss_of: Any, compressors: Sequence[Compressor]) -> Any:
+    """A loss of `train.loop` whose gradients are the mean of what simulated workers send.
+
+    Each micro-batch is split among as many workers as there are compressors; each computes the gradient of its own mean
+    loss, sends it through its compressor, and all read the mean. What comes out is a loss of the same value with that
+    gradient.
+    """
+
+    def loss(model: torch.nn.Module, *batch: Tensor) -> tuple[Tensor, int]:
+        parameters = [p for p in model.parameters() if p.requires_grad]
+        sent: list[Tensor] = [torch.zeros_like(p, dtype=torch.float32) for p in parameters]
+        total, count = 0.0, 0
+        for k, own in enumerate(compressors):
+            value, n = loss_of(model, *(part[k :: len(compressors)] for part in batch))
+            grads = torch.autograd.grad(value / n, parameters, allow_unused=True)
+            for i, grad in enumerate(grads):
+                if grad is not None:
+                    sent[i] += own.send(i, grad) / len(compressors)
+            total, count = total + float(value.detach()), count + n
+        straight = sum(((p * g.to(p.dtype)).sum() for p, g in zip(parameters, sent, strict=True)), torch.zeros(()))
+        whole = straight * count
+        return whole + (total - whole).detach(), count
+
+    return loss
