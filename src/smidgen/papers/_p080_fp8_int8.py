@@ -57,8 +57,8 @@ CLAIM = Claim(
         ConvNet of widths 16, 32, 64 on mnist10k, {EPOCHS} epochs in float32, then {TUNED} in each format with learnt
         scales (straight-through). The paper has ImageNet, segmentation, super-resolution, BERT and ViT.
 
-        Beside it, not judged: the other formats, more inputs in 16 bits, digits rounded without training, E4M3 converted
-        to INT8.
+        Beside it, not judged: the other formats, more inputs in 16 bits, digits rounded without training, E4M3
+        converted to INT8.
         """,
     published=(
         Published(
