@@ -8,7 +8,12 @@ Where this differs from the plan of the re-test, and why; all was fixed on seeds
   From its first weights on at that rate it would hardly learn at all.
 - A mechanic that has two conditions is judged on the one that is met by less: "slack" is by how much, in the unit of
   the part. Its lower bound may be a little below 0.
+- Moments of the embedding stay in float32 in both 8-bit arms, as those who made block-wise moments have it (Dettmers et
+  al., 2022, arXiv 2110.02861, section 2.3): with bytes as rows, a block mixes frequent and rare ones. What it costs to
+  round them too is measured beside it, and was a lot in development.
 - Second moments in 8 linear bits do not become 0 either: what is compared are the levels.
+- "Gradients before weights" went the other way in development: one scale a tensor suits weights badly too, and the
+  weights are still in 4 bits when digits are scored. It is judged as planned.
 """
 
 from typing import Any
@@ -16,10 +21,10 @@ from typing import Any
 from smidgen.papers.claim import Claim, Part, Published, Scale
 
 DIGITS, BOOKS, EDGE = "mnist10k", "books_lm", 14
-WIDTHS, BATCH, STEPS = (16, 32), 64, 400  # of the digits
+WIDTHS, BATCH, STEPS = (16, 32), 64, 300  # of the digits
 RATE = 0.05  # of SGD with momentum 0.9
 SHRUNK = 2.0**-12  # what the loss is multiplied with
-HIDDEN, LAYERS, ROWS, BYTE_STEPS, KEPT_STEPS = 64, 2, 16, 400, 300
+HIDDEN, LAYERS, ROWS, BYTE_STEPS, KEPT_STEPS = 64, 2, 16, 300, 250
 BYTE_RATE, KEPT_RATE = 3e-3, 1e-4
 FOUR = "int4/tensor"
 
@@ -50,7 +55,7 @@ CLAIM = Claim(
         loss is multiplied by 2^-12 (and the rate by 2^12), all in FP16, with and without a dynamic loss scale. Kept
         weights: in bfloat16 without a float32 copy, rounded to the nearest or by chance, {KEPT_STEPS} updates at
         {KEPT_RATE} from trained weights. Moments: in 8 bits, by decades in blocks of 256, or linear with one scale a
-        tensor. Messages: two workers send signs and a mean magnitude a tensor, with and without error feedback. Order:
+        tensor; those of the embedding in float32. Messages: two workers send signs and a mean magnitude a tensor, with and without error feedback. Order:
         gradients, or weights, in {FOUR}, to the nearest. Memory: foretold bytes of four policies against those of the
         packed tensors, the largest relative difference. At least four of the five mechanics must hold, and memory.
         """,
@@ -203,18 +208,20 @@ def _bytes(seed: int, full: bool) -> dict[str, float]:
 
     net = Decoder(config(HIDDEN, LAYERS) if full else config(16, 1), derive_seed(seed, "decoder"))
     first, then = (BYTE_STEPS, KEPT_STEPS) if full else (3, 3)
-    moments: dict[str, tuple[str, str]] = {
-        "float32": ("float32", "float32"),
-        "decades": ("dynamic8/256", "dynamic8/256"),
-        "linear": ("linear8/tensor", "linear8/tensor"),
+    wide, decades, linear = (("float32",) * 2, ("dynamic8/256",) * 2, ("linear8/tensor",) * 2)
+    moments: dict[str, tuple[Any, tuple[str, ...]]] = {  # and whose stay in float32
+        "float32": (wide, ()),
+        "decades": (decades, ("embed_tokens",)),
+        "linear": (linear, ("embed_tokens",)),
+        "decades, embedding too": (decades, ()),
     }
     found: dict[str, float] = {}
     trained: Any = None
-    for name, states in moments.items():
-        own = copy.deepcopy(net)
-        found[f"moments: {name}"] = _loss(own, PrecisionPolicy(optimizer_states=states), BYTE_RATE, first, seed, full)
+    for name, (states, skip) in moments.items():
+        own, policy = copy.deepcopy(net), PrecisionPolicy(optimizer_states=states, skip=skip)
+        found[f"moments: {name}"] = _loss(own, policy, BYTE_RATE, first, seed, full)
         trained = own if name == "float32" else trained
-    gaps = {n: 100 * (found[f"moments: {n}"] / found["moments: float32"] - 1) for n in ("decades", "linear")}
+    gaps = {n: 100 * (found[f"moments: {n}"] / found["moments: float32"] - 1) for n in moments}
     found |= {f"moments: {n} cost": gap for n, gap in gaps.items()}
     found["slack: moments"] = min(1 - gaps["decades"], gaps["linear"] - 3 * max(gaps["decades"], 0.0))
     kept = {

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from smidgen.formats.format import as_matrix
 from smidgen.train.low_precision.layers import covered
 from smidgen.train.low_precision.number import CASTS, Number
-from smidgen.train.low_precision.optimizer import SMALLEST, LowPrecisionOptimizer
+from smidgen.train.low_precision.optimizer import SMALLEST, LowPrecisionOptimizer, kept_weights
 from smidgen.train.low_precision.policy import PrecisionPolicy, StateFormat
 from smidgen.train.state_bytes import optimizer_state_bytes
 
@@ -33,21 +33,21 @@ def memory_estimate(
         moments: 2 of Adam, 1 of SGD with momentum, 0 of SGD. smallest: see `apply_policy`.
         run: runs the model once on a batch.
     """
-    low = _low(model, policy)
+    low, kept_ids = _low(model, policy), {id(p) for p in kept_weights(model, policy)}
     weights = master = gradients = states = message = 0
     of = {name: Number.parse(getattr(policy, name)) for name in ("weights", "weight_grads", "comm")}
     formats = [StateFormat.parse(n, signed=s) for n, s in zip(policy.optimizer_states, (True, False), strict=True)]
-    for p in model.parameters():
+    for name, p in model.named_parameters():
         shape, count = tuple(p.shape), p.numel()
-        kept = id(p) in (_kept(model, policy) if not policy.master else set())
-        lowered = id(p) in low
+        kept, lowered = id(p) in kept_ids, id(p) in low
         if lowered or kept:
             weights += of["weights"].bytes(shape)
             master += 4 * count if policy.master and not of["weights"].exact else 0
         else:
             weights += 4 * count
         gradients += of["weight_grads"].bytes(shape) if lowered else 4 * count
-        states += sum(f.bytes(shape) if count >= smallest else 4 * count for f in formats[:moments])
+        exact = count < smallest or any(part in name for part in policy.skip)
+        states += sum(4 * count if exact else f.bytes(shape) for f in formats[:moments])
         message += of["comm"].bytes(shape)
     found = {"weights": weights, "master": master, "gradients": gradients, "optimizer_states": states}
     if run is not None:
@@ -85,12 +85,6 @@ def _packed_bytes(x: Tensor, number: Number) -> int:
 def _low(model: nn.Module, policy: PrecisionPolicy) -> set[int]:
     """Weights of the layers that the policy is for."""
     return {id(model.get_submodule(n).weight) for n in covered(model, policy.skip)}
-
-
-def _kept(model: nn.Module, policy: PrecisionPolicy) -> set[int]:
-    if policy.weights in CASTS or Number.parse(policy.weights).format is None:
-        return {id(p) for p in model.parameters() if p.requires_grad}
-    return _low(model, policy)
 
 
 def _activations(model: nn.Module, policy: PrecisionPolicy, run: Callable[[nn.Module], Any]) -> int:

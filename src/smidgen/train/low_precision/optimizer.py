@@ -4,6 +4,7 @@ Moments are unpacked one parameter at a time, so that what lies in memory betwee
 moment never becomes 0 by rounding, since a step divides by its root.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from smidgen.formats.blockwise import Encoded
 from smidgen.formats.format import Quantized, Scaled
 from smidgen.kit.errors import bad
 from smidgen.train.galore_step import load_exactly
-from smidgen.train.low_precision.layers import Scaler, lower
+from smidgen.train.low_precision.layers import Scaler, covered, lower
 from smidgen.train.low_precision.number import CASTS, Number
 from smidgen.train.low_precision.policy import PrecisionPolicy, StateFormat
 
@@ -38,14 +39,22 @@ def apply_policy(
     scaler = Scaler()
     if policy.loss_scale is not None:
         scaler = Scaler(scale=policy.loss_scale.start, active=True)
-    names = lower(model, policy, scaler)
-    kept: list[Tensor] = []
-    if not policy.master:
-        plain = policy.weights in CASTS or Number.parse(policy.weights).format is None
-        kept = [p for p in model.parameters() if p.requires_grad]  # every number by itself: all of them
-        if not plain:  # in groups: the matrices of the layers
-            kept = [model.get_submodule(n).weight for n in names]  # type: ignore[misc]
-    return model, LowPrecisionOptimizer(optimizer, policy, scaler, kept, smallest=smallest)
+    lower(model, policy, scaler)
+    exact = [p for name, p in model.named_parameters() if any(part in name for part in policy.skip)]
+    return model, LowPrecisionOptimizer(
+        optimizer, policy, scaler, kept_weights(model, policy), exact=exact, smallest=smallest
+    )
+
+
+def kept_weights(model: nn.Module, policy: PrecisionPolicy) -> list[Tensor]:
+    """Parameters that a policy keeps without a float32 copy: where numbers are rounded each by itself all that are
+    trained, where groups share a scale the weights of layers."""
+    if policy.master:
+        return []
+    if policy.weights in CASTS or Number.parse(policy.weights).format is None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        return [p for name, p in named if not any(part in name for part in policy.skip)]
+    return [model.get_submodule(n).weight for n in covered(model, policy.skip)]  # type: ignore[misc]
 
 
 class LowPrecisionOptimizer(Optimizer):
@@ -54,6 +63,9 @@ class LowPrecisionOptimizer(Optimizer):
     Attributes:
         inner: the optimizer. scaler: the loss scale, with the number of steps left out. kept: parameters that have no
             float32 copy.
+
+    Args:
+        exact: parameters whose moments stay in float32. smallest: numbers of a moment below which it does too.
     """
 
     def __init__(
@@ -63,11 +75,12 @@ class LowPrecisionOptimizer(Optimizer):
         scaler: Scaler,
         kept: list[Tensor],
         *,
+        exact: Sequence[Tensor] = (),
         smallest: int = SMALLEST,
     ) -> None:
         self.inner, self.policy, self.scaler, self.kept, self.smallest = inner, policy, scaler, kept, smallest
         self._packed: dict[Tensor, dict[str, Any]] = {}
-        self._kept = {id(p) for p in kept}
+        self._kept, self._exact = {id(p) for p in kept}, {id(p) for p in exact}
         super().__init__(inner.param_groups, {})
         self.param_groups = inner.param_groups
         self.signed, self.unsigned = (
@@ -125,6 +138,8 @@ class LowPrecisionOptimizer(Optimizer):
             self.inner.state[p][name] = self._decoded(name, parts, p)
 
     def _pack(self, p: Tensor) -> None:
+        if id(p) in self._exact:
+            return
         for name, value in list(self.inner.state[p].items()):
             format = self._format(name)
             if _is_moment(name, value, p) and not format.exact and value.numel() >= self.smallest:

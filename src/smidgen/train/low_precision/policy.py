@@ -61,7 +61,9 @@ class PrecisionPolicy:
         rounding: of gradients, of moments in a format of `number`, and of kept weights without master; forward weights
             and activations, and moments in 8-bit blocks, take the nearest.
         scaling: None: from the tensor itself, now. loss_scale: None: gradients as they are.
-        skip: parts of names of layers that stay in float32 (head, embedding, norm, ...).
+        skip: parts of names of layers and parameters that stay in float32, their moments too (head, embedding, ...).
+            Moments of embeddings are better there: rare words' are far smaller than those of words in the same block
+            (Dettmers et al., 2022, arXiv 2110.02861, section 2.3).
     """
 
     weights: str = "float32"
