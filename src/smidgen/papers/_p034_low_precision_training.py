@@ -54,10 +54,11 @@ CLAIM = Claim(
         bytes (width {HIDDEN}, {LAYERS} layers) on books, AdamW, {BYTE_STEPS} updates of {ROWS} x 64. Loss scaling: the
         loss is multiplied by 2^-12 (and the rate by 2^12), all in FP16, with and without a dynamic loss scale. Kept
         weights: in bfloat16 without a float32 copy, rounded to the nearest or by chance, {KEPT_STEPS} updates at
-        {KEPT_RATE} from trained weights. Moments: in 8 bits, by decades in blocks of 256, or linear with one scale a
-        tensor; those of the embedding in float32. Messages: two workers send signs and a mean magnitude a tensor, with and without error feedback. Order:
-        gradients, or weights, in {FOUR}, to the nearest. Memory: foretold bytes of four policies against those of the
-        packed tensors, the largest relative difference. At least four of the five mechanics must hold, and memory.
+        {KEPT_RATE} from trained weights. Moments: in 8 bits, by decades in blocks of 256, or linear with
+        one scale a tensor; those of the embedding in float32. Messages: two workers send signs and a mean magnitude a
+        tensor, with and without error feedback. Order: gradients, or weights, in {FOUR}, to the nearest. Memory:
+        foretold bytes of four policies against those of the packed tensors, the largest relative difference. At least
+        four of the five mechanics must hold, and memory.
         """,
     published=(
         Published(
