@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smidgen.compress.conversion import convert_formats
+from smidgen.compress.conversion import convert_formats, in_one_format, measure_in
 from smidgen.compress.format_search import (
     fit_scale,
     format_report,
@@ -111,6 +111,10 @@ def test_conversion_loses_little_without_outliers_and_wide_inputs_repair_it_with
     found, table = convert_formats(net, run, likeness(y), wide=(0, 3))
     assert found["e4m3 to int8"] > found["e4m3"] - 1e-3 and len(table) == 3
     assert bool((table["input step"] > table["input e4m3"] + 3).all())  # it hardly changes what E4M3 left
+    read = inputs_of(net, run)
+    coarse, fine = in_one_format(net, read, "e2m1"), in_one_format(net, read, "int8")
+    alone, after = (measure_in(net, fine, likeness(y), before=b) for b in (None, coarse))
+    assert after < alone - 1e-3  # inputs are what the first format left of them
     with torch.no_grad():
         net[0].weight[0] *= 300  # a channel of outliers that nobody needs
         net[2].weight[0] = 0

@@ -49,6 +49,8 @@ def test_effects_by_hand():
     scale = min(losses, key=lambda s: losses[s])
     assert got["sqnr"] == pytest.approx(10 * math.log10(1.17 / losses[scale]), abs=1e-3)
     assert got["zeroed"] == pytest.approx((2 if scale == 1.0 else 1) / 3)
+    kept = 1.4 if scale == 0.7 else 1.0
+    assert got["shrink"] == pytest.approx(1 - kept / 1.5, abs=1e-4)
     assert effect(x, "float16")["bits"] == 16 and effect(x * 1e6, "float16")["sqnr"] != effect(x, "float16")["sqnr"]
     assert effect(x.abs(), "int8/tensor", signed=False)["sqnr"] > effect(x.abs(), "int8/tensor")["sqnr"] + 3
 
@@ -76,6 +78,8 @@ def test_cells_and_policies():
     assert not [c for c in cells if c["part"] == "communication" and "/" not in c["format"] and c["bits"] == 8]
     whole = policy_of({"part": "together", "format": "int8/64", "rounding": "stochastic"})
     assert len(whole.lowered) == 6 and whole.optimizer_states == ("int8/64", "uint8/64")
+    binary = policy_of({"part": "optimizer states", "format": "int1/64", "rounding": "nearest"})
+    assert binary.optimizer_states == ("int1/64", "dynamic8")
     with pytest.raises(BadInput):
         PrecisionGrid(parts=("gradient",))
 
