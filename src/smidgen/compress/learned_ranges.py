@@ -1,9 +1,10 @@
-"""Training with weights and inputs as a format would say them, any grid: quantization-aware training.
+"""Training with weights and inputs as a format would say them, any grid, and ranges that are learnt beside.
 
 Gradients pass straight through the rounding and are 0 beyond the grid; scales are learnt beside the weights (LSQ;
 Esser et al., 2020, arXiv 1902.08153), as logarithms, so that an update changes a scale by a share of itself. Where it
 begins, ranges are those of least squared error, as after rounding without training (van Baalen et al., 2023, arXiv
-2303.17951, section 5). The backward pass is in full precision: this is not low-precision training (`train.policy`).
+2303.17951, section 5). `compress.qat` finds the scales of weights anew instead, and leaves inputs as they are. The
+backward pass is in full precision: this is not low-precision training (`train.low_precision`).
 """
 
 import math

@@ -39,7 +39,7 @@ CLAIM = Claim(
         "formats.grid",
         "compress.format_search",
         "compress.conversion",
-        "compress.qat",
+        "compress.learned_ranges",
         "budget.hardware",
     ),
     keywords="number formats, 8-bit, FP8, INT8, floating point or integer, quantization error, outliers, heavy tails, "
@@ -255,7 +255,7 @@ def _digits(seed: int, full: bool) -> dict[str, float]:
     import torch
 
     from smidgen.compress.format_search import in_formats
-    from smidgen.compress.qat import QATConfig, finish, prepare
+    from smidgen.compress.learned_ranges import QATConfig, finish, prepare
     from smidgen.kit.seeds import derive_seed
     from smidgen.nets.small_convnet import ConvNet, with_head
 
