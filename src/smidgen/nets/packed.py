@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.formats.format import Format, Quantized, matrix_shape
+from smidgen.formats.product import product
 from smidgen.kit.errors import bad
-
-PIECE = 1 << 20  # numbers that are unpacked at once
 
 
 class PackedWeight(nn.Module):
@@ -60,7 +59,8 @@ class PackedWeight(nn.Module):
 
     def parts(self) -> dict[str, Tensor]:
         """The packed tensors, by the names that `Quantized.pack` gives."""
-        return {name: getattr(self, own) for name, own in self.names.items()}
+        kept: Any = self._buffers
+        return {name: kept[own] for name, own in self.names.items()}
 
     def quantized(self) -> Quantized:
         return Quantized.unpack(self.parts(), self.format, self.packed_shape)
@@ -104,13 +104,12 @@ class PackedLinear(nn.Module):
         w = self.weight
         if w.inputs is not None:
             x = x * w.inputs.to(x.dtype)
-        bias = None if self.bias is None else self.bias.to(x.dtype)
-        step = max(1, PIECE // max(self.in_features, 1))
-        if step >= self.out_features:
-            return F.linear(x, w.rows(slice(None)).to(x.dtype), bias)
-        pieces = [F.linear(x, w.rows(slice(i, i + step)).to(x.dtype)) for i in range(0, self.out_features, step)]
-        out = torch.cat(pieces, -1)
-        return out if bias is None else out + bias
+        flat = x if x.dim() == 2 else x.reshape(-1, self.in_features)
+        flat = flat if x.dtype in (torch.float32, torch.float64) else flat.float()
+        out = product(flat, w.parts(), w.format, w.packed_shape)
+        out = out if x.dtype == out.dtype else out.to(x.dtype)
+        out = out if x.dim() == 2 else out.reshape(*x.shape[:-1], self.out_features)
+        return out if self.bias is None else out + self.bias.to(x.dtype)
 
 
 class PackedEmbedding(nn.Module):
