@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := benchmarks/.peers
+QUANTIZERS := benchmarks/.quantizers
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check docs papers evidence smoke screens bench bench-peers clean
+.PHONY: help setup demo test check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -65,5 +66,12 @@ $(PEERS)/.installed: benchmarks/peers/requirements.txt
 	$(PEERS)/bin/python -m pip freeze --exclude pip | sed -E 's/ @ .*//; s/\+cpu$$//' > benchmarks/peers/versions.txt
 	touch $@
 
+bench-quantizers: $(QUANTIZERS)/.installed  ## the environment of bitsandbytes, HQQ, quanto and torchao (gigabytes)
+
+$(QUANTIZERS)/.installed: benchmarks/peers/quantizers.txt
+	test -x $(QUANTIZERS)/bin/python || $(PYTHON) -m venv $(QUANTIZERS)
+	$(QUANTIZERS)/bin/python -m pip install $(PIP_QUIET) -r benchmarks/peers/quantizers.txt
+	touch $@
+
 clean:  ## remove what was made here, environments included
-	rm -rf $(VENV) $(PEERS) site dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) site dist build .pytest_cache .ruff_cache .hypothesis

@@ -16,6 +16,7 @@ from statistics import fmean
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
 from show_compress import compress_table
 from show_incontext import incontext_table
+from show_packed import packed_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
 from show_pictures import pictures_table
 from show_plans import curves_table, laws_table, planning_table
@@ -272,6 +273,7 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "curves": lambda: curves_table(read_one("curves.json")),
             "pictures": lambda: pictures_table(read_lines("pictures.jsonl")),
             "compress": lambda: compress_table(read_lines("compress.jsonl")),
+            "packed": lambda: packed_table(read_one("packed.json")),
             "attention": lambda: attention_table(read_one("attention.json")),
             "barlow": lambda: barlow_table(read_one("barlow.json")),
             "incontext": lambda: incontext_table(read_one("incontext.json")),

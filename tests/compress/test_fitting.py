@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tests.compress.test_recover import subject
+from small_subject import subject
 from torch import nn
 
 from smidgen.compress import fitting

@@ -2,35 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from small_subject import subject
 
 from smidgen.compress.layers import find, weight_of
 from smidgen.compress.recover import recover, within
-from smidgen.compress.subject import Subject
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput
-
-
-def subject(learn: int = 6) -> Subject:
-    torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(32, 64), nn.Tanh(), nn.LayerNorm(64), nn.Linear(64, 8)).eval()
-    mixing = torch.randn(32, 32) / 6
-
-    def batches(n: int) -> list[Tensor]:
-        return [torch.randn(40, 32) @ mixing for _ in range(n)]
-
-    def distance(said: Tensor, wanted: Tensor, batch: Tensor) -> Tensor:
-        return ((said - wanted) ** 2).mean()
-
-    learnt, choose, check = batches(learn), batches(2), batches(2)
-    with torch.no_grad():
-        goal = [model(b) for b in check]
-
-    def loss(m: nn.Module, data: list[Tensor]) -> float:
-        with torch.no_grad():
-            return float(sum(distance(m(b), g, b) for b, g in zip(data, goal, strict=True)) / len(data))
-
-    return Subject(model, learnt, choose, check, lambda m, b: m(b), distance, loss, "squared error")
 
 
 @pytest.mark.parametrize("name", ["int2+offset/16", "nf4/16/float32", "int4/channel", "e2m1/16/e4m3fn", "ternary/8"])
