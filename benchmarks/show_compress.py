@@ -8,7 +8,8 @@ NAMES = {
     "float32": "float32, as it is", "smidgen": "smidgen", "nf4": "bitsandbytes nf4",
     "nf4_double": "bitsandbytes nf4, double", "fp4": "bitsandbytes fp4", "int8": "bitsandbytes int8", "hqq": "HQQ",
     "quanto": "quanto", "quanto_hqq": "quanto, HQQ's search", "torchao": "torchao",
-    "torchao_hqq": "torchao, HQQ's search",    "rounding": "plain rounding", "rounding_offset": "plain rounding, offsets",
+    "torchao_hqq": "torchao, HQQ's search", "rounding": "plain rounding",
+    "rounding_offset": "plain rounding, offsets",
 }  # fmt: skip
 ASKED = {4: 0.985, 3: 0.95, 2: 0.80}
 POINTS = {2: 0.03, "12 MB": 0.01}  # of accuracy, to be lost at most
