@@ -120,7 +120,7 @@ def test_opening_the_pool_counts_towards_the_time(photos, made):
     assert not made
     dry = fit(own, pool, trials=None, time="9m", begun=late, dry_run=True, progress=said.append)
     assert [(e["done"], e["total"]) for e in said if "Opening" in e["text"]] == [(16, 20), (20, 20)]
-    assert next(e for e in said if e["kind"] == "read")["seconds_left"] < 535.0
+    assert next(e for e in said if e["kind"] == "read")["seconds_left"] <= 535.0  # to a tenth
     (entry,) = dry.summary["plan"]
     assert dry.summary["seconds"] > 5.0 + entry["seconds"]
 
