@@ -1,12 +1,12 @@
 """A folder of transformers as what is compressed: how it reads texts, what counts of its answer, what it loses.
 
-An encoder: the mean over a text's tokens, of unit length; its loss is 1 - mean cosine to what it was (0 before). A
-causal model: the distribution of the next token; its loss is in nats a token. Any other head: its logits; its loss is
-the mean divergence (KL, nats) from what they were.
+An encoder: the mean over a text's tokens (its first one, where the folder says so), of unit length; its loss is 1 - mean
+cosine to what it was (0 before). A causal model: the distribution of the next token; its loss is in nats a token. Any
+other head: its logits; its loss is the mean divergence (KL, nats) from what they were.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.compress.layers import find
-from smidgen.compress.subject import Subject
+from smidgen.compress.subject import Answer, Distance, Subject
 from smidgen.kit.errors import BadInput
+from smidgen.kit.files import read_json
 from smidgen.nets.packed_pretrained import from_pretrained
 from smidgen.studies.compress_texts import documents_of, own_windows, split, texts_of, word_salads
 
@@ -70,11 +71,12 @@ def open_pretrained(folder: Path, calibration: Any = None, column: str | None = 
     else:
         learn, choose, check = _texts(model, folder, calibration, column, seed)
         if _headless(model):
-            wanted = _Wanted(model, check)
-            subject = Subject(model, learn, choose, check, embedding, _angle, wanted.angle, "1 - cosine", _mask)
+            answer = first if first_token(folder) else embedding
+            loss = _Wanted(model, check, answer, _angle)
+            subject = Subject(model, learn, choose, check, answer, _angle, loss, "1 - cosine", _mask)
         else:
-            wanted = _Wanted(model, check)
-            subject = Subject(model, learn, choose, check, _logits, _divergence, wanted.divergence, "nats", _mask)
+            loss = _Wanted(model, check, _logits, _divergence)
+            subject = Subject(model, learn, choose, check, _logits, _divergence, loss, "nats", _mask)
     return Pretrained(folder, model, subject, calibration is None)
 
 
@@ -87,6 +89,18 @@ def carried_files(folder: Path) -> dict[str, bytes]:
     if (folder / "1_Pooling" / "config.json").is_file():
         found["1_Pooling/config.json"] = (folder / "1_Pooling" / "config.json").read_bytes()
     return found
+
+
+def first_token(folder: Path) -> bool:
+    """Whether a folder of sentence-transformers says that a text is its first token; else it is the mean of all."""
+    place = folder / "1_Pooling" / "config.json"
+    said = read_json(place) if place.is_file() else {}
+    return isinstance(said, dict) and said.get("pooling_mode_cls_token") is True
+
+
+def first(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Unit vectors `[B, D]`: each text's first token."""
+    return F.normalize(model(**batch).last_hidden_state[:, 0], dim=1)
 
 
 def embedding(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
@@ -191,25 +205,18 @@ def _nats(model: nn.Module, batches: Sequence[dict[str, Tensor]]) -> float:
 
 
 class _Wanted:
-    """What the network said of the batches that judge, before anything was changed."""
-
-    def __init__(self, model: nn.Module, check: Sequence[Any]) -> None:
-        self.model, self.check = model, check
-        self.said: dict[Callable, list[Tensor]] = {}
-
-    def angle(self, model: nn.Module, batches: Sequence[Any]) -> float:
-        return self._mean(model, batches, embedding, _angle)
-
-    def divergence(self, model: nn.Module, batches: Sequence[Any]) -> float:
-        return self._mean(model, batches, _logits, _divergence)
+    """The distance from what the network said of the batches that judge, before anything was changed."""
 
     @torch.no_grad()
-    def _mean(self, model: nn.Module, batches: Sequence[Any], answer: Callable, distance: Callable) -> float:
-        if answer not in self.said:
-            self.said[answer] = [answer(self.model, b) for b in self.check]
+    def __init__(self, model: nn.Module, check: Sequence[Any], answer: Answer, distance: Distance) -> None:
+        self.answer, self.distance = answer, distance
+        self.said = [answer(model, b) for b in check]
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, batches: Sequence[Any]) -> float:
         total, count = 0.0, 0
-        for batch, wanted in zip(batches, self.said[answer], strict=True):
-            said = answer(model, batch)
-            total += float(distance(said, wanted, batch)) * len(said)
+        for batch, wanted in zip(batches, self.said, strict=True):
+            said = self.answer(model, batch)
+            total += float(self.distance(said, wanted, batch)) * len(said)
             count += len(said)
         return max(total / count, 0.0) if count else math.nan
