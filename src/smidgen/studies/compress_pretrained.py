@@ -1,8 +1,8 @@
 """A folder of transformers as what is compressed: how it reads texts, what counts of its answer, what it loses.
 
-An encoder: the mean over a text's tokens (its first one, where the folder says so), of unit length; its loss is 1 - mean
-cosine to what it was (0 before). A causal model: the distribution of the next token; its loss is in nats a token. Any
-other head: its logits; its loss is the mean divergence (KL, nats) from what they were.
+An encoder: the mean over the tokens of a text (its first one, where the folder says so), of unit length; its loss is
+1 - mean cosine to what it was (0 before). A causal model: the distribution of the next token; its loss is in nats a
+token. Any other head: its logits; its loss is the mean divergence (KL, nats) from what they were.
 """
 
 import math
