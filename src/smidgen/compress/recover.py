@@ -31,8 +31,8 @@ PACE_STEPS = 3  # steps that are timed before their number is settled
 class RecoverySettings:
     """
     Attributes:
-        rate: step of Adam, as a share of the root mean square of what is learned. other_rate: the same for norms and
-            biases. warmup: steps. block_weight: of the blocks' errors beside that of the answer; each is relative.
+        rate: how far a step of Adam moves weights, scales and offsets, in steps of the grid: what is rounded finely
+            learns in small steps. other_rate: of norms and biases, as a share of their root mean square. warmup: steps. block_weight: of the blocks' errors beside that of the answer; each is relative.
         clip: largest norm of the gradient.
     """
 
@@ -210,8 +210,12 @@ def _groups(student: nn.Module, settings: RecoverySettings) -> list[dict[str, An
     groups, inside = [], set()
     for fake in learnable(student).values():
         weight: Any = fake.layer.weight
-        for p in (weight, fake.scales, *([] if fake.offsets is None else [fake.offsets])):
-            groups.append({"params": [p.requires_grad_()], "lr": settings.rate * _size(p)})
+        levels = fake.format.levels.levels
+        gap = float(levels[-1] - levels[0]) / max(len(levels) - 1, 1)  # of a grid in its own units, on the mean
+        step = settings.rate * gap * float(fake.scales.detach().abs().mean())
+        parts = [(weight, step), (fake.scales, step / max(fake.format.levels.largest, 1.0))]
+        for p, rate in [*parts, *([] if fake.offsets is None else [(fake.offsets, step)])]:
+            groups.append({"params": [p.requires_grad_()], "lr": rate})
             inside.add(id(p))
     if settings.other_rate:
         for module in student.modules():
