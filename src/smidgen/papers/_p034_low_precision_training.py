@@ -53,15 +53,14 @@ CLAIM = Claim(
     "moments by decades, error feedback, and that gradients bear fewer bits worse than weights.",
     experiment=f"""
         A ConvNet of widths 16, 32 on digits (mnist10k, {EDGE} x {EDGE}), SGD, {STEPS} updates of {BATCH}; a decoder of
-        bytes (width {HIDDEN}, {LAYERS} layers) on books, AdamW, {BYTE_STEPS} updates of {ROWS} x 64, then {MORE_STEPS} more in
-        each way. Loss scaling: the
-        loss is multiplied by 2^-12 (and the rate by 2^12), all in FP16, with and without a dynamic loss scale. Kept
-        weights: in bfloat16 without a float32 copy, rounded to the nearest or by chance, at
-        {KEPT_RATE}. Moments, at {MOMENTS_RATE}: in 8 bits, by decades in blocks of 256, or linear with
-        one scale a tensor; those of the embedding in float32. Messages: two workers send signs and a mean magnitude a
-        tensor, with and without error feedback. Order: gradients, or weights, in {FOUR}, to the nearest. Memory:
-        foretold bytes of four policies against those of the packed tensors, the largest relative difference. At least
-        four of the five mechanics must hold, and memory.
+        bytes (width {HIDDEN}, {LAYERS} layers) on books, AdamW, {BYTE_STEPS} updates of {ROWS} x 64, then
+        {MORE_STEPS} more in each way. Loss scaling: the loss is multiplied by 2^-12 (and the rate by 2^12), all in
+        FP16, with and without a dynamic loss scale. Kept weights: in bfloat16 without a float32 copy, rounded to the
+        nearest or by chance, at {KEPT_RATE}. Moments, at {MOMENTS_RATE}: in 8 bits, by decades in blocks of 256, or
+        linear with one scale a tensor; those of the embedding in float32. Messages: two workers send signs and a mean
+        magnitude a tensor, with and without error feedback. Order: gradients, or weights, in {FOUR}, to the nearest.
+        Memory: foretold bytes of four policies against those of the packed tensors, the largest relative difference. At
+        least four of the five mechanics must hold, and memory.
         """,
     published=(
         Published(
