@@ -32,7 +32,8 @@ class RecoverySettings:
     """
     Attributes:
         rate: how far a step of Adam moves weights, scales and offsets, in steps of the grid: what is rounded finely
-            learns in small steps. other_rate: of norms and biases, as a share of their root mean square. warmup: steps. block_weight: of the blocks' errors beside that of the answer; each is relative.
+            learns in small steps. other_rate: of norms and biases, as a share of their root mean square.
+        warmup: steps. block_weight: of the blocks' errors beside that of the answer; each is relative.
         clip: largest norm of the gradient.
     """
 
