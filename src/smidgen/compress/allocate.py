@@ -5,8 +5,11 @@ sum_o x_lo = 1, least sum of losses under a limit of bytes, or least bytes under
 layers to add up; `additivity` says how far they do. Dims: L layers, O options (of all layers, behind each other).
 """
 
+import contextlib
+import ctypes
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -201,13 +204,14 @@ def _solve(
     if room > 0:
         limits.append(LinearConstraint(weight_O[keep][None] / room, -np.inf, 1))
     for _ in range(CUTS):
-        found = milp(
-            objective,
-            integrality=np.ones(len(keep)),
-            bounds=Bounds(0, 1),
-            constraints=limits,
-            options={"mip_rel_gap": 0.0},
-        )
+        with _silent():
+            found = milp(
+                objective,
+                integrality=np.ones(len(keep)),
+                bounds=Bounds(0, 1),
+                constraints=limits,
+                options={"mip_rel_gap": 0.0},
+            )
         if found.x is None:
             break
         chosen = keep[np.flatnonzero(found.x > 0.5)]
@@ -217,6 +221,25 @@ def _solve(
         taken = np.isin(keep, chosen).astype(float)  # over the limit by less than the solver's tolerance: not this one
         limits.append(LinearConstraint(taken[None], -np.inf, len(layers) - 1))
     return _picked(layers, start)
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """The solver writes a line of its own debugging to the process's standard output now and then; not here."""
+    flush = getattr(ctypes.CDLL(None), "fflush", None) if os.name == "posix" else None
+    if flush is None:
+        yield
+        return
+    flush(None)
+    kept, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 1)
+        yield
+    finally:
+        flush(None)  # what it wrote may still lie in C's buffer
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _by_price(cost_O: np.ndarray, weight_O: np.ndarray, at_O: np.ndarray, room: float) -> np.ndarray:
