@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from smidgen.compress.layers import bytes_with, find, kept, pack, set_weight, swap, weight_of
+from smidgen.compress.layers import find, kept, pack, set_weight, swap, weight_of
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput
 
@@ -44,7 +44,7 @@ def test_a_shared_weight_is_one_layer_and_its_bytes_count_once(net: Net) -> None
     int8 = Format("int8", "channel", False, "float32")
     numbers = [50 * 24, 12 * 8 * 3, 24 * 12 * 2, 24 * 24]
     scales = 4 * (50 + 12 + 24 + 24)
-    assert bytes_with(dict.fromkeys(layers, int8)) == sum(numbers) + scales
+    assert sum(int8.bytes(a.shape) for a in layers) == sum(numbers) + scales
 
 
 @pytest.mark.parametrize("name", ["int8/channel", "int4+offset/16/double", "ternary/8", "int3/tensor"])

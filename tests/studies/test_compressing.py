@@ -38,7 +38,9 @@ def on_disk(folder: Path) -> int:
 
 
 def test_the_folder_is_as_small_as_asked_and_opens_again(tiny: Path, tmp_path: Path) -> None:
+    state = torch.get_rng_state()
     found = compress(tiny, size="40KB", steps=6, out=tmp_path / "small")
+    assert torch.equal(torch.get_rng_state(), state)  # the person's own random numbers go on as they would have
     assert found["bytes"] == on_disk(tmp_path / "small")
     assert 39_600 <= found["bytes"] <= 40_000  # within 1 % below
     assert found["loss_after"] >= found["loss_before"] > 0 and found["own_calibration"]
@@ -75,8 +77,14 @@ def test_what_cannot_be_is_said(tiny: Path, tmp_path: Path) -> None:
         compress(tmp_path / "nothing", bits=4)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("mine")
-    with pytest.raises(BadInput, match="no model folder"):
+    with pytest.raises(BadInput, match="no compression wrote"):
         compress(tiny, bits=4, out=tmp_path / "full")
+    (tmp_path / "full" / "config.json").write_text('{"architectures": ["LlamaForCausalLM"]}')  # another model, say
+    with pytest.raises(BadInput, match="no compression wrote"):
+        compress(tiny, bits=4, out=tmp_path / "full")
+    with pytest.raises(BadInput, match="no compression wrote"):
+        compress(torch.nn.Linear(64, 64), bits=4, out=tmp_path / "full")
+    assert (tmp_path / "full" / "letter.txt").read_text() == "mine"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["full"]
 
 

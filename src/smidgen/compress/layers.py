@@ -5,7 +5,6 @@ transposed). Everything else is kept as it is. A weight that several layers shar
 and its bytes are counted once.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,8 +106,3 @@ def empty(layer: Layer, format: Format, inputs: bool = False) -> PackedWeight:
     turned = layer.transposed
     shape = (layer.shape[1], layer.shape[0], *layer.shape[2:]) if turned else layer.shape
     return PackedWeight(format, shape, transposed=turned, inputs=inputs)
-
-
-def bytes_with(layers: Mapping[Layer, Format | None], numbers_kept: int = 0) -> int:
-    """What the weights of a mix of formats take (None: float32), with so many other numbers in float32."""
-    return 4 * numbers_kept + sum(4 * a.numbers if f is None else f.bytes(a.shape) for a, f in layers.items())

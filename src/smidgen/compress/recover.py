@@ -8,7 +8,7 @@ nothing, and codes move when their interval is left. Embeddings, and weights tha
 
 import copy
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,25 +86,21 @@ def recover(
     rates = [g["lr"] for g in groups]
     generator = torch.Generator().manual_seed(seed)
     began, step, curve = time.perf_counter(), 0, []
+    places = _endless(len(subject.learn), generator)
     with quiet(student), _Watch(blocks(student)) as watch:
         while steps is None or step < steps:
-            if seconds is not None and step == PACE_STEPS and steps is None:
-                pace = (time.perf_counter() - began) / PACE_STEPS
-                steps = max(step, int(seconds / max(pace, 1e-9)))
-            for place in _shuffled(len(subject.learn), generator):
-                if steps is not None and step >= steps:
-                    break
-                if seconds is not None and step == PACE_STEPS and steps is None:
-                    break
-                share = min(1.0, (step + 1) / settings.warmup) * (1 - step / max(steps or 10**9, 1))
-                for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = rate * share
-                curve.append(_step(subject, student, teacher, watch, optimizer, place, settings))
-                step += 1
-                if progress:
-                    progress(step, steps or 0, curve[-1])
-                if seconds is not None and time.perf_counter() - began > 1.2 * seconds:
-                    steps = step  # the machine became slower than its first steps were
+            share = min(1.0, (step + 1) / settings.warmup) * (1 - (step / steps if steps else 0.0))
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * share
+            curve.append(_step(subject, student, teacher, watch, optimizer, next(places), settings))
+            step += 1
+            spent = time.perf_counter() - began
+            if seconds is not None and step == PACE_STEPS:
+                steps = max(step, int(seconds / max(spent / PACE_STEPS, 1e-9)))
+            if seconds is not None and spent > 1.2 * seconds:
+                steps = step  # the machine became slower than its first steps were
+            if progress:
+                progress(step, steps or 0, curve[-1])
     return _settled(student, start, step, curve)
 
 
@@ -237,8 +233,10 @@ def _size(p: Tensor) -> float:
     return max(float(p.detach().square().mean().sqrt()), 1e-3)
 
 
-def _shuffled(n: int, generator: torch.Generator) -> list[int]:
-    return torch.randperm(n, generator=generator).tolist()
+def _endless(n: int, generator: torch.Generator) -> Iterator[int]:
+    """Places of batches, each once in an epoch, in a new order every time."""
+    while True:
+        yield from torch.randperm(n, generator=generator).tolist()
 
 
 def _settled(student: nn.Module, start: Mapping[Layer, Quantized], steps: int, curve: list[float]) -> Recovered:

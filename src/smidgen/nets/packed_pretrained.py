@@ -17,7 +17,7 @@ from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
 from smidgen.kit.files import read_json
-from smidgen.nets.packed import PackedEmbedding, PackedLinear, PackedWeight
+from smidgen.nets.packed import PackedWeight
 from smidgen.nets.quietly import quietly
 
 METHOD = "smidgen"
@@ -89,9 +89,9 @@ def make_room(model: nn.Module, config: PackedConfig) -> None:
                 with torch.device("meta" if _on_meta(model) else "cpu"):
                     weight = PackedWeight(Format.parse(one.format), shape, transposed=turned, inputs=one.inputs)
             parent, _, last = at.rpartition(".")
-            made = packed_like(module, weight)
-            if at != name:
-                made = _Borrowed.of(made)
+            made: Any = packed_like(module, weight)
+            if at != name:  # it gets the owner's weight when that was read (`share`); until then it holds none
+                made.weight = nn.Module()
             setattr(model.get_submodule(parent) if parent else model, last, made)
 
 
@@ -221,16 +221,6 @@ def from_pretrained(folder: str | Path) -> Any:
         raise BadInput(
             f"{folder} cannot be opened: it is damaged or not whole ({type(error).__name__}: {str(error)[:200]})."
         ) from None
-
-
-class _Borrowed(nn.Module):
-    """In place of a layer that shares its weight while the owner's is being read: it holds none itself."""
-
-    @staticmethod
-    def of(layer: nn.Module) -> nn.Module:
-        assert isinstance(layer, (PackedLinear, PackedEmbedding))
-        layer.weight = nn.Module()  # type: ignore[assignment]
-        return layer
 
 
 def _on_meta(model: nn.Module) -> bool:

@@ -69,17 +69,19 @@ def _of_file(path: Path, column: str | None) -> list[str]:
 @torch.no_grad()
 def own_windows(model: Any, length: int, seed: int = 0) -> list[Tensor]:
     """Token ids `[8, length]` that a causal model wrote itself, from a random first token each."""
-    torch.manual_seed(derive_seed(seed, "compress", "own"))
     vocabulary = int(model.config.vocab_size)
-    out = []
-    for _ in range(OWN // 8):
-        first = torch.randint(vocabulary, (8, 1))
-        made = model.generate(
-            first, attention_mask=torch.ones_like(first), do_sample=True, top_k=0, max_new_tokens=length - 1,
-            min_new_tokens=length - 1, pad_token_id=0,
-        )  # fmt: skip
-        out.append(made[:, :length])
-    return out
+    with torch.random.fork_rng(devices=[]):  # transformers draws from the one generator that all share
+        torch.manual_seed(derive_seed(seed, "compress", "own"))
+        return [_own_window(model, vocabulary, length) for _ in range(OWN // 8)]
+
+
+def _own_window(model: Any, vocabulary: int, length: int) -> Tensor:
+    first = torch.randint(vocabulary, (8, 1))
+    made = model.generate(
+        first, attention_mask=torch.ones_like(first), do_sample=True, top_k=0, max_new_tokens=length - 1,
+        min_new_tokens=length - 1, pad_token_id=0,
+    )  # fmt: skip
+    return made[:, :length]
 
 
 def word_salads(tokenizer: Any, seed: int = 0, words: int = 12) -> list[str]:

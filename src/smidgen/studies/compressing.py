@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from smidgen.budget.budget import parse_bytes, parse_duration
 from smidgen.compress import fitting
 from smidgen.compress.allocate import Infeasible, frontier
@@ -13,8 +15,9 @@ from smidgen.compress.fitting import Limit, Outlook
 from smidgen.compress.options import KEPT
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput, bad
-from smidgen.kit.files import write_bytes
-from smidgen.studies import compress_folder, compress_pretrained
+from smidgen.kit.files import read_json, write_bytes
+from smidgen.nets.packed_pretrained import METHOD
+from smidgen.studies import compress_folder, compress_module, compress_pretrained
 from smidgen.studies.compress_pretrained import is_pretrained, open_pretrained
 
 TIME = "5m"
@@ -124,16 +127,15 @@ def _of_module(
     dry_run: bool, tell: Progress, began: float,
 ) -> dict[str, Any]:  # fmt: skip
     """`compress` of a network of torch; without `out` nothing is written."""
-    from torch import nn
-
-    from smidgen.studies import compress_module
-
     if not isinstance(model, nn.Module):
         raise bad("model", "a model folder or a network of torch", type(model).__name__)
+    if out is not None:
+        check_place(Path(out))
     subject = compress_module.subject_of(model, calibration, loss, seed)
     count = compress_folder.Size(subject.model, None, {})
     seen = fitting.outlook(subject, count, tell)
-    before = sum(v.numel() * v.element_size() for v in {id(p): p for p in subject.model.state_dict().values()}.values())
+    held = {id(t): t for t in (*subject.model.parameters(), *subject.model.buffers())}.values()
+    before = sum(t.numel() * t.element_size() for t in held)
     told = {"unit": subject.unit, "bytes_before": before, "own_calibration": False}
     if dry_run:
         return {**_planned(seen, limit), **told, "dry_run": True, "seconds": round(clock.perf_counter() - began, 2)}
@@ -158,14 +160,24 @@ def limit_of(size: str | int | None, bits: float | None, max_loss: float | None)
     return Limit(bytes=None if size is None else parse_bytes(size), bits=bits, loss=max_loss)
 
 
-def check_place(place: Path, source: Path) -> None:
+def check_place(place: Path, source: Path | None = None) -> None:
     """Raises BadInput where something lies that no compression wrote."""
-    if place.resolve() == source.resolve():
+    if source is not None and place.resolve() == source.resolve():
         raise BadInput(f"--out {place} is the model itself: name another folder.")
-    if place.is_dir() and any(place.iterdir()) and not (place / "config.json").is_file():
-        raise BadInput(f"{place} exists and is no model folder: name another one with --out.")
     if place.exists() and not place.is_dir():
         raise BadInput(f"{place} is a file: name a folder with --out.")
+    if place.is_dir() and any(place.iterdir()) and not _ours(place):
+        raise BadInput(f"{place} holds what no compression wrote, and would be replaced: name another one with --out.")
+
+
+def _ours(place: Path) -> bool:
+    """Whether a folder is a compressed model, which a new one may replace."""
+    for name in ("config.json", compress_module.FILE):
+        if (place / name).is_file():
+            said = read_json(place / name)
+            told = said.get("quantization_config", said) if isinstance(said, dict) else None
+            return isinstance(told, dict) and told.get("quant_method") == METHOD
+    return False
 
 
 def bits_of(option: str, shape: tuple[int, ...]) -> float:
