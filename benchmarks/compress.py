@@ -6,9 +6,10 @@
 
 Widths: the linear layers of all-MiniLM-L6-v2 alone are quantized, embeddings stay as they are, as the others do it. The
 others need no data; groups of 64 (`peers/run_quantizer.py`, in their own environment). smidgen has as many bytes as the
-best of them at that width, 768 texts without labels (three sixths of them to learn from, one to choose by, two to report by), and the
-seconds given. Judged on texts of the test parts: the mean cosine of 1,000 embeddings to those of float32, and the
-accuracy of logistic regression on 8 labelled texts a class (three draws), read through the small encoder. `run` and
+best of them at that width, 768 texts without labels (three sixths of them to learn from, one to choose by, two to
+report by), and the seconds given. Judged on texts of the test parts: the mean cosine of 1,000 embeddings to those of
+float32, and the accuracy of logistic regression on 8 labelled texts a class (three draws), read through the small
+encoder. `run` and
 `size` measure what results/compress.jsonl still lacks.
 """
 
