@@ -58,10 +58,13 @@ def test_spectrum_and_exponents_of_a_power_law():
 
 
 def test_refusals():
-    features = draw_features("relu", 5, 4, RNG)
+    features = draw_features("relu", 5, 4, np.random.default_rng(0))
     for call, message in (
-        (lambda: draw_features("sigmoid", 5, 4, RNG), "map: expected relu, gaussian, rff, got sigmoid"),
-        (lambda: draw_features("relu", 5, 0, RNG), "features: expected at least 1"),
+        (
+            lambda: draw_features("sigmoid", 5, 4, np.random.default_rng(0)),
+            "map: expected relu, gaussian, rff, got sigmoid",
+        ),
+        (lambda: draw_features("relu", 5, 0, np.random.default_rng(0)), "features: expected at least 1"),
         (lambda: fit_feature_ridge(X, Y[1:], features, 1.0), "as many rows of targets"),
         (lambda: fit_feature_ridge(X * np.nan, Y, features, 1.0), "finite numbers"),
         (lambda: fit_feature_ridge(X, Y, features, -1.0), "ridge: expected"),

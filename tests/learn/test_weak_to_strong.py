@@ -58,7 +58,7 @@ def test_validation_rows_are_paid_for_and_teach_nothing(rows, held):
 
 
 def test_the_best_look_is_kept_and_a_stage_without_gain_ends():
-    noise = {"oracle": given_labels("oracle", 1.0, RNG.integers(0, 2, 300))}
+    noise = {"oracle": given_labels("oracle", 1.0, np.random.default_rng(1).integers(0, 2, 300))}
     sft = SequentialSFT([Stage("oracle", lr=0.3)]).fit(X, noise, {"oracle": 200}, seed=3)
     (report,) = sft.stages_
     own = list(report.validation)
@@ -129,7 +129,8 @@ def test_examples_of_a_prompt_are_paid_for_and_not_trained_on():
 
 
 def test_an_adapter_learns_what_a_head_cannot():
-    x = RNG.choice([-1.0, 1.0], (400, 2)) + RNG.normal(size=(400, 2)) * 0.1
+    rng = np.random.default_rng(2)
+    x = rng.choice([-1.0, 1.0], (400, 2)) + rng.normal(size=(400, 2)) * 0.1
     y = (x[:, 0] * x[:, 1] > 0).astype(float)
     area = {}
     for network in ("linear", "adapter"):
