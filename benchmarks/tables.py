@@ -55,7 +55,7 @@ def logistic(draw: Draw, folder: Path) -> dict:
     return {"seconds": seconds}
 
 
-def smidgen(draw: Draw, folder: Path) -> dict:
+def smidgen(draw: Draw, folder: Path, seconds_given: float = 18) -> dict:
     """The command line as a person has it, with the time limit of the comparison."""
     start = time.perf_counter()
     done = subprocess.run(
@@ -66,7 +66,7 @@ def smidgen(draw: Draw, folder: Path) -> dict:
             "--target",
             "target",
             "--time",
-            "18s",
+            f"{seconds_given:g}s",
             "--out",
             folder / "model",
             "--store",
