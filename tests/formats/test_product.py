@@ -1,9 +1,12 @@
 """Products with packed weights: every way gives what the unpacked weight gives; the compiled one is built safely."""
 
+import os
 import platform
 import shutil
 import stat
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -38,6 +41,13 @@ def check(name):
             assert y.shape == (n, rows) and float(((y - exact).abs() / scale).max()) < 1e-6, (rows, columns, n)
         pieces = torch.cat([piece.clone() for _, piece in product.pieces(parts, fmt, (rows, columns))])
         assert torch.equal(pieces, weight), (rows, columns)  # to the bit
+
+
+def test_the_kernel_for_gpus_gives_the_same(tmp_path):
+    """In Triton's interpreter, which a process has from its start."""
+    pytest.importorskip("triton")
+    environment = dict(os.environ) | {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, Path(__file__).with_name("gpu_products.py")], check=True, env=environment)
 
 
 @pytest.mark.parametrize("way", ["compiled", "torch"])

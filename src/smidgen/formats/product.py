@@ -3,8 +3,8 @@
 y = x W^T of x `[N, C]` and a packed W `[R, C]`. Few inputs at a time (`FEW`) go through compiled kernels that read the
 codes themselves: sum over groups of scale * (sum of code * x) + offset * (sum of x), all in float32 (`formats.native`;
 SMIDGEN_KERNELS=off switches them off). For more of them rows are unpacked a piece at a time by the kernels, and
-multiplied by torch. Where nothing could be compiled, torch does the unpacking too. All ways give the same results to
-float32's rounding, and gradients to x.
+multiplied by torch. Where nothing could be compiled, torch does the unpacking too. On a GPU few inputs go through
+kernels in Triton (`formats.gpu`). All ways give the same results to float32's rounding, and gradients to x.
 Dims: N inputs, R rows, C columns.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from smidgen.formats import native, packing, scales
+from smidgen.formats import gpu, native, packing, scales
 from smidgen.formats.format import Format, Quantized, matrix_shape
 from smidgen.formats.grid import grid
 from smidgen.kit.errors import BadInput, bad
@@ -68,6 +68,8 @@ def pieces(parts: Mapping[str, Tensor], format: Format, shape: tuple[int, ...]) 
 def _product(x: Tensor, parts: Mapping[str, Tensor], format: Format, shape: tuple[int, int]) -> Tensor:
     rows, columns = shape
     n = x.shape[0]
+    if gpu.fits(x):
+        return gpu.product(x, parts, format, shape)
     out = x.new_empty(n, rows)
     if n <= _few(format.grid) and x.dtype == torch.float32 and x.is_cpu and n * columns * rows:
         library, weight, _keep = _kernels(parts, format, shape)
