@@ -1,6 +1,6 @@
 """The compiled part of products with packed weights: built on first use, absent where that cannot be.
 
-The source lies in the package (`kernels/packed.cpp`). It is compiled with the system's g++ or clang++ for this very
+The source lies in the package (`kernels/packed.cpp` with its headers). It is compiled with the system's g++ or clang++ for this very
 processor into the user's cache folder (`$XDG_CACHE_HOME/smidgen/kernels`, by default under `~/.cache`), under a name
 that holds a hash of source, compiler, options and processor. A library is only loaded from a folder, and a file, that
 belongs to this user and that nobody else may write. SMIDGEN_KERNELS=off: never; CXX: another compiler.
@@ -26,13 +26,13 @@ SECONDS = 120  # for one compilation
 
 
 class Scales(ctypes.Structure):
-    """As in packed.cpp."""
+    """As in weight.h."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("codes", "table", "of", "mean")] + [("kind", ctypes.c_int32)]
 
 
 class Weight(ctypes.Structure):
-    """As in packed.cpp."""
+    """As in weight.h."""
 
     _fields_ = (
         [(name, ctypes.c_void_p) for name in ("codes", "values")]
@@ -127,7 +127,8 @@ def _key(compiler: str) -> str:
     names = ("flags", "Features", "model", "cpu family", "CPU part")
     processor = sorted({line for line in lines if line.startswith(names)}) or lines
     asked = [os.path.realpath(compiler), _stamp(compiler), platform.machine(), *processor, repr((OPTIONS, EXTRA))]
-    return hashlib.sha256(SOURCE.read_bytes() + "\n".join(asked).encode()).hexdigest()[:20]
+    sources = b"".join(p.read_bytes() for p in [SOURCE, *sorted(SOURCE.parent.glob("*.h"))])
+    return hashlib.sha256(sources + "\n".join(asked).encode()).hexdigest()[:20]
 
 
 def _stamp(compiler: str) -> str:
