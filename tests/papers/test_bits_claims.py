@@ -5,18 +5,18 @@ import pandas as pd
 import pytest
 
 from smidgen.laws import float_bits, qid
-from smidgen.papers import _p042_qid, _p045_float_bits, _p068_qat
+from smidgen.papers import p042_qid, _p045_float_bits, _p068_qat
 
 
 def test_042_finds_a_law_in_its_rows_and_counts_cells():
     law, rows = qid.QiDLaw(0.05, 0.1, 0.4, 3.0), []
     for width, n in ((16, 6e3), (32, 25e3), (64, 98e3)):
         for step in (150, 600, 2400):
-            for name, (bits, _, _) in (_p042_qid.ROUNDED | _p042_qid.SEARCHED).items():
+            for name, (bits, _, _) in (p042_qid.ROUNDED | p042_qid.SEARCHED).items():
                 lost = float(law.qid(n, step * 512.0, bits)[0]) * (-1 if (width, step, bits) == (16, 2400, 4) else 1)
                 rows.append((f"{width} after {step}", name, n, step * 512.0, float(bits), 2.0, 2.0 + lost, width, step))
     columns = ["checkpoint", "quantizer", "n", "d", "bits", "loss_fp", "loss_q", "width", "step"]
-    found = _p042_qid.judged(pd.DataFrame(rows, columns=columns), 150, 2400)
+    found = p042_qid.judged(pd.DataFrame(rows, columns=columns), 150, 2400)
     assert (found["alpha"], found["beta"], found["gamma"]) == pytest.approx((0.1, 0.4, 3.0), rel=1e-3)
     assert found["share of cells"] == pytest.approx(11 / 12) and found["rows left out"] == 1
 
