@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from smidgen.laws import float_bits, qid
-from smidgen.papers import p042_qid, _p045_float_bits, _p068_qat
+from smidgen.papers import p042_qid, _p045_float_bits, p068_qat
 
 
 def test_042_finds_a_law_in_its_rows_and_counts_cells():
@@ -40,21 +40,21 @@ def test_045_tells_the_law_from_one_of_bits_alone():
 
 def test_068_reads_the_best_share_off_a_parabola():
     rows = []
-    for steps in _p068_qat.BUDGETS:
+    for steps in p068_qat.BUDGETS:
         for bits in (2, 4):
             best = np.log(0.1 * steps ** (0.2 if bits == 2 else 0.1))
-            for f in _p068_qat.FRACTIONS:
+            for f in p068_qat.FRACTIONS:
                 rows.append((steps, f, "fused", bits, 2.0 + 0.1 * (np.log(f) - best) ** 2))
-                if f in _p068_qat.CLASSIC and steps > 100:
+                if f in p068_qat.CLASSIC and steps > 100:
                     rows.append((steps, f, "classic", bits, rows[-1][-1] + 0.05))
     table = pd.DataFrame(rows, columns=["steps", "fraction", "kind", "bits", "loss"])
     tokens = 512 * table.steps
     table = table.assign(targets_qat=tokens * table.fraction, targets_fp=tokens * (1 - table.fraction))
-    found = _p068_qat.judged(table, 28e3, _p068_qat.BUDGETS)
+    found = p068_qat.judged(table, 28e3, p068_qat.BUDGETS)
     assert found["published share, 4 bits, 900 updates"] == pytest.approx(np.exp(-6.7297 / np.log(512 * 900 / 14e3)))
     assert found["best share, 2 bits, 900 updates"] == pytest.approx(0.1 * 900**0.2)
     assert found["least step of log f"] == pytest.approx(0.1 * np.log(3)) and found["loss fused"] == pytest.approx(
         found["loss classic"] - 0.05
     )
     assert found["largest rise of log f"] == pytest.approx(0.2 * np.log(9))
-    assert _p068_qat.top(np.array([0.1, 0.3, 1.0]), np.array([3.0, 3.5, 2.0]))[0] == 0.0  # opens downward: the end
+    assert p068_qat.top(np.array([0.1, 0.3, 1.0]), np.array([3.0, 3.5, 2.0]))[0] == 0.0  # opens downward: the end
