@@ -43,7 +43,8 @@ class Pool:
         self._queue: deque[Job] = deque()
         self._running: dict[Process, Job] = {}
         self._finished: deque[tuple[Job, Any]] = deque()
-        self._version, self._data = 0, ()
+        self._version = 0
+        self._data: Any = ("data", ())  # the message
         self._missing = workers
         self._early_deaths = 0
         self._broken: Failure | None = None
@@ -55,14 +56,20 @@ class Pool:
 
     def load(self, *data: Any) -> None:
         """Data that every later job gets first. Sent to each worker once; must not be changed afterwards."""
-        with self._changed:
-            self._version, self._data = self._version + 1, data
-            self._changed.notify_all()
+        self._load(("data", data))
+
+    def load_packed(self, message: bytes | memoryview) -> None:
+        """The same, of a pickle of `("data", values)`."""
+        self._load(message)
 
     def submit(self, function: str | Callable, args: tuple = (), deadline_seconds: float | None = None) -> Job:
         """Queues a job. Its deadline counts from the moment a worker that has the data starts it."""
         job = Job(name_of(function), args, deadline_seconds)
         job.pack()  # what cannot be sent fails here, at the caller
+        return self.queue(job)
+
+    def queue(self, job: Job) -> Job:
+        """Queues a packed job."""
         with self._changed:
             if self._closed:
                 raise SmidgenError("The pool of workers is closed.")
@@ -122,6 +129,11 @@ class Pool:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def _load(self, message: Any) -> None:
+        with self._changed:
+            self._version, self._data = self._version + 1, message
+            self._changed.notify_all()
 
     # -- called by the threads; each holds the lock --
 
@@ -203,7 +215,7 @@ class Pool:
         for process in self._processes:
             if process.state == "idle" and process.version != self._version:
                 process.state, process.version = "loading", self._version
-                process.send(("data", self._data))
+                process.send(self._data)
             elif process.state == "idle" and self._queue:
                 job = self._queue.popleft()
                 process.state, self._running[process] = "busy", job

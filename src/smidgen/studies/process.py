@@ -142,7 +142,7 @@ class Process:
         with contextlib.suppress(OSError):  # the worker is gone: its reader tells
             while (message := self._outbox.get()) is not None:
                 try:
-                    if isinstance(message, bytes):
+                    if isinstance(message, bytes | memoryview):
                         stream.write(message)
                     else:
                         pickle.dump(message, stream, protocol=5)

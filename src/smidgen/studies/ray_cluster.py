@@ -1,0 +1,104 @@
+"""The connection to a Ray cluster: found, or started on this machine and stopped again."""
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import tempfile
+import threading
+from typing import Any
+
+from smidgen.kit.errors import BadInput, MissingExtra
+from smidgen.kit.extras import need
+
+CONNECT_SECONDS = 10.0
+_FOLDER = 40  # characters that the path of Ray's folder may have: a socket's whole path may have 107
+
+
+class Cluster:
+    """A cluster in use. One that was there, or that this process is already connected to, is left as it is.
+
+    Args:
+        address: "auto" (one that runs on this machine), "HOST:PORT" (this machine is one of its nodes),
+            "ray://HOST:PORT" (from outside, through Ray Client); None: RAY_ADDRESS, else a new one on this machine.
+        cpus: of a new one; None: all of this machine.
+    Raises:
+        MissingExtra: no ray. BadInput: no cluster answers there, or it runs other versions.
+
+    Attributes:
+        ray: the module. cpus: of the whole cluster, at least 1.
+    """
+
+    def __init__(self, address: str | None, cpus: int | None) -> None:
+        os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when it is imported and when it starts
+        self.ray: Any = need("ray", extra="ray", why="Running trials on a Ray cluster")
+        self._folder: str | None = None
+        self._ours = not self.ray.is_initialized()
+        if self._ours:
+            address = address or os.environ.get("RAY_ADDRESS") or "local"
+            handler = signal.getsignal(signal.SIGTERM)
+            try:
+                self._start(cpus) if address == "local" else self._connect(address)
+            finally:  # Ray puts its own there
+                if handler is not None and threading.current_thread() is threading.main_thread():
+                    signal.signal(signal.SIGTERM, handler)
+        self.cpus = max(1, int(self.ray.cluster_resources().get("CPU", 1)))
+
+    def close(self) -> None:
+        """Stops what was started, cuts what was connected, both only if it was done here."""
+        if self._ours and self.ray.is_initialized():
+            self.ray.shutdown()
+        self._ours = False
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self, cpus: int | None) -> None:
+        # Ray listens beyond this machine, and asks for a token: one of our own, else it would put one into the home
+        # folder. It stays for the life of this process, as Ray reads it once.
+        if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        folder = tempfile.mkdtemp(prefix="smidgen-ray-")  # its logs; Ray would leave them behind
+        self._folder = folder
+        self._init(
+            "local",
+            num_cpus=cpus or os.cpu_count() or 1,
+            include_dashboard=False,
+            _temp_dir=folder if len(folder) <= _FOLDER else None,
+        )
+
+    def _connect(self, address: str) -> None:
+        place = re.fullmatch(r"(?:ray://)?(\[?[\w.:-]+?\]?):(\d+)", address)
+        if place is None and address != "auto":
+            raise BadInput(f"A Ray cluster at '{address}': expected auto, HOST:PORT or ray://HOST:PORT.")
+        if place is not None:
+            with _told(address), socket.create_connection((place[1].strip("[]"), int(place[2])), CONNECT_SECONDS):
+                pass  # Ray itself would try for minutes
+        self._init(address)
+
+    def _init(self, address: str, **options: Any) -> None:
+        with _told(address):
+            self.ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+
+
+@contextlib.contextmanager
+def _told(address: str) -> Any:
+    """Ray's errors while it connects, in a sentence."""
+    what = "A Ray cluster on this machine" if address == "local" else f"The Ray cluster at {address}"
+    try:
+        yield
+    except ImportError as error:  # Ray Client is a package of its own
+        if not address.startswith("ray://"):
+            raise
+        raise MissingExtra(f"{what} needs Ray Client: pip install 'ray[client]' ({error})") from error
+    except (OSError, RuntimeError, ValueError) as error:
+        text = " ".join(f"{error}".split())
+        if "ersion mismatch" in text:
+            text = re.sub(r".*?ersion mismatch", "Version mismatch", text)
+            raise BadInput(
+                f"{what} runs another Ray or Python than this machine ({text[:300]}). Install the same on both."
+            ) from error
+        hint = "" if address == "local" else " Is it up (ray status), and is this its address?"
+        raise BadInput(f"{what} does not answer: {text[:300] or type(error).__name__}.{hint}") from error

@@ -1,0 +1,272 @@
+"""Workers on a Ray cluster, with the interface of `Pool`: an actor each, and under it a process (`ray_worker`).
+
+What must be kept, is kept where the process is: its memory, its deadline. What can be lost are whole workers and
+nodes: their jobs are taken up by others. Everything else (run store, budget, choice) stays with the caller.
+"""
+
+import math
+import pickle
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from smidgen.kit.errors import BadInput, SmidgenError
+from smidgen.studies.job import STOPPED, Failure, Job, name_of
+from smidgen.studies.ray_cluster import Cluster
+from smidgen.studies.ray_worker import Host, versions
+from smidgen.studies.worker import PRELOAD
+
+_GIVE_UP = 3  # workers in a row that were lost before they were ready: there is something wrong with all of them
+_TAKES = 3  # workers that one job may cost: it may be the job that ends them
+
+
+@dataclass(eq=False)
+class _Worker:
+    """An actor, and the one call that it answers next. state: "starting", "idle", "loading" or "busy"."""
+
+    actor: Any
+    answer: Any
+    state: str = "starting"
+    version: int = 0  # of the data
+    job: Job | None = None
+    number: int = 0  # of the job
+
+
+class RayPool:
+    """Workers on a cluster, asked for at once; each begins when the cluster has a free CPU for it.
+
+    Args:
+        workers: how many, at least 1; None: as many as the cluster has CPUs.
+        memory: bytes, resident, that the process of each worker may take; None: no bound.
+        address: see `Cluster`. preload: modules that each worker imports while the caller still reads its file.
+    Raises:
+        MissingExtra, BadInput: see `Cluster`. A `wait` raises BadInput where the workers have other versions.
+
+    Use as a context manager, or call `close`, from one thread. When this process dies, the cluster ends the workers.
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        memory: int | None = None,
+        address: str | None = None,
+        preload: Sequence[str] = PRELOAD,
+    ) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"a pool needs at least 1 worker, got {workers}")
+        self._cluster = Cluster(address, workers)
+        self._ray = self._cluster.ray
+        self.workers, self.memory, self._preload = workers or self._cluster.cpus, memory, tuple(preload)
+        self._class = self._ray.remote(num_cpus=1, max_concurrency=4, scheduling_strategy="SPREAD")(Host)
+        self._workers: list[_Worker] = []
+        self._queue: deque[Job] = deque()
+        self._finished: deque[tuple[Job, Any]] = deque()
+        self._lost: Counter[Job] = Counter()
+        self._version, self._data, self._count = 0, None, 0
+        self._early_losses = 0
+        self._broken: Failure | None = None
+        self._refused: BadInput | None = None
+        self._closed = False
+        try:
+            for _ in range(self.workers):
+                self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def load(self, *data: Any) -> None:
+        """Data that every later job gets first. Sent to each node once; must not be changed afterwards."""
+        try:
+            message = pickle.dumps(("data", data), protocol=5)
+        except Exception as error:
+            self._broken = Failure(f"the data cannot be sent: {type(error).__name__}: {error}")
+            return
+        self._version, self._data = self._version + 1, self._ray.put(np.frombuffer(message, np.uint8))
+        self._step()
+
+    def submit(self, function: str | Callable, args: tuple = (), deadline_seconds: float | None = None) -> Job:
+        """Queues a job. Its deadline counts from the moment a process that has the data starts it."""
+        job = Job(name_of(function), args, deadline_seconds)
+        job.pack()  # what cannot be sent fails here, at the caller
+        if self._closed:
+            raise SmidgenError("The pool of workers is closed.")
+        self._queue.append(job)
+        self._step()
+        return job
+
+    def wait(self, timeout: float | None = None) -> list[tuple[Job, Any]]:
+        """Jobs that ended since the last call, each with its value or a `Failure`, in the order they ended.
+
+        Blocks until there is one; returns an empty list after `timeout` seconds, or when no job is outstanding.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        self._step()
+        while not self._finished and self.outstanding:
+            left = end - time.monotonic()
+            if not self._listen(None if left == math.inf else max(0.0, left)) and left <= 0:
+                break
+        out = list(self._finished)
+        self._finished.clear()
+        return out
+
+    @property
+    def outstanding(self) -> int:
+        """Jobs queued or running."""
+        return len(self._queue) + sum(w.job is not None for w in self._workers)
+
+    @property
+    def ready(self) -> int:
+        """Workers that have answered."""
+        self._listen(0.0)
+        return sum(w.state != "starting" for w in self._workers)
+
+    def kill(self, job: Job) -> None:
+        """Ends the job now; `wait` then gives a `Failure` of kind "stopped". A job that has ended is left alone."""
+        if job in self._queue:
+            self._queue.remove(job)
+            self._end(job, STOPPED)
+        for worker in self._workers:
+            if worker.job is job:
+                worker.actor.stop.remote(worker.number)
+                worker.job = None  # what it still answers to that call is nothing to anyone
+                self._end(job, STOPPED)
+
+    def close(self) -> None:
+        """Ends all workers; they hold nothing that is not in the run store. Then leaves or stops the cluster."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            for worker in list(self._workers):
+                self._remove(worker)
+                if worker.job is not None:
+                    self._end(worker.job, STOPPED)
+            while self._queue:
+                self._end(self._queue.popleft(), STOPPED)
+        finally:
+            self._data = None
+            self._cluster.close()
+
+    def __enter__(self) -> "RayPool":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- within --
+
+    def _start(self) -> None:
+        actor = self._class.remote(self.memory, self._preload)
+        self._workers.append(_Worker(actor, actor.hello.remote()))
+
+    def _remove(self, worker: _Worker) -> None:
+        self._workers.remove(worker)
+        try:
+            self._ray.kill(worker.actor)
+        except Exception:  # it is gone, or the cluster is
+            return
+
+    def _end(self, job: Job, outcome: Any) -> None:
+        """A job's outcome; where it was lost with its process, another worker takes it up."""
+        if isinstance(outcome, Failure) and outcome.kind == "died" and not self._broken:
+            self._lost[job] += 1
+            if self._lost[job] < _TAKES:
+                self._queue.appendleft(job)
+                return
+        self._lost.pop(job, None)
+        self._finished.append((job, outcome))
+
+    def _listen(self, timeout: float | None) -> bool:
+        """Takes in one answer, if one comes in time, and hands out what can be."""
+        if self._refused is not None:
+            raise self._refused
+        awaited = {w.answer: w for w in self._workers if w.answer is not None}
+        if not awaited:
+            return False
+        done, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout)
+        for answer in done:
+            self._heard(awaited[answer], answer)
+        self._step()
+        return bool(done)
+
+    def _heard(self, worker: _Worker, answer: Any) -> None:
+        errors = self._ray.exceptions
+        try:
+            value = self._ray.get(answer)
+        except errors.RayTaskError as error:
+            self._failed(worker, f"{error}")
+            return
+        except errors.RayError as error:
+            self._gone(worker, f"{error}")
+            return
+        if worker.state == "busy":
+            value, *measured = pickle.loads(value)
+        job, was = worker.job, worker.state
+        worker.state, worker.answer, worker.job = "idle", None, None
+        self._early_losses = 0
+        if was == "starting":
+            self._compare(value)
+        elif job is not None:
+            job.seconds, job.cpu_seconds, job.peak_bytes = measured
+            self._end(job, value)
+
+    def _compare(self, there: dict[str, str]) -> None:
+        """Refuses workers with other versions than here."""
+        differ = []
+        for name, here in versions().items():
+            exact = name == "smidgen"
+            if there.get(name, "").split(".")[: None if exact else 2] != here.split(".")[: None if exact else 2]:
+                differ.append(f"{name} is {there.get(name, 'missing')} there and {here} here")
+        if differ:
+            self._refuse(f"The workers of the Ray cluster have other versions: {'; '.join(differ)}.")
+
+    def _refuse(self, text: str) -> None:
+        self._refused = BadInput(f"{text} Install the same on all machines, else their numbers differ.")
+        raise self._refused
+
+    def _failed(self, worker: _Worker, why: str) -> None:
+        """The actor lives, and could not do what it was asked."""
+        if "No module named 'smidgen" in why:
+            self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
+        self._remove(worker)
+        last = why.strip().rpartition("\n")[2][:300]
+        if worker.state != "busy":
+            self._broken = Failure(f"no worker could start: {last}", "died")
+        if worker.job is not None:
+            self._end(worker.job, Failure(last))
+
+    def _gone(self, worker: _Worker, why: str) -> None:
+        """The worker, or its node, is lost."""
+        if "No module named 'smidgen" in why:
+            self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
+        self._remove(worker)
+        first = why.strip().partition("\n")[0][:300]
+        if worker.state in ("starting", "loading"):
+            self._early_losses += 1
+            if self._early_losses >= _GIVE_UP:
+                self._broken = Failure(f"no worker could start: {first}", "died")
+        if worker.job is not None:
+            self._end(worker.job, Failure(f"its worker was lost {_TAKES} times: {first}", "died"))
+
+    def _step(self) -> None:
+        """Hands out data and jobs; replaces lost workers when there is work that no other will soon be free for."""
+        while self._broken and self._queue:
+            self._end(self._queue.popleft(), self._broken)
+        for worker in self._workers:
+            if worker.state != "idle":
+                continue
+            if worker.version != self._version:
+                worker.state, worker.version = "loading", self._version
+                worker.answer = worker.actor.load.remote(self._data)
+            elif self._queue:
+                self._count += 1
+                job = self._queue.popleft()
+                worker.state, worker.job, worker.number = "busy", job, self._count
+                worker.answer = worker.actor.run.remote(self._count, job.packed, job.deadline_seconds)
+        free = sum(w.state != "busy" for w in self._workers)
+        for _ in range(min(self.workers - len(self._workers), len(self._queue) - free)):
+            self._start()
