@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from smidgen.data.mix import class_weights
 from smidgen.kit.errors import BadInput
 from smidgen.learn.logistic import LogisticClassifier, _log_loss, _Problem, _row_weights
-from smidgen.studies.fit import _settings
+from smidgen.studies.named import own_settings
 from smidgen.tasks.metrics import METRICS
 
 
@@ -71,7 +71,7 @@ def test_rare_classes_are_found_at_a_price(data_folder):
 
 
 def test_the_setting_is_checked():
-    assert _settings(["balance=2"], ["learn/logistic"]) == {"learn/logistic": {"balance": 2.0}}
+    assert own_settings(["balance=2"], ["learn/logistic"]) == {"learn/logistic": {"balance": 2.0}}
     for wrong in ("0.5", "nan"):
         with pytest.raises(BadInput, match="balance"):
-            _settings([f"logistic.balance={wrong}"], None)
+            own_settings([f"logistic.balance={wrong}"], None)

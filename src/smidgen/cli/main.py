@@ -11,7 +11,7 @@ import typer
 
 from smidgen.cli.laws_app import laws
 from smidgen.cli.lm_app import lm
-from smidgen.cli.options import OPTIONS, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
+from smidgen.cli.options import OPTIONS, Executor, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
 from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
 
@@ -60,6 +60,7 @@ def fit(
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     store: Store = None,
     workers: Workers = None,
+    executor: Executor = None,
     replay: Annotated[
         str | None, typer.Option(metavar="STUDY", help="Use the trials of this study, in their order.")
     ] = None,
@@ -92,6 +93,7 @@ def fit(
             seed=seed,
             store=store,
             workers=workers,
+            executor=executor,
             replay=replay,
             dry_run=dry_run,
             as_json=as_json,
@@ -211,6 +213,7 @@ def studies_resume(
     memory: Memory = None,
     size: Size = None,
     workers: Workers = None,
+    executor: Executor = None,
     store: Store = None,
     as_json: Json = False,
 ) -> None:
@@ -226,6 +229,7 @@ def studies_resume(
             memory=memory,
             size=size,
             workers=workers,
+            executor=executor,
             store=store,
             as_json=as_json,
         )

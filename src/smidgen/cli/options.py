@@ -20,6 +20,10 @@ Trials = Annotated[
 Memory = Annotated[str | None, typer.Option(metavar="4GB", help="Bound of the memory of each worker.")]
 Size = Annotated[str | None, typer.Option(metavar="50MB", help="Bound of the saved model.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one a core.")]
+Executor = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Where trials run: local, or ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT."),
+]
 Out = Annotated[
     str | None, typer.Option(metavar="DIR", help="Folder of the model and its report. Default: <name>-model here.")
 ]

@@ -112,6 +112,7 @@ def plan(summary: dict[str, Any]) -> list[str]:
     for e in out:
         what = " on ".join(words.clean(part) for part in (words.short(e.get("method")), e.get("view")) if part)
         lines.append(f"   {what}: {words.clean(str(e.get('note') or '').removeprefix('not tried: '), 400)}")
+    lines += [summary["executor"]] if summary.get("executor") else []
     if words.finite(summary.get("seconds")):
         lines.append(f"The whole run would take about {words.duration(summary['seconds'])}; nothing was fitted.")
     return lines

@@ -18,13 +18,14 @@ from smidgen.budget.budget import Budget, parse_bytes, parse_duration
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import RAW_PARTS, View, encoders_of
 from smidgen.kit import methods as registry
-from smidgen.kit.config import nearest, parse_settings
 from smidgen.kit.errors import BadInput, bad
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import Candidate, candidates
 from smidgen.studies.encoding import encode_within, while_opened
+from smidgen.studies.executor import executor_named
 from smidgen.studies.fitted import Fitted
+from smidgen.studies.named import flat, own_settings, wanted_methods
 from smidgen.studies.plan import Plan, Progress
 from smidgen.studies.pool import Pool
 from smidgen.studies.race import Race
@@ -57,6 +58,7 @@ def fit(
     seed: int = 0,
     store: str | None = None,
     workers: int | None = None,
+    executor: str | None = None,
     kind: str | None = None,
     replay: str | None = None,
     dry_run: bool = False,
@@ -79,6 +81,8 @@ def fit(
             "name=value" texts.
         seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at
             most 8.
+        executor: where trials run: "local", or a Ray cluster ("ray", "ray:auto", "ray:HOST:PORT", "ray://HOST:PORT",
+            see docs/many-machines.md), whose CPUs are then counted.
         kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used
             again.
         progress: called with `{"kind", "text", "done", "total", "seconds_left"}`. render: makes the report from the
@@ -86,6 +90,7 @@ def fit(
         begun: `time.monotonic()` when the time began to count; None: now.
     Raises:
         BadInput: the data or an argument is wrong. BudgetSpent: the time ended before any model was fitted.
+        MissingExtra: ray is not installed.
     """
     begun = _clock() if begun is None else begun
     if time is not None and trials is not None:
@@ -96,17 +101,23 @@ def fit(
         memory=parse_bytes(memory, "memory") if memory is not None else None,
         model_bytes=parse_bytes(size, "size") if size is not None else None,
     )
-    wanted = _wanted(methods)
-    own = _settings(settings, wanted)
+    wanted = wanted_methods(methods)
+    own = own_settings(settings, wanted)
     if workers is not None and workers < 1:
         raise bad("workers", "at least 1", workers)
+    cluster = executor_named(executor)
     count = workers or min(os.cpu_count() or 1, 8)
     place = _folder(out, source)
     if place is not None and not dry_run:
         check_place(place)
     with contextlib.ExitStack() as stack:
         # Started first, so that the workers' imports overlap with reading the file.
-        pool = None if dry_run else stack.enter_context(Pool(count, budget.memory))
+        pool = None
+        if cluster is not None and not dry_run:
+            pool = stack.enter_context(cluster.open(workers, budget.memory))
+            count = pool.workers
+        elif not dry_run:
+            pool = stack.enter_context(Pool(count, budget.memory))
         tell = progress or (lambda event: None)
         opened = while_opened(budget.seconds, begun, tell)
         task = read(source, target, unlabelled=unlabelled, group=group, kind=kind, metric=metric, opened=opened)
@@ -131,7 +142,10 @@ def fit(
             named=wanted is not None,
         )
         if dry_run:
-            return Fitted.planned(plan)
+            planned = Fitted.planned(plan)
+            if cluster is not None:
+                planned.summary["executor"] = cluster.sentence(workers)
+            return planned
         assert pool is not None
         tell({"kind": "plan", "text": plan.sentence(), "done": 0, "total": None, "seconds_left": left})
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))
@@ -150,6 +164,7 @@ def fit(
         }
         known = Replay.of(runs.study(replay)) if replay else None
         asked = {"time": time, "trials": trials, "memory": memory, "size": size, "workers": workers}
+        asked["executor"] = executor
         asked["out"] = None if place is None else str(place.absolute())
         study = runs.open_study(plan.name, task.fingerprint, options, asked)
         rows = Rows(task.frame)
@@ -195,7 +210,7 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         **{k: options[k] for k in ("group", "methods", "seed", "unlabelled")},
         "kind": options["named_kind"],
         "metric": options["named_metric"],
-        "settings": _flat(options["settings"]),
+        "settings": flat(options["settings"]),
         **overrides,
     }
     return fit(source, options["target"], store=store, **again)
@@ -224,47 +239,6 @@ def _encoders(found: Sequence[Candidate]) -> tuple[str, ...]:
 
 def _clock() -> float:
     return time.monotonic()
-
-
-def _wanted(names: str | Sequence[str] | None) -> list[str] | None:
-    if names is None:
-        return None
-    listed = [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
-    return sorted({registry.resolve(n) for n in listed if n})
-
-
-def _settings(
-    settings: Mapping[str, Any] | Sequence[str] | None, wanted: list[str] | None
-) -> dict[str, dict[str, Any]]:
-    """`logistic.strength=1` (or `strength=1` with one method wanted) as settings by method, checked by its
-    dataclass.
-    """
-    pairs = dict(settings) if isinstance(settings, Mapping) else parse_settings(settings or ())
-    out: dict[str, dict[str, Any]] = {}
-    for name, value in pairs.items():
-        method, dot, field = name.rpartition(".")
-        if not dot:
-            if not wanted or len(wanted) != 1:
-                raise bad("--set", "METHOD.NAME=VALUE, or one method in --methods", name)
-            method = wanted[0]
-        out.setdefault(registry.resolve(method), {})[field] = value
-    from dataclasses import asdict, fields
-
-    from smidgen.kit.config import from_mapping
-    from smidgen.learn.member import head_class
-
-    for method, own in out.items():
-        if wanted and method not in wanted:
-            raise BadInput(f"--set {method}: that method is not among --methods. {nearest(method, wanted)}")
-        card = registry.card(method)
-        config = head_class(method, card.tasks[0]).Config
-        made = from_mapping(config, own, where=method)
-        out[method] = {f.name: asdict(made)[f.name] for f in fields(config) if f.name in own}
-    return out
-
-
-def _flat(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{method}.{name}": value for method, own in settings.items() for name, value in own.items()}
 
 
 def _name(source: Any) -> str:

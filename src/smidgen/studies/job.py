@@ -3,7 +3,7 @@
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,25 @@ def outcome(job: Job, message: tuple) -> tuple[Job, Any]:
     if kind == "MemoryError":
         return job, Failure(f"out of memory: {text or 'an allocation failed'}", "memory")
     return job, Failure(f"{kind}: {text}")
+
+
+class AnyPool(Protocol):
+    """What runs jobs: `Pool` (processes here), `InlinePool` (this process), `RayPool` (a cluster)."""
+
+    workers: int
+
+    def load(self, *data: Any) -> None: ...
+
+    def submit(self, function: str | Callable, args: tuple = (), deadline_seconds: float | None = None) -> Job: ...
+
+    def wait(self, timeout: float | None = None) -> list[tuple[Job, Any]]: ...
+
+    @property
+    def outstanding(self) -> int: ...
+
+    @property
+    def ready(self) -> int: ...
+
+    def kill(self, job: Job) -> None: ...
+
+    def close(self) -> None: ...

@@ -24,7 +24,7 @@ from smidgen.kit.notes import listening
 from smidgen.kit.seeds import derive_seed
 from smidgen.kit.state import pack, unpack
 from smidgen.studies.candidates import Candidate
-from smidgen.studies.pool import Failure, InlinePool, Pool
+from smidgen.studies.job import AnyPool, Failure
 from smidgen.tasks.task import Task
 
 LOOK_SECONDS = 5.0  # between two reports of progress
@@ -53,7 +53,7 @@ def pretrain(task: Task, rows: Rows, method: str, view: str, params: dict[str, A
 
 
 def pretrain_within(
-    workers: Pool | InlinePool,
+    workers: AnyPool,
     task: Task,
     rows: Rows,
     candidate: Candidate,

@@ -58,7 +58,7 @@ class Host:
 
     def load(self, message: np.ndarray) -> None:
         """message: uint8 `[B]`, lies in the memory that the actors of a node share; kept there for a next process."""
-        self._pool.load_packed(memoryview(message).cast("B"))
+        self._pool.load_packed(message.data)
 
     def run(self, number: int, packed: bytes, deadline_seconds: float | None) -> bytes:
         """Runs a packed job; a pickle of (value or `Failure`, seconds, CPU seconds, peak bytes)."""

@@ -14,8 +14,8 @@ from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.learn.model import Model
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.choose import Choice
+from smidgen.studies.job import AnyPool, Failure
 from smidgen.studies.plan import Plan
-from smidgen.studies.pool import Failure, InlinePool, Pool
 from smidgen.studies.replay import Replay
 from smidgen.studies.trial import fit_member, state_bytes
 
@@ -28,7 +28,7 @@ class Refit:
     each that was fitted, and what is to be known of how, see `kit.notes`."""
 
     plan: Plan
-    pool: Pool | InlinePool
+    pool: AnyPool
     rows: Rows
     meter: Meter
     seconds: dict[tuple[str, str], float]

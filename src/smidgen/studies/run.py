@@ -22,8 +22,8 @@ from smidgen.studies.curve import curve_draws, curve_points
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.estimate import judge
 from smidgen.studies.fitted import Fitted
+from smidgen.studies.job import AnyPool
 from smidgen.studies.plan import Plan
-from smidgen.studies.pool import InlinePool, Pool
 from smidgen.studies.pretraining import Unfinished, pretrain_within
 from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
@@ -44,7 +44,7 @@ class Run:
         plan: Plan,
         store: RunStore,
         study: Study,
-        pool: Pool | InlinePool,
+        pool: AnyPool,
         rows: Rows,
         replay: Replay | None = None,
     ) -> None:

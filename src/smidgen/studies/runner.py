@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smidgen.budget.meter import Meter
-from smidgen.studies.pool import Failure, InlinePool, Pool
+from smidgen.studies.job import AnyPool, Failure
 from smidgen.studies.store import RunStore
 from smidgen.studies.trial import Result, Trial
 
@@ -28,7 +28,7 @@ class Runner:
     """
 
     store: RunStore
-    pool: Pool | InlinePool
+    pool: AnyPool
     meter: Meter
     study: str
     clock: Callable[[], float] = time.monotonic
