@@ -7,8 +7,10 @@ import secrets
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 from smidgen.kit.errors import BadInput, MissingExtra
@@ -62,12 +64,21 @@ class Cluster:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         folder = tempfile.mkdtemp(prefix="smidgen-ray-")  # its logs; Ray would leave them behind
         self._folder = folder
-        self._init(
-            "local",
-            num_cpus=cpus or os.cpu_count() or 1,
-            include_dashboard=False,
-            _temp_dir=folder if len(folder) <= _FOLDER else None,
-        )
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            p or str(Path.cwd()) for p in sys.path
+        )  # its workers find what we do
+        try:
+            self._init(
+                "local",
+                num_cpus=cpus or os.cpu_count() or 1,
+                include_dashboard=False,
+                _temp_dir=folder if len(folder) <= _FOLDER else None,
+            )
+        finally:
+            os.environ.pop("PYTHONPATH")
+            if before is not None:
+                os.environ["PYTHONPATH"] = before
 
     def _connect(self, address: str) -> None:
         place = re.fullmatch(r"(?:ray://)?(\[?[\w.:-]+?\]?):(\d+)", address)
@@ -81,24 +92,25 @@ class Cluster:
     def _init(self, address: str, **options: Any) -> None:
         with _told(address):
             self.ray.init(address, log_to_driver=False, logging_level="ERROR", **options)
+        with contextlib.suppress(AttributeError):  # else pages of a lost node's own log reach the terminal
+            self.ray._private.worker._worker_logs_enabled = False
 
 
 @contextlib.contextmanager
 def _told(address: str) -> Any:
     """Ray's errors while it connects, in a sentence."""
-    what = "A Ray cluster on this machine" if address == "local" else f"The Ray cluster at {address}"
+    here = address in ("local", "auto")
+    what = "A Ray cluster on this machine" if here else f"The Ray cluster at {address}"
     try:
         yield
-    except ImportError as error:  # Ray Client is a package of its own
-        if not address.startswith("ray://"):
-            raise
-        raise MissingExtra(f"{what} needs Ray Client: pip install 'ray[client]' ({error})") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        text = " ".join(f"{error}".split())
+    except Exception as error:  # it has no common type for these
+        text = " ".join(f"{error}".split())[:300].rstrip(".") or type(error).__name__
+        if "ray[client]" in text:
+            raise MissingExtra(f"{what} is reached through Ray Client: pip install 'ray[client]'") from error
         if "ersion mismatch" in text:
-            text = re.sub(r".*?ersion mismatch", "Version mismatch", text)
+            text = re.sub(r".*?ersion mismatch:? *", "", text)
             raise BadInput(
-                f"{what} runs another Ray or Python than this machine ({text[:300]}). Install the same on both."
+                f"{what} runs another Ray or Python than this process ({text}): install the same for both."
             ) from error
-        hint = "" if address == "local" else " Is it up (ray status), and is this its address?"
-        raise BadInput(f"{what} does not answer: {text[:300] or type(error).__name__}.{hint}") from error
+        hint = "" if address == "local" else " Is it up (ray status), and is this where it is?"
+        raise BadInput(f"{what} does not answer: {text}.{hint}") from error

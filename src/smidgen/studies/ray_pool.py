@@ -10,7 +10,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -160,7 +160,11 @@ class RayPool:
     # -- within --
 
     def _start(self) -> None:
-        actor = self._class.remote(self.memory, self._preload)
+        try:
+            actor = self._class.remote(self.memory, self._preload)
+        except ModuleNotFoundError as error:  # Ray Client: the far side makes it
+            self._check_installed(f"{error}")
+            raise
         self._workers.append(_Worker(actor, actor.hello.remote()))
 
     def _remove(self, worker: _Worker) -> None:
@@ -224,14 +228,17 @@ class RayPool:
         if differ:
             self._refuse(f"The workers of the Ray cluster have other versions: {'; '.join(differ)}.")
 
-    def _refuse(self, text: str) -> None:
+    def _check_installed(self, why: str) -> None:
+        if "No module named 'smidgen" in why:
+            self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
+
+    def _refuse(self, text: str) -> NoReturn:
         self._refused = BadInput(f"{text} Install the same on all machines, else their numbers differ.")
         raise self._refused
 
     def _failed(self, worker: _Worker, why: str) -> None:
         """The actor lives, and could not do what it was asked."""
-        if "No module named 'smidgen" in why:
-            self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
+        self._check_installed(why)
         self._remove(worker)
         last = why.strip().rpartition("\n")[2][:300]
         if worker.state != "busy":
@@ -241,8 +248,7 @@ class RayPool:
 
     def _gone(self, worker: _Worker, why: str) -> None:
         """The worker, or its node, is lost."""
-        if "No module named 'smidgen" in why:
-            self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
+        self._check_installed(why)
         self._remove(worker)
         first = why.strip().partition("\n")[0][:300]
         if worker.state in ("starting", "loading"):
