@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from smidgen.kit.errors import BadInput, MissingExtra
 from smidgen.kit.extras import need
 
 CONNECT_SECONDS = 10.0
+END_SECONDS = 10.0
 _FOLDER = 40  # characters that the path of Ray's folder may have: a socket's whole path may have 107
 
 
@@ -52,10 +54,20 @@ class Cluster:
     def close(self) -> None:
         """Stops what was started, cuts what was connected, both only if it was done here."""
         if self._ours and self.ray.is_initialized():
+            processes = self._processes()
             self.ray.shutdown()
+            for process in processes:  # it kills them and leaves
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_SECONDS)
         self._ours = False
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _processes(self) -> "list[subprocess.Popen]":
+        """Those of a cluster that was started here. Ray does not tell them otherwise."""
+        node = getattr(self.ray._private.worker, "_global_node", None) if self._folder else None
+        known = getattr(node, "all_processes", {}).values()
+        return [info.process for infos in known for info in infos]
 
     def _start(self, cpus: int | None) -> None:
         # Ray listens beyond this machine, and asks for a token: one of our own, else it would put one into the home
