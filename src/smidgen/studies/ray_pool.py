@@ -4,9 +4,9 @@ What must be kept, is kept where the process is: its memory, its deadline. What 
 nodes: their jobs are taken up by others. Everything else (run store, budget, choice) stays with the caller.
 """
 
-import math
 import pickle
-import time
+import queue
+import threading
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class _Worker:
     """An actor, and the one call that it answers next. state: "starting", "idle", "loading" or "busy"."""
 
     actor: Any
-    answer: Any
+    answer: Any = None
     state: str = "starting"
     version: int = 0  # of the data
     job: Job | None = None
@@ -46,7 +46,7 @@ class RayPool:
     Raises:
         MissingExtra, BadInput: see `Cluster`. A `wait` raises BadInput where the workers have other versions.
 
-    Use as a context manager, or call `close`, from one thread. When this process dies, the cluster ends the workers.
+    Use as a context manager, or call `close`. When this process dies, the cluster ends the workers.
     """
 
     def __init__(
@@ -62,21 +62,23 @@ class RayPool:
         self._ray = self._cluster.ray
         self.workers, self.memory, self._preload = workers or self._cluster.cpus, memory, tuple(preload)
         self._class = self._ray.remote(num_cpus=1, max_concurrency=4, scheduling_strategy="SPREAD")(Host)
+        self._changed = threading.Condition()
+        self._inbox: queue.SimpleQueue[tuple[_Worker, Any] | None] = queue.SimpleQueue()  # answers; None: look around
         self._workers: list[_Worker] = []
         self._queue: deque[Job] = deque()
         self._finished: deque[tuple[Job, Any]] = deque()
+        self._stops: list[_Worker] = []
         self._lost: Counter[Job] = Counter()
         self._version, self._data, self._count = 0, None, 0
+        self._missing = self.workers
         self._early_losses = 0
         self._broken: Failure | None = None
-        self._refused: BadInput | None = None
+        self._error: BaseException | None = None
         self._closed = False
-        try:
-            for _ in range(self.workers):
-                self._start()
-        except BaseException:
-            self.close()
-            raise
+        self._thread = threading.Thread(target=self._manage, daemon=True)
+        self._thread.start()
+
+    # -- what the study calls; a Ctrl-C may come at any moment, so nothing here calls an actor --
 
     def load(self, *data: Any) -> None:
         """Data that every later job gets first. Sent to each node once; must not be changed afterwards."""
@@ -85,17 +87,20 @@ class RayPool:
         except Exception as error:
             self._broken = Failure(f"the data cannot be sent: {type(error).__name__}: {error}")
             return
-        self._version, self._data = self._version + 1, self._ray.put(np.frombuffer(message, np.uint8))
-        self._step()
+        held = self._ray.put(np.frombuffer(message, np.uint8))
+        with self._changed:
+            self._version, self._data = self._version + 1, held
+        self._inbox.put(None)
 
     def submit(self, function: str | Callable, args: tuple = (), deadline_seconds: float | None = None) -> Job:
         """Queues a job. Its deadline counts from the moment a process that has the data starts it."""
         job = Job(name_of(function), args, deadline_seconds)
         job.pack()  # what cannot be sent fails here, at the caller
-        if self._closed:
-            raise SmidgenError("The pool of workers is closed.")
-        self._queue.append(job)
-        self._step()
+        with self._changed:
+            if self._closed:
+                raise SmidgenError("The pool of workers is closed.")
+            self._queue.append(job)
+        self._inbox.put(None)
         return job
 
     def wait(self, timeout: float | None = None) -> list[tuple[Job, Any]]:
@@ -103,53 +108,46 @@ class RayPool:
 
         Blocks until there is one; returns an empty list after `timeout` seconds, or when no job is outstanding.
         """
-        end = math.inf if timeout is None else time.monotonic() + timeout
-        self._step()
-        while not self._finished and self.outstanding:
-            left = end - time.monotonic()
-            if not self._listen(None if left == math.inf else max(0.0, left)) and left <= 0:
-                break
-        out = list(self._finished)
-        self._finished.clear()
+        with self._changed:
+            self._changed.wait_for(lambda: self._finished or self._error or not self.outstanding, timeout)
+            if self._error is not None:
+                raise self._error
+            out = list(self._finished)
+            self._finished.clear()
         return out
 
     @property
     def outstanding(self) -> int:
         """Jobs queued or running."""
-        return len(self._queue) + sum(w.job is not None for w in self._workers)
+        with self._changed:
+            return len(self._queue) + sum(w.job is not None for w in self._workers)
 
     @property
     def ready(self) -> int:
         """Workers that have answered."""
-        self._listen(0.0)
-        return sum(w.state != "starting" for w in self._workers)
+        with self._changed:
+            return sum(w.state != "starting" for w in self._workers)
 
     def kill(self, job: Job) -> None:
         """Ends the job now; `wait` then gives a `Failure` of kind "stopped". A job that has ended is left alone."""
-        if job in self._queue:
-            self._queue.remove(job)
-            self._end(job, STOPPED)
-        for worker in self._workers:
-            if worker.job is job:
-                worker.actor.stop.remote(worker.number)
-                worker.job = None  # what it still answers to that call is nothing to anyone
+        with self._changed:
+            if job in self._queue:
+                self._queue.remove(job)
                 self._end(job, STOPPED)
+            for worker in self._workers:
+                if worker.job is job:
+                    worker.job = None  # what it still answers to that call is nothing to anyone
+                    self._stops.append(worker)
+                    self._end(job, STOPPED)
+        self._inbox.put(None)
 
     def close(self) -> None:
         """Ends all workers; they hold nothing that is not in the run store. Then leaves or stops the cluster."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            for worker in list(self._workers):
-                self._remove(worker)
-                if worker.job is not None:
-                    self._end(worker.job, STOPPED)
-            while self._queue:
-                self._end(self._queue.popleft(), STOPPED)
-        finally:
-            self._data = None
-            self._cluster.close()
+        with self._changed:
+            self._closed = True
+        self._inbox.put(None)
+        self._thread.join()
+        self._cluster.close()
 
     def __enter__(self) -> "RayPool":
         return self
@@ -157,15 +155,44 @@ class RayPool:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- within --
+    # -- the manager thread, which alone calls the actors --
+
+    def _manage(self) -> None:
+        try:
+            while not self._closed:
+                with self._changed:
+                    self._step()
+                found = self._inbox.get()
+                with self._changed:
+                    if found is not None and found[0] in self._workers:
+                        self._heard(*found)
+                    self._changed.notify_all()
+        except BaseException as error:  # the caller's next `wait` raises it
+            with self._changed:
+                self._error = error
+        with self._changed:
+            for worker in list(self._workers):
+                self._remove(worker)
+                if worker.job is not None:
+                    self._end(worker.job, STOPPED)
+            while self._queue:
+                self._end(self._queue.popleft(), STOPPED)
+            self._data = None
+            self._changed.notify_all()
 
     def _start(self) -> None:
         try:
-            actor = self._class.remote(self.memory, self._preload)
+            worker = _Worker(self._class.remote(self.memory, self._preload))
         except ModuleNotFoundError as error:  # Ray Client: the far side makes it
             self._check_installed(f"{error}")
             raise
-        self._workers.append(_Worker(actor, actor.hello.remote()))
+        self._workers.append(worker)
+        self._ask(worker, worker.actor.hello.remote())
+
+    def _ask(self, worker: _Worker, answer: Any) -> None:
+        """Has a call's answer put into the inbox, whichever thread of Ray brings it."""
+        worker.answer = answer
+        answer.future().add_done_callback(lambda future: self._inbox.put((worker, future)))
 
     def _remove(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -183,30 +210,20 @@ class RayPool:
                 return
         self._lost.pop(job, None)
         self._finished.append((job, outcome))
+        self._changed.notify_all()
 
-    def _listen(self, timeout: float | None) -> bool:
-        """Takes in one answer, if one comes in time, and hands out what can be."""
-        if self._refused is not None:
-            raise self._refused
-        awaited = {w.answer: w for w in self._workers if w.answer is not None}
-        if not awaited:
-            return False
-        done, _ = self._ray.wait(list(awaited), num_returns=1, timeout=timeout)
-        for answer in done:
-            self._heard(awaited[answer], answer)
-        self._step()
-        return bool(done)
-
-    def _heard(self, worker: _Worker, answer: Any) -> None:
+    def _heard(self, worker: _Worker, future: Any) -> None:
+        """What a worker answers, or why it does not."""
         errors = self._ray.exceptions
         try:
-            value = self._ray.get(answer)
+            value = future.result()
         except errors.RayTaskError as error:
             self._failed(worker, f"{error}")
             return
         except errors.RayError as error:
             self._gone(worker, f"{error}")
             return
+        measured: Sequence[Any] = ()
         if worker.state == "busy":
             value, *measured = pickle.loads(value)
         job, was = worker.job, worker.state
@@ -233,8 +250,7 @@ class RayPool:
             self._refuse(f"The nodes of the Ray cluster lack smidgen {versions()['smidgen']}.")
 
     def _refuse(self, text: str) -> NoReturn:
-        self._refused = BadInput(f"{text} Install the same on all machines, else their numbers differ.")
-        raise self._refused
+        raise BadInput(f"{text} Install the same on all machines, else their numbers differ.")
 
     def _failed(self, worker: _Worker, why: str) -> None:
         """The actor lives, and could not do what it was asked."""
@@ -260,6 +276,9 @@ class RayPool:
 
     def _step(self) -> None:
         """Hands out data and jobs; replaces lost workers when there is work that no other will soon be free for."""
+        for worker in self._stops:
+            worker.actor.stop.remote(worker.number)
+        self._stops.clear()
         while self._broken and self._queue:
             self._end(self._queue.popleft(), self._broken)
         for worker in self._workers:
@@ -267,12 +286,14 @@ class RayPool:
                 continue
             if worker.version != self._version:
                 worker.state, worker.version = "loading", self._version
-                worker.answer = worker.actor.load.remote(self._data)
+                self._ask(worker, worker.actor.load.remote(self._data))
             elif self._queue:
                 self._count += 1
                 job = self._queue.popleft()
                 worker.state, worker.job, worker.number = "busy", job, self._count
-                worker.answer = worker.actor.run.remote(self._count, job.packed, job.deadline_seconds)
+                self._ask(worker, worker.actor.run.remote(self._count, job.packed, job.deadline_seconds))
         free = sum(w.state != "busy" for w in self._workers)
-        for _ in range(min(self.workers - len(self._workers), len(self._queue) - free)):
+        self._missing = max(self._missing, min(self.workers - len(self._workers), len(self._queue) - free))
+        while self._missing:
+            self._missing -= 1
             self._start()
