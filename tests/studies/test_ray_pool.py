@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -62,9 +61,9 @@ def cluster(helpers):
     """A cluster of this module's own, stopped with all that belongs to it."""
     sigterm = signal.getsignal(signal.SIGTERM)
     before = children()
-    made = Cluster("local", 2)
+    made = Cluster("local", 4)
     folder, ray = Path(made._folder), made.ray
-    assert folder.is_dir() and made.cpus == 2 and children() > before
+    assert folder.is_dir() and made.cpus == 4 and children() > before
     assert signal.getsignal(signal.SIGTERM) is sigterm
     yield made
     assert ray.is_initialized(), "pools leave a cluster that was there alone"
@@ -152,8 +151,26 @@ def test_a_job_without_end_is_ended_at_its_deadline_or_when_killed(pool, job):
     assert one(pool, "operator:add", (1, 2)) == 3, "the workers are free again"
 
 
-def test_a_job_that_eats_memory_ends_alone(cluster, shared, helpers):
-    shared.close()  # its CPUs
+def test_a_ctrl_c_at_any_moment_leaves_the_pool_whole(pool):
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for i in range(25):
+            with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+                signal.setitimer(signal.ITIMER_REAL, 0.002 * (i + 1))
+                while True:
+                    if pool.outstanding < 4:
+                        pool.submit("operator:add", (i, i))
+                    pool.wait(GRACE)
+            collect(pool)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert one(pool, "operator:add", (1, 2)) == 3
+
+
+def test_a_job_that_eats_memory_ends_alone(cluster, helpers):
     with RayPool(1, memory=450_000_000, preload=["numpy"]) as pool:
         eater = pool.submit(f"{helpers}:eat", (2_000_000_000,))
         modest = pool.submit(f"{helpers}:eat", (100_000_000,))
@@ -170,27 +187,16 @@ def board(fitted):
 def test_a_study_gives_the_same_on_the_cluster_and_goes_on_where_it_was_interrupted(cluster, few, tmp_path, inline):
     few.to_csv(tmp_path / "few.csv", index=False)
     order = {"target": "target", "trials": 6, "methods": METHODS, "metric": None}
+    # The numbers of `inline` are those of the local pool: test_fit holds it to that.
     here = fit(tmp_path / "few.csv", **order, store=f"sqlite:///{tmp_path}/here.db", out=tmp_path / "here")
-
-    begun = threading.Event()  # the numbers of `here` are those of the local pool: test_fit holds it to that
 
     def told(event):
         if event["kind"] == "trial" and event["done"] == 4:
-            begun.set()
-
-    def interrupt():
-        begun.wait(GRACE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     store = f"sqlite:///{tmp_path}/there.db"
-    hand = threading.Thread(target=interrupt)
-    hand.start()
-    try:
-        cut = fit(
-            tmp_path / "few.csv", **order, store=store, out=tmp_path / "there", executor="ray", workers=2, progress=told
-        )
-    finally:
-        hand.join()
+    order_there = {**order, "store": store, "out": tmp_path / "there", "executor": "ray", "workers": 2}
+    cut = fit(tmp_path / "few.csv", **order_there, progress=told)
     assert cut.interrupted and 3 <= cut.summary["spent"]["trials"] < 6 and cut.path == tmp_path / "there"
     whole = resume(cut.study, store=store, executor="local")
     assert not whole.interrupted and whole.summary["spent"]["reused"] >= 3
