@@ -223,7 +223,7 @@ class RayPool:
         except errors.RayError as error:
             self._gone(worker, f"{error}")
             return
-        measured: Sequence[Any] = ()
+        measured: list[Any] = []
         if worker.state == "busy":
             value, *measured = pickle.loads(value)
         job, was = worker.job, worker.state
