@@ -1,9 +1,9 @@
 """The compiled part of products with packed weights: built on first use, absent where that cannot be.
 
-The source lies in the package (`kernels/packed.cpp` with its headers). It is compiled with the system's g++ or clang++ for this very
-processor into the user's cache folder (`$XDG_CACHE_HOME/smidgen/kernels`, by default under `~/.cache`), under a name
-that holds a hash of source, compiler, options and processor. A library is only loaded from a folder, and a file, that
-belongs to this user and that nobody else may write. SMIDGEN_KERNELS=off: never; CXX: another compiler.
+The source lies in the package (`kernels/packed.cpp` with its headers). It is compiled with the system's g++ or clang++
+for this very processor into the user's cache folder (`$XDG_CACHE_HOME/smidgen/kernels`, by default under `~/.cache`),
+under a name that holds a hash of source, compiler, options and processor. A library is only loaded from a folder, and a
+file, that belongs to this user and that nobody else may write. SMIDGEN_KERNELS=off: never; CXX: another compiler.
 """
 
 import ctypes
