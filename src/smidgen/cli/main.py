@@ -126,7 +126,8 @@ def plan(
         list[str],
         typer.Option(
             metavar="NAME=PRICE",
-            help="label=0.40, label@0.2=0.05 (a fifth of them wrong), unlabelled, query, hour, mb; may be repeated.",
+            help="label=0.40, label@0.2=0.05 (a fifth of them wrong), unlabelled, query, hour, mb, mb@8 (at 8 bits a "
+            "weight); may be repeated.",
         ),
     ],
     spend: Annotated[float, typer.Option(metavar="100", help="Money in all, in the unit of the prices.")],

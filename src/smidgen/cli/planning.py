@@ -42,7 +42,8 @@ def shown(found: dict[str, Any]) -> list[str]:
     now = found["now"]
     rows = [["now", "", f"{found['n']:,}", "", words.number(now["estimate"]), _ends(now["interval"])]]
     for f in found["forecasts"]:
-        cells = [f["purchase"], f"+{words.count(f['amount'])}", words.count(f["total"]), f"{f['cost']:,.2f}"]
+        sign = "+" if f["amount"] >= 0 else ""
+        cells = [f["purchase"], f"{sign}{words.count(f['amount'])}", words.count(f["total"]), f"{f['cost']:,.2f}"]
         rows.append([*cells, words.number(f["estimate"]), _ends(f["interval"])])
     total = "in all" if found.get("how") else "rows"  # hours and megabytes are no rows
     heads = ["purchase", "more", total, "cost", name, f"{words.percent(found['level'])} interval"]
@@ -50,10 +51,12 @@ def shown(found: dict[str, Any]) -> list[str]:
     lines += found["sentences"]
     lines += [f"Warning: {text}" for text in found["warnings"]]
     told = found["measured"]
-    lines += [
-        "",
-        f"measured {told['trainings']} trainings of {found['measured_method']} in {words.duration(found['seconds'])}",
-    ]
+    what = f" of {found['measured_method']}"
+    if told.get("rounded"):
+        what = (
+            f", {told['rounded']} of them rounded" if told["rounded"] < told["trainings"] else ", all of them rounded"
+        )
+    lines += ["", f"measured {told['trainings']} trainings{what} in {words.duration(found['seconds'])}"]
     if found.get("report"):
         lines.append(f"report   {words.clean(found['report'], 1000)}")
     if told.get("ended"):

@@ -22,7 +22,8 @@ def _target(found: dict[str, Any]) -> str:
         return f"The target is reached already: {name} {now} with the {found['n']:,} labels there are."
     if reach is None:
         best = max if found["greater_is_better"] else min
-        top = best(found["forecasts"], key=lambda f: f["estimate"], default=found["now"])
+        more = [f for f in found["forecasts"] if f["amount"] >= 0]
+        top = best(more, key=lambda f: f["estimate"], default=found["now"])
         if best(top["estimate"], found["now"]["estimate"]) == found["now"]["estimate"]:
             return f"No purchase here reaches {name} {number(wanted)}: none is expected to improve it at all."
         return (
@@ -48,6 +49,7 @@ def _split(found: dict[str, Any]) -> str:
         for what, spent in found["split"].items()
         if spent > 0
     ]
+    parts += [f"nothing on {things(what)}, in the megabytes that there are" for what in found.get("free") or []]
     if not parts:
         dear = [things(what) for what in found["split"] if _cheapest(found, what) > found["asked"]["spend"]]
         which = "none of these purchases is"
@@ -72,7 +74,7 @@ def _cheapest(found: dict[str, Any], what: str) -> float:
 
 def _end(purchase: str, value: float) -> str:
     """One end of an interval of amounts; rows need no unit, hours are told in three."""
-    return things(purchase, value) if purchase in ("hour", "mb") else f"{value:,}"
+    return things(purchase, value) if purchase.partition("@")[0] in ("hour", "mb") else f"{value:,}"
 
 
 def _doubt(found: dict[str, Any]) -> str:
@@ -101,9 +103,13 @@ def _others(found: dict[str, Any]) -> list[str]:
     out = []
     for name, best in (found.get("how") or {}).items():
         own = next(f for f in found["forecasts"] if f["purchase"] == name and f["amount"] == best["amount"])
+        what = f"{amount(own)} ({money(own['cost'])}) alone"
+        if own["amount"] <= 0:
+            same = "The same megabytes" if not own["amount"] else f"{things('mb', -own['amount'])} less"
+            what = f"{same}, at {name.partition('@')[2]} bits a weight,"
         out.append(
-            f"{amount(own)} ({money(own['cost'])}) alone would bring {metric_name(found['metric'])} to about "
-            f"{number(own['estimate'])} ({between(own['interval'])}): {best['how']}."
+            f"{what} would bring {metric_name(found['metric'])} to about {number(own['estimate'])} "
+            f"({between(own['interval'])}): {best['how']}."
         )
     return out
 
@@ -136,6 +142,8 @@ def things(purchase: str, count: float | None = None, more: str = "") -> str:
     else:
         text = f"{count:,.0f}" if count >= 100 or count == round(count) else f"{count:.3g}"
         text = f"{text} {more}{one if count == 1 else many}"
+    if kind == "mb" and rate:
+        return f"{text} at {rate} bits a weight"
     if "/" in rate:
         return f"{text} of which {rate.replace('/', ' of ')} counted were wrong"
     return f"{text} of which {100 * float(rate):g} % are wrong" if rate else text

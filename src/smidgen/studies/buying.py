@@ -26,6 +26,7 @@ from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import write_bytes
 from smidgen.studies import findings, other_results
+from smidgen.studies.bits_ladder import bits_ladder
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.fit import DEFAULT_STORE
@@ -35,7 +36,7 @@ from smidgen.studies.plan import Progress
 from smidgen.studies.pool import Pool
 from smidgen.studies.pretraining import Unfinished, pretrain_within
 from smidgen.studies.prices import Offer, offers_of
-from smidgen.studies.purchases import all_draws, check_rows
+from smidgen.studies.purchases import CURVE_REPEATS, all_draws, check_rows
 from smidgen.studies.ready import Ready, able, check_target, ready
 from smidgen.studies.runner import Runner
 from smidgen.studies.store import RunStore, Study
@@ -90,34 +91,41 @@ def plan(
         check_target(target, own.scale)
         others, more = other_offers(offers, own, found, runs, other_results.DRAWS)
         unknown += more
-        _check_spend(spend, known, others)
+        bits = bits_ladder(offers, own, found, runs)
+        rounded = bits.trials() if bits else []
+        if not bits:
+            _check_spend(spend, known, others)
         if known:
             check_rows(own.task, own.folds, own.seed)
-        elif not dry_run:
+        elif not rounded and not dry_run:
+            unknown += bits.others(other_results.DRAWS)[1] if bits else []
             out = other_results.alone(found, own, offers, others, unknown, spend, target)
             _remember(runs, found, out, render)
             return out
         draws = all_draws(own.task, known, own.folds, itself=own.learns_itself) if known else []
         if dry_run:
-            return findings.dry(found, own, draws, [*known, *(o.offer for o in others)], unknown)
+            offered = [*known, *(o.offer for o in others), *(bits.offers if bits and rounded else [])]
+            return findings.dry(found, own, [*draws, *(t.draw for t in rounded)], offered, unknown)
         count = workers or min(os.cpu_count() or 1, 8)
         pool = stack.enter_context(Pool(count, None))
         rows = Rows(own.task.frame)
-        encoders = tuple(encoders_of(own.view))
+        total = len(draws) + len(rounded)
+        encoders = tuple(dict.fromkeys(e for view in (own.view, *(t.view for t in rounded)) for e in encoders_of(view)))
 
         def in_time(done: int, total: int) -> None:
             if done < total and clock.monotonic() > begun + seconds:
                 raise BudgetSpent("The time ended while rows were encoded. Give more time; what is done is kept.")
 
         if encoders:
-            tell(_event(f"Encoding ({', '.join(encoders)})", 0, len(draws), seconds))
+            tell(_event(f"Encoding ({', '.join(encoders)})", 0, total, seconds))
             fill(rows, encoders, CACHE, in_time, columns=own.task.columns)
-        if methods.card(own.method).unlabelled and own.task.unlabelled is not None:
+        used = {own.method, *(t.method for t in rounded)}
+        if any(methods.card(m).unlabelled for m in used) and own.task.unlabelled is not None:
             rows.pool = pool_of(own.task, own.seed)[0]
             fill(rows.pool, encoders, CACHE, in_time, columns=own.task.columns)
         pool.load(own.task, rows)
-        if methods.card(own.method).pretraining and rows.pool is not None:
-            tell(_event(f"Pretraining of {own.method}", 0, len(draws), seconds))
+        if draws and methods.card(own.method).pretraining and rows.pool is not None:
+            tell(_event(f"Pretraining of {own.method}", 0, total, seconds))
             _pretrain(own, pool, rows, begun + seconds - clock.monotonic())
         runner = Runner(runs, pool, Meter(clock.monotonic), found.id, clock.monotonic, stop_at=begun + seconds)
         ended: list[str] = []
@@ -125,26 +133,38 @@ def plan(
         def live(trial: Trial, result: Result) -> None:
             ended.append(trial.key)
             left = round(max(0.0, begun + seconds - clock.monotonic()), 1)
-            tell(_event(f"{trial.method} on {draw_in_words(trial.draw)}", len(ended), len(draws), left))
+            tell(_event(f"{trial.method} on {draw_in_words(trial.draw)}", len(ended), total, left))
 
         runner.live = live
         results: dict[str, np.ndarray] = {}
         failed: dict[str, str] = {}
 
         def keep(trial: Trial, result: Result) -> None:
-            if result.predictions is not None:
+            if bits and trial in rounded:
+                bits.keep(trial, result)
+            elif result.predictions is not None:
                 results[trial.draw] = result.predictions
             else:
                 failed[trial.draw] = result.error or "no reason was given"
 
         whole = False
+        curve = [own.trial(draw) for draw in draws]
+        once = -(-len(curve) // CURVE_REPEATS)  # a first curve, then the few trainings that tell of bits
         with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is enough, or is refused below
-            whole = runner.run([own.trial(draw) for draw in draws], keep)
-        out = findings.result(
-            own, found, known, unknown, results, spend, target, others, failed=failed, ended=not whole
-        )
+            whole = runner.run([*curve[:once], *rounded, *curve[once:]], keep)
+        if bits:
+            told, untold = bits.others(other_results.DRAWS)
+            others, unknown = [*others, *told], [*unknown, *untold]
+        if known:
+            out = findings.result(
+                own, found, known, unknown, results, spend, target, others, failed=failed, ended=not whole
+            )
+        else:
+            out = other_results.alone(found, own, offers, others, unknown, spend, target)
+        told_bits = len(bits.results) if bits else 0
         out["seconds"] = round(clock.monotonic() - begun, 2)
-        out["measured"] = {"trainings": len(results), "of": len(draws), "failed": len(failed), "ended": not whole}
+        out["measured"] = {"trainings": len(results) + told_bits, "of": total, "failed": len(failed),
+                           "ended": not whole, "rounded": told_bits}  # fmt: skip
         _remember(runs, found, out, render)
         return out
 

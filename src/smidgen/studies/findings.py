@@ -96,7 +96,7 @@ def result(
         "split": {o.name: round(float(m), 6) for o, m in zip(offers, split.money, strict=True)} | extra["split"],
         "split_amounts": {o.name: float(round(m / o.price)) for o, m in zip(offers, split.money, strict=True)}
         | extra["split_amounts"],
-        "how": extra["how"],
+        "how": extra["how"], "free": extra["free"],
         "after": {"estimate": after, "interval": after_ends},
         "best": {o.name: float(w) for o, w in zip(offers, split.best_O, strict=True)},
         "worth": {o.name: {**_told(worths[o.name]), "measured": measured.mixed(o.name)} for o in offers},

@@ -38,7 +38,7 @@ REPEATED = 0.6  # of the candidates go on into each further repeat
 
 @dataclass(frozen=True)
 class Step:
-    """`amount` more, `total` then (hours, megabytes); `change_K`: of the log loss; `how`: to have it, in words."""
+    """`amount` more (below 0: less), `total` then (hours, megabytes); `change_K`: of the log loss; `how`: to have it, in words."""
 
     amount: float
     total: float
@@ -68,7 +68,7 @@ def other_offers(
     """Those that can be told, and why not of the others."""
     told: list[Other] = []
     unknown: list[dict[str, str]] = []
-    wanted = [offer for offer in offers if offer.kind in KINDS]
+    wanted = [offer for offer in offers if offer.kind in KINDS and not offer.bits]  # those: `bits_ladder`
     known = study_board(own, found, runs) if wanted else None
     for offer in wanted:
         assert known is not None
@@ -191,7 +191,8 @@ def with_others(
     """
     ways: list[list[tuple[Other, Step]]] = [[]]
     for other in others:
-        ways += [[*way, (other, step)] for way in ways for step in other.steps]
+        steps = [step for step in other.steps if step.amount >= 0]  # what is less is told, and not bought
+        ways += [[*way, (other, step)] for way in ways if not _has(way, other) for step in steps]
     found = []
     for way in ways:
         left = spend - sum(other.cost(step) for other, step in way)
@@ -200,3 +201,8 @@ def with_others(
             change_K = sum((step.change_K for _, step in way), np.zeros(len(now_K)))
             found.append((rows, way, np.log(np.maximum(rows.losses_K, 1e-12)) + change_K))
     return min(found, key=lambda f: float(f[2].mean()))
+
+
+def _has(way: list[tuple[Other, Step]], other: Other) -> bool:
+    """A model is bounded once: megabytes at one width of its weights."""
+    return any(o.offer.kind == other.offer.kind for o, _ in way)

@@ -60,8 +60,11 @@ def reaching(others: list[Other], scale: Scale, now_K: np.ndarray, target: float
     """The cheapest step that likely reaches the score, as `Outlook.reaching` tells it; None where none does."""
     wanted, found = np.log(max(scale.loss(target), 1e-12)), []
     for other in others:
-        amounts_S = np.array([step.amount for step in other.steps])
-        below_SK = np.stack([now_K + step.change_K <= wanted for step in other.steps])
+        steps = [step for step in other.steps if step.amount >= 0]
+        if not steps:
+            continue
+        amounts_S = np.array([step.amount for step in steps])
+        below_SK = np.stack([now_K + step.change_K <= wanted for step in steps])
         first_K = np.sort(np.where(below_SK.any(0), amounts_S[below_SK.argmax(0)], np.inf))
         low, middle, high = (float(first_K[min(int(q * len(first_K)), len(first_K) - 1)]) for q in (0.05, 0.5, 0.95))
         if np.isfinite(middle):
@@ -81,6 +84,7 @@ def told(others: list[Other], beside: list[tuple[Other, Step]]) -> dict[str, Any
             o.offer.name: short(bought[o.offer.name].amount) if o.offer.name in bought else 0.0 for o in others
         },
         "how": {o.offer.name: {"amount": short(o.best.amount), "how": o.best.how} for o in others},
+        "free": [name for name, step in bought.items() if step.amount == 0],
     }
 
 

@@ -1,4 +1,5 @@
-"""What can be bought, as a person writes it: `label=0.40`, `label@0.2=0.05`, `query@5/50=0.002`, `hour=1.20`."""
+"""What can be bought, as a person writes it: `label=0.40`, `label@0.2=0.05`, `query@5/50=0.002`, `hour=1.20`,
+`mb@8=2`."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,26 +7,29 @@ from dataclasses import dataclass
 
 from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput, bad
+from smidgen.learn.rounded_state import OPTIONS
 
 KINDS = {
     "label": "a labelled row; label@0.2: one of which a fifth are wrong",
     "query": "a teacher's answer; query@0.2: one of which a fifth are wrong; query@5/50: 5 of 50 were",
     "unlabelled": "a row without a label",
     "hour": "an hour of this machine",
-    "mb": "a megabyte more for the model",
+    "mb": "a megabyte more for the model; mb@8: for one whose weights take 8 bits",
 }
 
 
 @dataclass(frozen=True)
 class Offer:
     """One thing with a price. `name`: as written; `error`: share of wrong labels, None where that has no meaning;
-    `counted`: wrong ones, and rows they were counted on, where the share is no more than that."""
+    `counted`: wrong ones, and rows they were counted on, where the share is no more than that; `bits`: that a weight of
+    the model takes, None: as it is saved."""
 
     name: str
     kind: str
     price: float
     error: float | None = None
     counted: tuple[int, int] | None = None
+    bits: int | None = None
 
     @property
     def is_mixed(self) -> bool:
@@ -67,9 +71,14 @@ def _offer(name: str, value: float | str) -> Offer:
     if not price > 0:
         raise bad(f"price of {name}", "above 0", value, "What is free needs no plan: take all of it.")
     error, counted = None, None
+    if at and kind == "mb":
+        bits = _number(f"bits of {name}", rate)
+        if bits not in OPTIONS:
+            raise bad(f"bits of {name}", f"one of {', '.join(map(str, OPTIONS))}", rate)
+        return Offer(f"mb@{bits:g}", kind, price, bits=int(bits))
     if at:
         if kind not in ("label", "query"):
-            raise bad(f"--price {name}", "an error rate only for label or query", name)
+            raise bad(f"--price {name}", "an error rate only for label or query, bits only for mb", name)
         counted = _counted(name, rate) if "/" in rate else None
         if counted:
             error, shown = (counted[0] + 0.5) / (counted[1] + 1), f"{counted[0]}/{counted[1]}"

@@ -58,12 +58,12 @@ def ladder(known: StudyBoard, scale: Scale, limit: int, draws: int, seed: int) -
     for bound in [*(limit * t for t in TIMES if limit * t < top), top]:
         weights, then = judged(bound)
         if not np.allclose(weights, last):
-            out.append(Rung(bound, _changes(now, then, known, scale, draws, seed)))
+            out.append(Rung(bound, changes(now, then, known, scale, draws, seed)))
         last = weights
     return out
 
 
-def _changes(now: Judged, then: Judged, known: StudyBoard, scale: Scale, draws: int, seed: int) -> np.ndarray:
+def changes(now: Judged, then: Judged, known: StudyBoard, scale: Scale, draws: int, seed: int) -> np.ndarray:
     """Log of the ratio of losses under resampling of the rows, widened as paired differences are `[K]`."""
     truth, units = known.race.task.target, known.race.units
     names, unit_N = np.unique(units, return_inverse=True)

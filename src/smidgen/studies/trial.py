@@ -23,6 +23,7 @@ from smidgen.kit.notes import listening
 from smidgen.kit.seeds import derive_seed
 from smidgen.kit.state import pack
 from smidgen.learn.member import Member
+from smidgen.learn.rounded_state import rounded
 from smidgen.studies.worker import peak_bytes
 from smidgen.tasks.splits import fold_of, sub_draw
 from smidgen.tasks.task import Task
@@ -132,7 +133,8 @@ def draw_in_words(draw: str) -> str:
     """What each fit of a draw is given, for people: "all labels of 7 folds in 8", "20 labels"."""
     kind, values, error = _read(draw)
     if kind == "cv":
-        return f"all labels of {values['k'] - 1} folds in {values['k']}"
+        bits = f", rounded to {values['b']} bits" if "b" in values else ""
+        return f"all labels of {values['k'] - 1} folds in {values['k']}{bits}"
     said = f"{values['n']} labels"
     if values.get("m"):
         said += f", {values['m']} more of which {100 * error:g} % are wrong"
@@ -159,12 +161,13 @@ def _run(task: Task, rows: Rows, trial: Trial) -> Result:
     start, cpu = time.perf_counter(), time.process_time()
     classes, whole = len(task.classes), rows
     predictions = np.full((len(task), classes) if classes else len(task), np.nan)
-    size = 0
+    size, bits = 0, _read(trial.draw)[1].get("b")
+    fits = trial.draw.partition(":b=")[0]  # what is rounded afterwards is the very fit that is not
     try:
         for i, (train, test) in enumerate(parts(task, trial.draw, trial.seed)):
             member = Member(trial.method, trial.view, task.kind, classes, trial.params)
             rows = whole if task.groups is None else whole.apart_from(task.groups[test])
-            seed = derive_seed(trial.seed, trial.method, trial.view, trial.draw, i)
+            seed = derive_seed(trial.seed, trial.method, trial.view, fits, i)
             told = labels_of(task, trial.draw, train, trial.seed)
             known = labelled_in(trial.draw, len(train))
             own, rest = rows.take(train[:known]), train[known:]
@@ -179,6 +182,9 @@ def _run(task: Task, rows: Rows, trial: Trial) -> Result:
                 taken = np.concatenate([train[:known], rest[sure]])
                 member = Member(trial.method, trial.view, task.kind, classes, trial.params)
                 member.fit(rows.take(taken), told, task.columns, seed)
+            if bits:
+                state, packed = rounded(member.get_state(), bits, lambda state, own=own: _finite(state, task, own))
+                member, size = Member.from_state(state, task.columns), max(size, packed)
             predictions[test] = member.predict(rows.take(test))
             if not np.isfinite(predictions[test]).all():
                 raise ValueError("it predicted values that are not finite")
@@ -191,6 +197,12 @@ def _run(task: Task, rows: Rows, trial: Trial) -> Result:
         text = f"{type(error).__name__}: {error}".strip()
         return Result(error=text[:500], seconds=time.perf_counter() - start, cpu_seconds=time.process_time() - cpu)
     return Result(predictions, time.perf_counter() - start, time.process_time() - cpu, peak_bytes(), size)
+
+
+def _finite(state: dict[str, Any], task: Task, rows: Rows) -> bool:
+    """Whether a member of this state predicts numbers."""
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(Member.from_state(state, task.columns).predict(rows)).all())
 
 
 def fit_member(task: Task, rows: Rows, method: str, view: str, params: dict[str, Any], seed: int) -> dict[str, Any]:
