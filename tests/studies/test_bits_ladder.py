@@ -1,4 +1,4 @@
-"""Megabytes at some bits a weight: what is rounded is the very fit of the study, and room for it is found by rounding."""
+"""Megabytes at some bits a weight: what is rounded is the study's very fit, and rounding makes room for it."""
 
 from contextlib import closing
 
@@ -9,6 +9,7 @@ import pytest
 import smidgen
 from smidgen.data.views.rows import Rows
 from smidgen.kit.errors import BadInput
+from smidgen.learn.member import Member
 from smidgen.learn.rounded_state import rounded
 from smidgen.studies import bits_ladder, buying
 from smidgen.studies.pool import InlinePool
@@ -58,12 +59,14 @@ def test_prices_name_the_bits():
         offers_of(["hour@8=2"])
 
 
-def test_a_rounded_trial_is_that_of_the_study_but_for_the_rounding(place):
-    task = read(place / "few.csv", "target")
+def test_a_rounded_trial_is_that_of_the_study_but_for_the_rounding(place, monkeypatch):
+    task, seeds, fit = read(place / "few.csv", "target"), [], Member.fit
+    monkeypatch.setattr(Member, "fit", lambda self, *given: (seeds.append(given[-1]), fit(self, *given))[1])
     results = {}
     for draw in ("cv:k=4:r=0", "cv:k=4:r=0:b=16", "cv:k=4:r=0:b=8", "cv:k=4:r=0:b=2"):
         trial = Trial(task=task.fingerprint, method="learn/knn", version=1, view="linear", draw=draw, seed=3)
         results[draw[11:]] = run_trial(task, Rows(task.frame), trial)
+    assert len(seeds) == 16 and seeds == 4 * seeds[:4]
     off = {k: float(np.abs(r.predictions - results[""].predictions).mean()) for k, r in results.items()}
     assert off["b=16"] < 1e-3 and off["b=16"] < off["b=8"] < 0.02 < off["b=2"]
     sizes = [results[k].model_bytes for k in ("", "b=16", "b=8", "b=2")]

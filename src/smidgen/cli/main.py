@@ -134,6 +134,9 @@ def plan(
     target: Annotated[float | None, typer.Option(metavar="0.92", help="A score that is wanted.")] = None,
     time: Annotated[str | None, typer.Option(metavar="60s", help="Wall time for measuring. Default: 60s.")] = None,
     store: Store = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Texts that a language model's fewer bits are judged on.")
+    ] = None,
     workers: Workers = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be measured.")] = False,
     as_json: Json = False,
@@ -142,6 +145,7 @@ def plan(
     from smidgen.cli import planning
 
     options = {"target": target, "time": time, "store": store, "workers": workers, "dry_run": dry_run}
+    options |= {"data": data} if data else {}
     raise typer.Exit(planning.plan(study, prices=price, spend=spend, as_json=as_json, **options))
 
 

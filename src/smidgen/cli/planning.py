@@ -17,6 +17,8 @@ def plan(study: str, *, prices: list[str], spend: float, as_json: bool, **option
         found = smidgen.plan(study, prices, spend, progress=told, **options)
     if as_json:
         say_json({k: v for k, v in found.items() if k not in BIG})
+    elif found.get("model"):
+        say("\n".join(shown_bits(found)))
     elif found.get("dry_run"):
         say("\n".join(planned(found)))
     else:
@@ -53,15 +55,26 @@ def shown(found: dict[str, Any]) -> list[str]:
     told = found["measured"]
     what = f" of {found['measured_method']}"
     if told.get("rounded"):
-        what = (
-            f", {told['rounded']} of them rounded" if told["rounded"] < told["trainings"] else ", all of them rounded"
-        )
+        what = f", {'all' if told['rounded'] == told['trainings'] else told['rounded']} of them rounded"
     lines += ["", f"measured {told['trainings']} trainings{what} in {words.duration(found['seconds'])}"]
     if found.get("report"):
         lines.append(f"report   {words.clean(found['report'], 1000)}")
     if told.get("ended"):
         tell(f"The time ended after {told['trainings']} of {told['of']} trainings; the same command goes on from them.")
     return lines
+
+
+def shown_bits(found: dict[str, Any]) -> list[str]:
+    """Lines of what fewer bits do to a language model."""
+    rows = [
+        [f["purchase"], words.count(f["amount"]), words.number(f["total"]), f"{f['cost']:,.2f}",
+         words.number(f["estimate"]), _ends(f["interval"])]
+        for f in found["forecasts"]
+    ]  # fmt: skip
+    heads = ["purchase", "more MB", "in all", "cost", found["metric"], f"{words.percent(found['level'])} interval"]
+    lines = [*table(rows, heads, right=(1, 2, 3, 4)), "", *found["sentences"]]
+    lines += [f"   {u['purchase']}: {u['why']}" for u in found["unknown"]]
+    return lines + [f"Warning: {text}" for text in found["warnings"]]
 
 
 def _ends(interval: list[float]) -> str:

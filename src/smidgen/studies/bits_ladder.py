@@ -37,7 +37,7 @@ class BitsLadder:
     """What is to be measured for offers of megabytes at some bits, and what was.
 
     Attributes:
-        wanted: members that are chosen under some bound. params: of them, by candidate. limit: the study's bound, bytes.
+        wanted: members that are chosen under some bound. params: theirs, by candidate. limit: the study's bound, bytes.
         why: nothing can be told; empty: it can. results: by bits and candidate.
     """
 
@@ -100,8 +100,8 @@ class BitsLadder:
         top = limit_for(float(need_then_C[choose(rounded, config).weights > 0].sum()))
 
         def step(bound: int, now: OutOfFold, then: OutOfFold, than: int) -> Step:
-            pair = (judge(board, config, self.own.seed) for board in (now, then))
-            change_K = changes(*pair, known, self.own.scale, draws, self.own.seed)
+            before, after = (judge(board, config, self.own.seed) for board in (now, then))
+            change_K = changes(before, after, known, self.own.scale, draws, self.own.seed)
             return Step((bound - than) / MEGABYTE, bound / MEGABYTE, change_K, "")
 
         fits_now = limit_for(float(need_C[chosen_C].sum()))

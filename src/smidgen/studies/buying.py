@@ -31,6 +31,7 @@ from smidgen.studies.candidates import Candidate
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.fit import DEFAULT_STORE
 from smidgen.studies.fitted import Fitted
+from smidgen.studies.language_bits import is_language_model, plan_bits
 from smidgen.studies.other_offers import Other, other_offers
 from smidgen.studies.plan import Progress
 from smidgen.studies.pool import Pool
@@ -63,11 +64,13 @@ def plan(
     """What to buy next for a study.
 
     Args:
-        study: its id, the folder of its model, or what `fit` returned.
+        study: its id, the folder of its model, or what `fit` returned; or the folder of a language model, of which it
+            is told what fewer bits a weight lose (`language_bits`).
         prices: `{"label": 0.40, "label@0.2": 0.05, "unlabelled": 0.001}` or `["label=0.40", ...]`; `label@0.2`: a label
             of which a fifth are wrong. spend: money in all, in the unit of the prices.
         target: a score that is wanted. time: wall time for measuring, 60 s by default.
-        data: the rows again, where the study was of a dataframe and not of a file.
+        data: the rows again, where the study was of a dataframe and not of a file; of a language model the texts that
+            it is judged on.
         render: makes the model's report anew, with the plan in it.
     Returns:
         `forecasts` (a list of purchase, amount, total, cost, metric, estimate, interval, level), `split` (purchase to
@@ -82,6 +85,8 @@ def plan(
         raise bad("spend", "a number above 0", spend)
     spend = float(spend)
     seconds = parse_duration(time, "time") if time is not None else DEFAULT_SECONDS
+    if isinstance(study, str | Path) and is_language_model(Path(study)):
+        return plan_bits(Path(study), offers, spend, data=data, seconds=seconds, target=target, dry_run=dry_run)
     tell = progress or (lambda event: None)
     with contextlib.ExitStack() as stack:
         runs = stack.enter_context(contextlib.closing(RunStore(store or DEFAULT_STORE)))

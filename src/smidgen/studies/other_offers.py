@@ -38,7 +38,8 @@ REPEATED = 0.6  # of the candidates go on into each further repeat
 
 @dataclass(frozen=True)
 class Step:
-    """`amount` more (below 0: less), `total` then (hours, megabytes); `change_K`: of the log loss; `how`: to have it, in words."""
+    """`amount` more (below 0: less), `total` then (hours, megabytes); `change_K`: of the log loss; `how`: to have it,
+    in words."""
 
     amount: float
     total: float
