@@ -64,6 +64,23 @@ def test_rounding_law_is_found_again_with_an_interval_that_holds_it():
     assert two["a"].beta == pytest.approx(law.beta) and two["b"].beta == pytest.approx(0.0, abs=1e-6)
 
 
+def test_one_factor_is_fitted_where_the_others_stand_still():
+    n, d, b = grid([2e8, 5e8, 1e9, 7e9], [2e9, 8e9, 3e10, 2e11], [2.0, 3.0, 4.0])
+    lost = 1e-9 * d**0.5316 * (1e9 / n) ** 0.2276 * b**-5.4812 * 1e6
+    table = pd.DataFrame({"n": n, "d": d, "bits": b, "loss_fp": 3.0, "loss_q": 3.0 + lost})
+    still = {"n": "d == 3e10 and bits == 3", "d": "n == 1e9 and bits == 3", "bits": "n == 1e9 and d == 3e10"}
+    for name, exponent in (("n", "alpha"), ("d", "beta"), ("bits", "gamma")):
+        own = table.query(still[name])
+        law = qid.fit_one_factor(own, name, draws=20)
+        assert getattr(law, exponent) == pytest.approx(qid.ONE_FACTOR[name], rel=1e-4)
+        assert [getattr(law, e) for e in ("alpha", "beta", "gamma") if e != exponent] == [0.0, 0.0]
+        assert law.qid(1e9, 3e10, 3)[0] == pytest.approx(float(lost[(n == 1e9) & (d == 3e10) & (b == 3)][0]), rel=1e-4)
+        low, high = law.interval(1e9, 3e10, 3)
+        assert low[0] <= law.qid(1e9, 3e10, 3)[0] * 1.0001 and high[0] >= law.qid(1e9, 3e10, 3)[0] * 0.9999
+        with pytest.raises(BadInput, match=f"one value, where QiD by {name} alone"):
+            qid.fit_one_factor(table, name)
+
+
 def test_rounding_rows_without_loss_or_at_chance_are_left_out_and_counted():
     table = checkpoints()
     table.loc[0, "loss_q"] = table.loc[0, "loss_fp"] - 0.01
