@@ -6,6 +6,7 @@ import pytest
 from smidgen.kit.errors import BadInput
 from smidgen.laws.effective_data import (
     EffectiveLaw,
+    as_released,
     best_effective_prefix,
     compare_forms,
     effective_mixture,
@@ -58,6 +59,15 @@ def test_a_mixture_counts_each_pool_by_what_is_left_of_it():
     assert (few.pools, many.pools) == (1, 3) and few.sure == 1.0 and few.interval[0] == pytest.approx(few.error)
     with pytest.raises(BadInput, match="one scale"):
         effective_mixture([law(-0.5, 1.0), law(-0.5, 1.0, a=2.0)], 100)
+
+
+def test_the_released_program_shrinks_the_floor():
+    own = law(-0.4, 2.0, 0.1, kind=UtilityLaw)
+    assert as_released([own], ROWS) == pytest.approx(own.predict(ROWS))  # in the first pass there is no difference
+    late = 2 * ROWS
+    gained = 2 ** (-0.4 * 2**-0.5)  # of the second pass
+    assert as_released([own], late)[0] == pytest.approx((10**-0.4 + 0.1) * gained)
+    assert as_released([own], late)[0] < own.predict(late)[0] == pytest.approx(10**-0.4 * gained + 0.1)
 
 
 def test_the_form_that_made_a_curve_forecasts_its_end_better():
