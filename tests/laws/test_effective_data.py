@@ -19,7 +19,7 @@ ROWS = 200
 SEEN = ROWS * 2.0 ** np.arange(0, 7)
 
 
-def law(b, tau, floor=0.0, size=ROWS, a=10.0, kind=EffectiveLaw):
+def law(b, tau, floor=0.0, size=ROWS, a=10.0, kind: type = EffectiveLaw):
     return kind(a, b, tau, floor, size, ROWS, np.array([[a, b, tau]]))
 
 

@@ -20,7 +20,7 @@ def test_a_law_is_forecast_exactly_and_each_cell_has_its_own_runs():
     n, d, loss, small = made()
     other = 2 * loss
     other[6] = np.nan  # not measured
-    cells = forecast_grid(np.repeat(["a", "b"], 7), *(np.tile(v, 2) for v in (n, d)),
+    cells = forecast_grid(np.repeat(["a", "b"], 7), np.tile(n, 2), np.tile(d, 2),
                           {"x": np.r_[loss, 2 * loss], "y": np.r_[other, 3 * loss]}, np.tile(small, 2))  # fmt: skip
     assert [(c.text, c.loss, c.kept) for c in cells] == [("a", "x", 5), ("b", "x", 5), ("a", "y", 5), ("b", "y", 5)]
     assert [sorted(c.errors) for c in cells] == [[5, 6], [12, 13], [5], [12, 13]]
@@ -45,7 +45,7 @@ def test_the_released_models_on_eight_losses_and_on_single_tasks(data_folder):
     own = models.text == "rpj"
     large = np.flatnonzero(own & (models.at(1.44e9, 32.0) | models.at(6.89e9, 1.0)))
     c4 = cells["rpj", "c4"]
-    assert [c4.errors[i] for i in large] == pytest.approx([0.0073, 0.0073], abs=1e-3) and c4.mean < 0.022
+    assert [c4.errors[int(i)] for i in large] == pytest.approx([0.0073, 0.0073], abs=1e-3) and c4.mean < 0.022
     errors = overtraining_scores.task_errors(scaling_testbed.BASKET)
     assert len(overtraining_scores.task_errors()) == 46
     assert np.mean(list(errors.values()), 0) == pytest.approx(models.error)

@@ -11,7 +11,7 @@ laws = typer.Typer(help="Laws: what is best for a size and a length of training,
 
 @laws.command("step")
 def step(
-    params: Annotated[float, typer.Option(metavar="1e9", help="Parameters without embeddings.")],
+    params: Annotated[float, typer.Option(metavar="1e9", help="Parameters without embeddings; of experts all.")],
     tokens: Annotated[float, typer.Option(metavar="2e10", help="Tokens to be trained on.")],
     length: Annotated[int, typer.Option(min=1, help="Tokens of a sequence.")] = 2048,
     sweep: Annotated[

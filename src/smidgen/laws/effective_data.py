@@ -3,12 +3,12 @@ their own form in `filtering`; after Muennighoff et al., 2023, arXiv 2305.16264)
 
 error = floor + (a n_eff)^b, n_eff = sum over passes j (from 0) of the samples seen in it times 2^(-j / tau). Where p
 pools are trained on together all are passed over at once; each pool's samples fade by its own half-life, and the
-exponent is the mean of theirs, weighted by what still counts of them: worn out pools pull it less and less. It is fitted to
-trainings on single pools, as `filtering.fit_pools` is, over the same grid; `compare_forms` says which of the two would
-have forecast the last checkpoints better. On the pools of claim 037, seeds 100 and 101, this form was the worse one for
-the last checkpoint: 10.8 and 16.7 % off, theirs 9.4 and 14.9 %. On made curves of 7 checkpoints with noise of 1 and 2 %
-the 90 % intervals of the half-life held in 63 and 83 of 100 (theirs in 67 and 88), those of the exponent always: it is
-less sure than it says.
+exponent is the mean of theirs, weighted by what still counts of them: worn out pools pull it less and less. It is
+fitted to trainings on single pools, as `filtering.fit_pools` is, over the same grid; `compare_forms` says which of the
+two would have forecast the last checkpoints better. On the pools of claim 037, seeds 100 and 101, this form was the
+worse one for the last checkpoint: 10.8 and 16.7 % off, theirs 9.4 and 14.9 %. On made curves of 7 checkpoints with 1
+and 2 % of noise the 90 % intervals of the half-life held in 63 and 83 of 100 (theirs in 67 and 88), those of the
+exponent always: it is less sure than it says.
 
 Dims: T checkpoints, A, B and H grid values of scale, exponent and half-life, K draws, Q pools, G budgets.
 """

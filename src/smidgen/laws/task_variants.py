@@ -1,4 +1,4 @@
-"""What changes the slope of a learning curve, and what does not: coarser classes, and noise on the inputs (Bahri et al.,
+"""What changes the slope of a learning curve, and what does not: coarser classes, noise on the inputs (Bahri et al.,
 2021, arXiv 2102.06701, beside the four regimes in `regimes`).
 
 Classes that are merged leave the data as they are, and the exponent nearly so; noise on the inputs gives the data more
@@ -7,8 +7,8 @@ infinitely many random rectified features, solved exactly, on nested draws of re
 same rows.
 
 On 10,000 digits of MNIST (100 principal components, 64 to 1,024 rows, 4 draws) the exponent was 0.365; with pairs of
-digits for classes 0.013 more (-0.002 to 0.027), odd against even 0.002 less (-0.012 to 0.016); with noise of 0.5, 1 and 2
-standard deviations 0.075, 0.152 and 0.250 less, each surely.
+digits for classes 0.013 more (-0.002 to 0.027), odd against even 0.002 less (-0.012 to 0.016); with noise of 0.5, 1 and
+2 standard deviations 0.075, 0.152 and 0.250 less, each surely.
 
 Dims: N rows, D inputs, C classes, T training rows, E held rows, K draws, R sizes.
 """
@@ -60,7 +60,7 @@ def variants(
     Raises:
         BadInput: too few sizes, rows or draws, a class without a coarser one, or one coarser class in all.
     """
-    X_ND, y_N, sizes = np.asarray(X, float), np.asarray(y, int), tuple(sorted(set(int(r) for r in rows)))
+    X_ND, y_N, sizes = np.asarray(X, float), np.asarray(y, int), tuple(sorted({int(r) for r in rows}))
     if len(sizes) < FEWEST:
         raise bad("sizes", f"at least {FEWEST} different ones", len(sizes))
     if sizes[0] < 1 or sizes[-1] + held > len(X_ND):

@@ -1,4 +1,4 @@
-"""All that the 104 over-trained models were scored on: eight losses and 46 tasks (Gadre et al., 2024, arXiv 2403.08540).
+"""All that the 104 over-trained models were scored on: 8 losses and 46 tasks (Gadre et al., 2024, arXiv 2403.08540).
 
 `scaling_testbed.overtraining` has the two that its headline uses, in the same order of models. Dims: R models.
 """
