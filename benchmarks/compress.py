@@ -14,11 +14,9 @@ encoder. `run` and
 """
 
 import argparse
-import copy
 import gzip
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,21 +33,14 @@ import torch  # noqa: E402
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 from draws import DATA  # noqa: E402
+from quantizers import PEERS, judged, keep, kept_rows, others, within  # noqa: E402
 from smidgen.kit.machine import machine, versions  # noqa: E402
 
 RESULTS = HERE / "results" / "compress.jsonl"
-PEERS = HERE / ".quantizers" / "bin" / "python"
 SETS = ("trec", "sst2", "banking77")
 DEVELOPMENT = ("pros_cons", "snips_intents")
 CALIBRATION = 768  # texts without labels, of the training parts
 COSINES, TEST, SHOTS, DRAWS = 1000, 500, 8, 3
-GROUP = 64
-RUNS = {
-    8: ("int8", "hqq", "quanto", "torchao", "rounding"),
-    4: ("nf4", "nf4_double", "fp4", "hqq", "quanto", "quanto_hqq", "torchao", "torchao_hqq", "rounding_offset"),
-    3: ("hqq", "torchao", "rounding_offset"),
-    2: ("hqq", "quanto", "quanto_hqq", "torchao", "rounding_offset"),
-}
 MEGABYTES = 12
 
 
@@ -135,63 +126,27 @@ def encoder() -> Any:
     return from_pretrained(place)
 
 
-def peers(python: Path, width: int, folder: Path) -> list[tuple[str, Path, dict]]:
-    """Each of the others at a width: its name, dequantized weights, what it took."""
-    from smidgen.compress.layers import find
-    from smidgen.nets import minilm
-
-    names = [f"{a.name}.weight" for a in find(encoder()) if a.kind == "linear"]
-    runs = [{"peer": p, "bits": width, "group": GROUP, "out": str(folder / f"{p}-{width}.safetensors")}
-            for p in RUNS[width]]  # fmt: skip
-    job = folder / f"job-{width}.json"
-    job.write_text(json.dumps({"weights": str(minilm.folder()), "names": names, "transposed": [], "runs": runs}))
-    subprocess.run([str(python), str(HERE / "peers" / "run_quantizer.py"), "weights", str(job)], check=True)
-    told = [(r["peer"], Path(r["out"]), json.loads(Path(f"{r['out']}.json").read_text())) for r in runs]
-    return told
-
-
-def with_weights(model: Any, file: Path) -> Any:
-    from safetensors.torch import load_file
-
-    made = copy.deepcopy(model)
-    made.load_state_dict(load_file(file), strict=False)
-    return made
-
-
-def own(model: Any, texts: list[str], bytes_: int, seconds: float) -> tuple[Any, dict]:
+def own(texts: list[str], bytes_: int, seconds: float) -> tuple[Any, dict]:
     """smidgen within so many bytes of the linear layers."""
-    import transformers
-
-    from smidgen.compress import fitting
-    from smidgen.compress.options import bytes_of
     from smidgen.nets import minilm
-    from smidgen.studies import compress_pretrained as pretrained
+    from smidgen.studies.compress_pretrained import open_pretrained
 
     start = time.perf_counter()
-    del transformers
-    opened = pretrained.open_pretrained(Path(str(minilm.folder())), texts)
-    layers = {a.name: a for a in fitting.find(opened.model)}
-    seen = fitting.outlook(opened.subject, lambda mix: sum(bytes_of(layers[n], o) for n, o in mix.items()),
-                           where=lambda layer: layer.kind == "linear")  # fmt: skip
-    left = seconds - (time.perf_counter() - start)
-    made = fitting.fit(opened.subject, fitting.Limit(bytes=bytes_), seen.size, seconds=left, seen=seen)
-    tried = {t.name: t.loss for t in made.tried}
-    told = {"bytes": made.bytes, "seconds": time.perf_counter() - start, "steps": made.recovery_steps, "tried": tried}
-    return made.model, told
+    subject = open_pretrained(Path(str(minilm.folder())), texts).subject
+    opened = time.perf_counter() - start
+    made, told = within(subject, bytes_, seconds=seconds - opened, where=lambda layer: layer.kind == "linear")
+    return made, told | {"seconds": told["seconds"] + opened}
 
 
 def width_rows(width: int, sets: tuple[str, ...], python: Path, seconds: float, judge: Judge, model: Any) -> list[dict]:
-    rows = []
+    from smidgen.compress.layers import find
+    from smidgen.nets import minilm
+
+    names = [f"{a.name}.weight" for a in find(model) if a.kind == "linear"]
     with tempfile.TemporaryDirectory() as folder:
-        for name, file, told in peers(python, width, Path(folder)):
-            if "error" in told:
-                rows.append({"tool": name, "width": width, "error": told["error"]})
-                continue
-            found = judge(with_weights(model, file))
-            rows.append({"tool": name, "width": width, "bytes": told["bytes"], "seconds": told["seconds"], **found})
-            print(rows[-1], flush=True)
+        rows = judged(others(python, [width], Path(str(minilm.folder())), names, Path(folder)), model, judge)
     best = max((r for r in rows if "cosine" in r), key=lambda r: r["cosine"])
-    small, told = own(model, calibration(sets), best["bytes"], seconds)
+    small, told = own(calibration(sets), best["bytes"], seconds)
     rows.append({"tool": "smidgen", "width": width, "beside": best["tool"], **told, **judge(small)})
     print(rows[-1], flush=True)
     return rows
@@ -220,8 +175,8 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=PEERS)
     args = parser.parse_args()
     sets = DEVELOPMENT if args.what == "develop" else SETS
-    done = [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
-    there = set() if args.what == "develop" else {r["width"] for r in done}
+    stored = args.what != "develop"
+    there = {r["width"] for r in kept_rows(RESULTS)} if stored else set()
     model = encoder()
     judge = Judge(model, sets)
     meta = {"machine": machine(), "versions": versions(("torch", "transformers")), "date": str(date.today())}
@@ -230,21 +185,12 @@ def main() -> None:
         found.append({"tool": "float32", "width": 32, "cosine": 1.0, "accuracy": judge.accuracies(judge.float)})
     if args.what == "size":
         found += [size_row(sets, args.seconds, judge)] if f"{MEGABYTES} MB" not in there else []
-        keep(found, meta, args.what)
+        keep(RESULTS, found, meta, stored)
         return
-    keep(found, meta, args.what)
+    keep(RESULTS, found, meta, stored)
     for width in map(int, args.widths.split(",")):
         if width not in there:
-            keep(width_rows(width, sets, args.peers, args.seconds, judge, model), meta, args.what)
-
-
-def keep(rows: list[dict], meta: dict, what: str) -> None:
-    if what == "develop":
-        print(json.dumps(rows, indent=1))
-        return
-    with RESULTS.open("a") as out:
-        for row in rows:
-            out.write(json.dumps(row | meta) + "\n")
+            keep(RESULTS, width_rows(width, sets, args.peers, args.seconds, judge, model), meta, stored)
 
 
 if __name__ == "__main__":

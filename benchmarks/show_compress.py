@@ -23,7 +23,7 @@ def compress_table(rows: list[Row]) -> str:
     lines, bars = [], []
     for row in sorted(rows, key=lambda r: (-_width(r), r["tool"] != "smidgen", -r.get("cosine", 0))):
         name = NAMES[row["tool"]]
-        if "error" in row:
+        if "failed" in row:
             lines.append((row["width"], name, "", "", "does not run here", ""))
             continue
         size = f"{row['bytes'] / 1e6:.2f} MB" if "bytes" in row else ""
