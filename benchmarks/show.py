@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
-from show_compress import compress_table
+from show_compress import compress_language_table, compress_pictures_table, compress_table
 from show_incontext import incontext_table
 from show_packed import packed_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
@@ -286,6 +286,8 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "curves": lambda: curves_table(read_one("curves.json")),
             "pictures": lambda: pictures_table(read_lines("pictures.jsonl")),
             "compress": lambda: compress_table(read_lines("compress.jsonl")),
+            "compress_language": lambda: compress_language_table(read_lines("compress_language.jsonl")),
+            "compress_pictures": lambda: compress_pictures_table(read_lines("compress_pictures.jsonl")),
             "packed": lambda: packed_table(read_one("packed.json")),
             "attention": lambda: attention_table(read_one("attention.json")),
             "barlow": lambda: barlow_table(read_one("barlow.json")),

@@ -1,5 +1,6 @@
-"""The tables of a sentence encoder made small, and of layers with packed weights."""
+"""The tables of networks made small: a sentence encoder, a language model, a network of convolutions."""
 
+from collections.abc import Callable
 from statistics import fmean
 
 from layout import BAR_HEAD, WAITING, Row, bar, markdown
@@ -54,6 +55,60 @@ def compress_table(rows: list[Row]) -> str:
     head = ("bits", "tool", "weights", "mean cosine", "mean accuracy", "seconds")
     parts = [markdown(head, lines)]
     return "\n\n".join([*parts, markdown(BAR_HEAD, bars)] if bars else parts)
+
+
+def compress_language_table(rows: list[Row]) -> str:
+    """Bits a byte by width and tool, and the bars."""
+    if not rows:
+        return WAITING
+    lines = []
+    for row in sorted(rows, key=lambda r: (-r["width"], r["tool"] != "smidgen", r.get("bits_per_byte", 0))):
+        found = f"{row['bits_per_byte']:.4f}" if "bits_per_byte" in row else "does not run here"
+        lines.append((row["width"], NAMES[row["tool"]], *_took(row), found))
+    head = ("bits", "tool", "weights", "seconds", "bits a byte")
+    bars = _beside(rows, "best other's bits a byte less smidgen's", lambda r: -r["bits_per_byte"])
+    return "\n\n".join([markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
+
+
+def compress_pictures_table(rows: list[Row]) -> str:
+    """Accuracy and likeness by width and tool, means over seeds, and the bars."""
+    if not rows:
+        return WAITING
+    means = []
+    for width, tool in dict.fromkeys((r["width"], r["tool"]) for r in rows):
+        found = [r for r in rows if (r["width"], r["tool"]) == (width, tool)]
+        whole = [k for k in ("accuracy", "same", "error", "bytes", "seconds", "refused") if all(k in r for r in found)]
+        means.append({"width": width, "tool": tool, **{k: fmean(r[k] for r in found) for k in whole}})
+    lines = []
+    for row in sorted(means, key=lambda r: (-r["width"], r["tool"] != "smidgen", r.get("error", 0))):
+        name = NAMES[row["tool"]] + (f" ({row['refused']:.0f} layers in float16)" if "refused" in row else "")
+        if "accuracy" not in row:
+            lines.append((row["width"], name, "", "", "does not run here", "", ""))
+            continue
+        found = (f"{row['accuracy']:.4f}", f"{row['same']:.4f}", f"{row['error']:.2g}")
+        lines.append((row["width"], name, *_took(row, 1e3, "kB"), *found))
+    head = ("bits", "tool", "weights", "seconds", "accuracy", "same answers", "error of logits")
+    bars = _beside(means, "mean accuracy less the best other's", lambda r: r["accuracy"])
+    bars += _beside(means, "least error of the others over smidgen's, less 1", lambda r: r["error"], ratio=True)
+    return "\n\n".join([markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
+
+
+def _took(row: Row, unit: float = 1e6, name: str = "MB") -> tuple[str, str]:
+    size = f"{row['bytes'] / unit:.2f} {name}" if "bytes" in row else ""
+    return size, f"{row['seconds']:.0f}" if "seconds" in row else ""
+
+
+def _beside(rows: list[Row], what: str, value: Callable[[Row], float], ratio: bool = False) -> list[list[str]]:
+    """For each width a bar: smidgen's value less the best (largest) of the others; `ratio`: their least over its."""
+    bars = []
+    for width in sorted({r["width"] for r in rows if r["width"] < 32}, reverse=True):
+        found = [r for r in rows if r["width"] == width and "bytes" in r]
+        mine = [value(r) for r in found if r["tool"] == "smidgen"]
+        theirs = [value(r) for r in found if r["tool"] != "smidgen"]
+        if mine and theirs:
+            gain = min(theirs) / max(mine[0], 1e-12) - 1 if ratio else mine[0] - max(theirs)
+            bars.append(bar(f"{width} bits: {what}", gain, 0.0, least=True))
+    return bars
 
 
 def _width(row: Row) -> float:
