@@ -90,7 +90,8 @@ def compress_pictures_table(rows: list[Row]) -> str:
     head = ("bits", "tool", "weights", "seconds", "accuracy", "same answers", "error of logits")
     bars = _beside(means, "mean accuracy less the best other's", lambda r: r["accuracy"])
     bars += _beside(means, "least error of the others over smidgen's, less 1", lambda r: r["error"], ratio=True)
-    return "\n\n".join([markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
+    seeds = f"Seeds measured: {len({r['seed'] for r in rows})} of 3."
+    return "\n\n".join([seeds, markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
 
 
 def _took(row: Row, unit: float = 1e6, name: str = "MB") -> tuple[str, str]:
