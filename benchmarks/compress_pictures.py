@@ -17,6 +17,7 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -114,8 +115,8 @@ def own(model: torch.nn.Module, part: Part, bytes_: int, steps: int, seed: int) 
     return within(subject, bytes_, steps=steps)
 
 
-def seed_rows(seed: int, widths: list[int], args: argparse.Namespace) -> list[dict]:
-    """All tools at these widths (32: as it is) on the network of one seed."""
+def seed_rows(seed: int, widths: list[int], args: argparse.Namespace) -> Iterator[list[dict]]:
+    """All tools on the network of one seed, one width after the other (32: as it is)."""
     from safetensors.torch import save_file
 
     from smidgen.compress.layers import find
@@ -123,22 +124,22 @@ def seed_rows(seed: int, widths: list[int], args: argparse.Namespace) -> list[di
     train, test = parts(args.what == "develop")
     model = trained(train, seed, args.epochs)
     judge = Judge(model, test)
-    rows: list[dict] = []
     if 32 in widths:
-        rows.append(
-            {"tool": "float32", "width": 32, "accuracy": judge.accuracy(judge.float), "same": 1.0, "error": 0.0}
-        )
+        known = {"accuracy": judge.accuracy(judge.float), "same": 1.0, "error": 0.0}
+        yield [{"seed": seed, "tool": "float32", "width": 32, **known}]
+    widths = [w for w in widths if w != 32]
     names = [f"{a.name}.weight" for a in find(model)]
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "net.safetensors"
         save_file({k: v.contiguous() for k, v in model.state_dict().items() if k in names}, file)
-        rows += judged(others(args.peers, [w for w in widths if w != 32], file, names, Path(place)), model, judge)
-    for width in (w for w in widths if w != 32):
-        best = min((r for r in rows if r["width"] == width and "error" in r), key=lambda r: r["error"])
-        small, told = own(model, train, best["bytes"], args.steps, seed)
-        rows.append({"tool": "smidgen", "width": width, "beside": best["tool"], **told, **judge(small)})
-        print(rows[-1], flush=True)
-    return [{"seed": seed, **row} for row in rows]
+        made = others(args.peers, widths, file, names, Path(place)) if widths else []
+        for width in widths:
+            rows = judged([one for one in made if one[2]["bits"] == width], model, judge)
+            best = min((r for r in rows if "error" in r), key=lambda r: r["error"])
+            small, told = own(model, train, best["bytes"], args.steps, seed)
+            rows.append({"tool": "smidgen", "width": width, "beside": best["tool"], **told, **judge(small)})
+            print(rows[-1], flush=True)
+            yield [{"seed": seed, **row} for row in rows]
 
 
 def main() -> None:
@@ -162,8 +163,8 @@ def main() -> None:
     there = {(r["seed"], r["width"]) for r in kept_rows(RESULTS)} if stored else set()
     for seed in range(args.seeds) if stored else range(100, 100 + args.seeds):
         lacking = [w for w in (32, *map(int, args.widths.split(","))) if (seed, w) not in there]
-        if lacking:
-            keep(RESULTS, seed_rows(seed, lacking, args), meta, stored)
+        for rows in seed_rows(seed, lacking, args) if lacking else ():
+            keep(RESULTS, rows, meta, stored)
 
 
 if __name__ == "__main__":

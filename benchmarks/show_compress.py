@@ -74,7 +74,7 @@ def compress_pictures_table(rows: list[Row]) -> str:
     """Accuracy and likeness by width and tool, means over seeds, and the bars."""
     if not rows:
         return WAITING
-    means = []
+    means, seeds = [], {w: len({r["seed"] for r in rows if r["width"] == w}) for w in {r["width"] for r in rows}}
     for width, tool in dict.fromkeys((r["width"], r["tool"]) for r in rows):
         found = [r for r in rows if (r["width"], r["tool"]) == (width, tool)]
         whole = [k for k in ("accuracy", "same", "error", "bytes", "seconds", "refused") if all(k in r for r in found)]
@@ -90,8 +90,8 @@ def compress_pictures_table(rows: list[Row]) -> str:
     head = ("bits", "tool", "weights", "seconds", "accuracy", "same answers", "error of logits")
     bars = _beside(means, "mean accuracy less the best other's", lambda r: r["accuracy"])
     bars += _beside(means, "least error of the others over smidgen's, less 1", lambda r: r["error"], ratio=True)
-    seeds = f"Seeds measured: {len({r['seed'] for r in rows})} of 3."
-    return "\n\n".join([seeds, markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
+    said = f"Seeds measured at each width: {', '.join(f'{w}: {n}' for w, n in sorted(seeds.items()))}."
+    return "\n\n".join([said, markdown(head, lines), *([markdown(BAR_HEAD, bars)] if bars else [])])
 
 
 def _took(row: Row, unit: float = 1e6, name: str = "MB") -> tuple[str, str]:
