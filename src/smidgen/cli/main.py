@@ -171,6 +171,10 @@ def compress(
         int | None, typer.Option(min=0, metavar="200", help="Steps of recovery instead of time: exactly repeatable.")
     ] = None,
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Folder. Default: <name>-small here.")] = None,
+    with_encoder: Annotated[
+        bool | None,
+        typer.Option("--with-encoder/--without-encoder", help="Of a model of fit that reads texts: its encoder inside."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what sizes can be reached.")] = False,
     as_json: Json = False,
@@ -180,6 +184,7 @@ def compress(
 
     options = {"size": size, "bits": bits, "max_loss": max_loss, "calibration": calibration, "column": column}
     options |= {"time": time, "steps": steps, "out": out, "seed": seed, "dry_run": dry_run}
+    options |= {"with_encoder": with_encoder}
     raise typer.Exit(compressing.compress(model, as_json=as_json, **options))
 
 

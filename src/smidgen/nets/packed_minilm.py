@@ -74,7 +74,7 @@ def described(files: Mapping[str, bytes], of: str) -> dict[str, Any]:
     return {"of": of, "files": {name: digest(files[name]) for name in FILES}}
 
 
-def bytes_of(place: Path) -> dict[str, bytes]:
+def files_of(place: Path) -> dict[str, bytes]:
     """The files of a folder that count."""
     return {name: (Path(place) / name).read_bytes() for name in FILES}
 

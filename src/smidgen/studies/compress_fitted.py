@@ -2,12 +2,12 @@
 
 What is lost is how far the probabilities of new rows move (half the sum of their absolute changes, on the mean over
 rows): no more of the accuracy can be lost, if the probabilities were right. Of a regression: the root mean square of
-the changes, as a share of the spread of the predictions. Both are 0 before. There are few arrays, so that every
-option of every array is measured, not forecast.
+the changes, as a share of the spread of the predictions. Both are 0 before. As many options are measured as the time
+allows, the others are forecast (`compress_weighing`); what is chosen among is always measured.
 """
 
 import time as clock
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,226 +16,263 @@ import numpy as np
 
 from smidgen.compress.allocate import Choice, Infeasible, best_mix, frontier
 from smidgen.compress.fitting import Limit
-from smidgen.data.views.cache import fill
-from smidgen.data.views.rows import Rows
-from smidgen.data.views.view import encoders_of
-from smidgen.kit.errors import BadInput, bad
-from smidgen.kit.files import json_bytes, new_folder, tensor_bytes, write_bytes, write_json
-from smidgen.kit.seeds import derive_seed
-from smidgen.learn.model import Model, check_place, read_parts, sealed
-from smidgen.learn.packed_arrays import packable, packed, unpacked
+from smidgen.kit.errors import BadInput
+from smidgen.kit.files import new_folder, write_bytes
+from smidgen.learn.model import check_place, write_encoder
+from smidgen.learn.packed_arrays import empty_parts, pack_array, packable, unpack_array
+from smidgen.studies.compress_opened import Opened, open_fitted, reads_texts
+from smidgen.studies.compress_weighing import Array, Weighed, weigh
 
 AS_IS = "as it is"
-OPTIONS = (
-    "float32", "float16", "int8/64", "int6+offset/64/double", "int5+offset/64/double", "int4+offset/32/double",
-    "int4+offset/64/double", "int3+offset/32/double", "int2+offset/32/double",
+OPTIONS = (  # the coarsest first
+    "int2+offset/32/double", "int3+offset/32/double", "int4+offset/64/double", "int4+offset/32/double",
+    "int5+offset/64/double", "int6+offset/64/double", "int8/64", "float16", "float32",
 )  # fmt: skip
 UNIFORM = ("float32", "float16", "int8/64", "int4+offset/64/double", "int3+offset/32/double", "int2+offset/32/double")
-MOST_ROWS = 400  # that losses are measured on
-LEAST_ROWS = 8
+SHARES = (1.0, 0.7, 0.5, 0.3, 0.15, 0.05, 0.0)  # of a limit of loss, that mixes are forecast to lose
+WEIGHING = 0.7  # of the time, at most, that goes into measuring options; the rest into measuring mixes
+SAMPLE = 1 << 14  # numbers of an array that errors are forecast by
 Tell = Callable[[str, float], None]
+Mixture = dict[str, str]
 
 
 @dataclass
-class Opened:
-    """A model's parts, and the rows that its losses are measured on: those that choose, those that judge."""
+class Work:
+    """The options of a model's arrays and the mixes that were measured.
 
-    folder: Path
-    head: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-    model: Model
-    choose: Rows | None
-    check: Rows | None
-    made: dict[tuple[str, str], dict[str, np.ndarray]] = field(default_factory=dict)
-
-    def with_options(self, options: dict[str, str]) -> Model:
-        kept, told = packed(self.arrays, options, self.made)
-        return Model.from_parts(self.head, unpacked(kept, told, str(self.folder)), str(self.folder))
-
-    def size(self, options: dict[str, str]) -> int:
-        body, head = self.written(options)
-        return len(body) + len(json_bytes(head))
-
-    def written(self, options: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
-        kept, told = packed(self.arrays, options, self.made)
-        body = tensor_bytes(kept)
-        return body, sealed(self.head, body, told)
-
-
-def open_fitted(folder: Path, calibration: Any, seed: int = 0) -> Opened:
+    Attributes:
+        until: when the time is over, by `now`; None: never. steps: options to measure at most.
     """
-    Args:
-        calibration: rows as the model takes them (a file, a folder of images, a data frame), labels not needed; None:
-            nothing is measured.
 
-    Raises:
-        BadInput: no model, a damaged one, one that is compressed already; rows that do not fit it, or fewer than 8.
-    """
-    head, arrays = read_parts(folder)
-    if head.get("packed"):
-        raise BadInput(f"{folder} is compressed already: compress the model that it was made from.")
-    model = Model.from_parts(head, arrays, str(folder))
-    if calibration is None:
-        return Opened(folder, head, arrays, model, None, None)
-    frame = model.read(calibration)
-    if len(frame) < LEAST_ROWS:
-        raise bad(str(calibration), f"at least {LEAST_ROWS} rows to calibrate by", len(frame), "Better a hundred.")
-    order = np.random.default_rng(derive_seed(seed, "compress", "rows")).permutation(len(frame))[:MOST_ROWS]
-    cut = max(1, len(order) // 2)
-    parts = [Rows(frame.iloc[np.sort(part)].reset_index(drop=True)) for part in (order[:cut], order[cut:])]
-    for rows in parts:  # texts are read and pictures encoded once, not for each option
-        fill(rows, sorted({e for m in model.members for e in encoders_of(m.view)}), None, columns=model.columns)
-    return Opened(folder, head, arrays, model, parts[0], parts[1])
+    opened: Opened
+    tell: Tell
+    now: Callable[[], float]
+    until: float | None
+    steps: int | None = None
+    choices: list[Choice] = field(default_factory=list)
+    tried: list[dict[str, Any]] = field(default_factory=list)
+    told: Weighed | None = None
 
+    def weigh(self) -> None:
+        """Gives every option of every array a loss.
 
-def lost(opened: Opened, options: dict[str, str], rows: Rows | None) -> float:
-    """What a model loses with these options; 0 where there are no rows to measure it on."""
-    if rows is None:
-        return 0.0
-    was, now = opened.model.chances(rows), opened.with_options(options).chances(rows)
-    if not np.isfinite(now).all():
-        return float("inf")
-    if opened.model.kind == "classification":
-        return float(np.abs(was - now).sum(1).mean() / 2)
-    return float(np.sqrt(np.mean((was - now) ** 2)) / max(float(np.std(was)), 1e-12))
+        Raises:
+            BadInput: there is nothing to pack.
+        """
+        opened, start = self.opened, self.now()
+        arrays = [_described(opened, name) for name, a in opened.arrays.items() if packable(a)]
+        if not arrays:
+            raise BadInput(f"{opened.folder} has no array of floats worth packing: it is as small as it gets.")
+        ends = None if self.until is None else start + WEIGHING * (self.until - start)
 
+        def more(count: int) -> bool:
+            in_count = self.steps is None or count < self.steps
+            return opened.choose is not None and in_count and (ends is None or self.now() < ends)
 
-def choices(opened: Opened, tell: Tell) -> list[Choice]:
-    """Every option of every array that can be packed, measured (or, without rows, its relative squared error)."""
-    names = [n for n, a in opened.arrays.items() if packable(a)]
-    out = []
-    for i, name in enumerate(names):
-        array = opened.arrays[name]
-        out.append(Choice(name, AS_IS, array.nbytes, 0.0))
-        for option in OPTIONS:
-            kept, told = packed({name: array}, {name: option}, opened.made)
-            size = sum(v.nbytes for v in kept.values())
-            if size >= array.nbytes:
-                continue
-            if opened.choose is None:
-                back = unpacked(kept, told, name)[name]
-                loss = float(((back - array) ** 2).sum() / max(float((array**2).sum()), 1e-30))
-            else:
-                loss = lost(opened, {name: option}, opened.choose)
-            out.append(Choice(name, option, size, loss))
-        tell("weighing arrays", (i + 1) / len(names))
-    if not out:
-        raise BadInput(f"{opened.folder} has no array of floats worth packing: it is as small as it gets.")
-    return out
+        self.told = weigh(
+            arrays, lambda name, option: opened.lost({name: option}), more,
+            lambda done, of: self.tell("weighing arrays", done / of),
+        )  # fmt: skip
+        for array in arrays:
+            own = opened.arrays[array.name]
+            self.choices.append(Choice(array.name, AS_IS, own.nbytes, 0.0))
+            for place, option in enumerate(array.options):
+                rows = opened.choose is not None
+                loss = self.told.loss(array, place) if rows else array.errors[place] ** 2
+                self.choices.append(Choice(array.name, option, bytes_of(own.shape, option), loss))
 
+    @property
+    def least(self) -> Mixture:
+        """The smallest mix."""
+        return {c.layer: c.option for c in sorted(self.choices, key=lambda c: -c.bytes)}
 
-def options_of(mix: dict[str, str]) -> dict[str, str]:
-    """Of a mix what is packed."""
-    return {name: option for name, option in mix.items() if option != AS_IS}
+    def size(self, mixture: Mixture) -> int:
+        return self.opened.size(options_of(mixture))
+
+    def uniform(self, option: str) -> Mixture:
+        """The option for all arrays that have it."""
+        return {c.layer: option for c in self.choices if c.option == option}
+
+    def measure(self, name: str, mixture: Mixture) -> dict[str, Any]:
+        options = options_of(mixture)
+        for one in self.tried:
+            if one["options"] == options:
+                return one
+        loss = self.opened.lost(options)
+        made = {"name": name, "bytes": self.opened.size(options), "options": options, "loss": loss, "recovered": False}
+        self.tried.append(made)
+        self.tell(f"measured: {name}", 1.0)
+        return made
+
+    def within_bytes(self, most: int) -> dict[str, Any]:
+        """The better one of the best mix and the uniform widths within so many bytes, the largest of them first, the
+        others as long as there is time."""
+        self.measure("mixed", self.mix_within(most))
+        fits = sorted(((self.size(self.uniform(o)), o) for o in UNIFORM if self.size(self.uniform(o)) <= most), reverse=True)
+        for i, (_, option) in enumerate(fits):
+            if i == 0 or self.until is None or self.now() < self.until:
+                self.measure(f"{option} throughout", self.uniform(option))
+        return min(self.tried, key=lambda t: (t["loss"], t["bytes"]))
+
+    def within_loss(self, most: float) -> dict[str, Any]:
+        """The mix forecast to lose the limit, or the first more careful one that is measured to keep it."""
+        for share in SHARES:
+            mix = best_mix(self.choices, most_loss=most * share)
+            one = self.measure(f"forecast to lose {most * share:.2g}", mix.options)
+            if one["loss"] <= most:
+                return one
+        return self.tried[-1]
+
+    def mix_within(self, most: int) -> Mixture:
+        """Of least forecast loss, within bytes of the whole folder."""
+        budget = most
+        while True:
+            try:
+                mix = best_mix(self.choices, most_bytes=budget)
+            except Infeasible:
+                return self.least
+            over = self.size(mix.options) - most
+            if over <= 0:
+                return mix.options
+            budget = mix.bytes - over  # below what this mix takes: the next one is another
 
 
 def compress_fitted(
-    folder: Path, limit: Limit, calibration: Any, place: Path, seed: int, dry_run: bool, tell: Tell
-) -> dict[str, Any]:
-    """See `smidgen.studies.compressing.compress`."""
-    start = clock.perf_counter()
+    folder: Path, limit: Limit, calibration: Any, place: Path, seed: int, dry_run: bool, tell: Tell, *,
+    seconds: float | None = None, steps: int | None = None, with_encoder: bool | None = None,
+    now: Callable[[], float] = clock.perf_counter,
+) -> dict[str, Any]:  # fmt: skip
+    """See `smidgen.studies.compressing.compress`. seconds: None: all that there is to measure is measured. now: the
+    clock."""
+    start = now()
     check_place(place)
-    opened = open_fitted(folder, calibration, seed)
-    found = choices(opened, tell)
-    smallest = {c.layer: c for c in sorted(found, key=lambda c: -c.bytes)}
-    least = opened.size(options_of({n: c.option for n, c in smallest.items()}))
-    numbers = sum(opened.arrays[n].size for n in smallest)
-    whole = sum(f.stat().st_size for f in folder.iterdir() if f.is_file() and f.name != "report.html")
+    opened = open_fitted(folder, calibration, seed, tell)
+    own = _own_encoder(opened, limit, with_encoder)
+    until = None if seconds is None or steps is not None else start + seconds
+    share = 0.2 if own else 1.0  # of the time for arrays, which are little beside an encoder
+    work = Work(opened, tell, now, None if until is None else start + share * (until - start), steps)
+    work.weigh()
+    encoder = None
+    if own:
+        from smidgen.studies.compress_encoder import Encoding
+
+        encoder = Encoding(opened, seed, tell)
+    numbers = sum(opened.arrays[n].size for n in work.least) + (encoder.numbers if encoder else 0)
+    beside = encoder.smallest if encoder else 0
+    least = work.size(work.least) + beside
     unit = "change of probabilities" if opened.model.kind == "classification" else "share of the spread"
-    told: dict[str, Any] = {"unit": unit, "bytes_before": whole, "own_calibration": False, "numbers": numbers}
-    curve = [{"bytes": opened.size(options_of(m.options)), "loss": m.loss} for m in frontier(found, 12)]
-    uniform = [{"name": o, "bytes": opened.size(_uniform(found, o))} for o in UNIFORM]
-    if limit.loss is None:
-        beside = least - sum(c.bytes for c in smallest.values())
-        most = limit.bytes if limit.bytes is not None else int(beside + numbers * (limit.bits or 0.0) / 8)
-        if least > most:
-            raise Infeasible(
-                f"No mix fits {most:,} bytes: the smallest reachable is {least:,} bytes ({least / 1e6:.2f} MB).", least
-            )
+    whole = sum(f.stat().st_size for f in folder.iterdir() if f.is_file() and f.name != "report.html")
+    told: dict[str, Any] = {"unit": unit, "bytes_before": whole + (encoder.before if encoder else 0),
+                            "own_calibration": False, "numbers": numbers}  # fmt: skip
+    curve = [{"bytes": work.size(m.options) + beside, "loss": m.loss} for m in frontier(work.choices, 12)]
+    most = limit.bytes
+    if limit.bits is not None:
+        packed = sum(c.bytes for c in best_of(work.choices, work.least)) + (encoder.smallest_packed if encoder else 0)
+        most = int(least - packed + numbers * limit.bits / 8)
+    if most is not None and least > most:
+        raise Infeasible(
+            f"No mix fits {most:,} bytes: the smallest reachable is {least:,} bytes ({least / 1e6:.2f} MB).", least
+        )
     if dry_run:
-        seconds = round(clock.perf_counter() - start, 2)
-        return {**told, "dry_run": True, "smallest": least, "uniform": uniform, "curve": curve, "seconds": seconds}
-    tried: list[dict[str, Any]] = []
-
-    def measure(name: str, options: dict[str, str]) -> dict[str, Any]:
-        tried.append({"name": name, "bytes": opened.size(options), "options": options,
-                      "loss": lost(opened, options, opened.choose), "recovered": False})  # fmt: skip
-        tell(f"measured: {name}", 1.0)
-        return tried[-1]
-
-    if limit.loss is None:
-        measure("mixed", options_of(_within(opened, found, most)))
-        fits = [u for u in uniform if u["bytes"] <= most]
-        for u in sorted(fits, key=lambda u: u["bytes"])[-1:]:
-            measure(f"{u['name']} throughout", _uniform(found, u["name"]))
-        chosen = min(tried, key=lambda t: (t["loss"], t["bytes"]))
-    else:
-        for share in (1.0, 0.7, 0.5, 0.3, 0.15, 0.05, 0.0):
-            mix = best_mix(found, most_loss=limit.loss * share)
-            one = measure(f"forecast to lose {limit.loss * share:.2g}", options_of(mix.options))
-            if one["loss"] <= limit.loss:
-                break
-        chosen = tried[-1]
+        sizes = [{"name": o, "bytes": work.size(work.uniform(o)) + beside} for o in UNIFORM]
+        if encoder:
+            sizes = encoder.uniforms(work.size(work.least))
+        return {**told, "dry_run": True, "smallest": least, "uniform": sizes, "curve": curve,
+                "seconds": round(now() - start, 2)}  # fmt: skip
+    notes: list[str] = []
+    if encoder:
+        left = None if until is None else max(until - now(), 0.0)
+        notes += encoder.fit(work, limit.loss, most, left, steps)
+        work.until = until
+    chosen = work.within_bytes(most) if most is not None else work.within_loss(limit.loss or 0.0)
+    if not np.isfinite(chosen["loss"]):
+        raise Infeasible("No mix within the limit leaves a model that can answer: give it more room.", least)
     body, head = opened.written(chosen["options"])
     with new_folder(place) as new:
         write_bytes(new / "arrays.safetensors", body)
-        write_json(new / "model.json", head)
-    taken = chosen["options"]
-    layers = [
-        {"name": n, "kind": "array", "format": taken.get(n, AS_IS), "shared_with": [],
-         "bits": round(8 * _size(found, n, taken.get(n, AS_IS)) / opened.arrays[n].size, 3),
-         "bytes": _size(found, n, taken.get(n, AS_IS))}
-        for n in smallest
-    ]  # fmt: skip
-    known = opened.check is not None
+        write_bytes(new / "model.json", head)
+        write_encoder(new, encoder.files if encoder else {})
+    taken, known = chosen["options"], opened.check is not None
+    layers = [_layer(opened, n, taken.get(n, AS_IS)) for n in work.least] + (encoder.layers if encoder else [])
     return {
         "model": str(place),
-        "bytes": sum(f.stat().st_size for f in place.iterdir()),
+        "bytes": sum(f.stat().st_size for f in place.rglob("*") if f.is_file()),
         "bits_per_weight": round(8 * sum(a["bytes"] for a in layers) / numbers, 4),
         "loss_before": 0.0 if known else None,
-        "loss_after": lost(opened, taken, opened.check) if known else None,
+        "loss_after": opened.lost(taken, "check") if known else None,
         "layers": layers,
-        "kept": [n for n in opened.arrays if n not in smallest],
+        "kept": [n for n in opened.arrays if n not in work.least],
         "tried": [{**{k: t[k] for k in ("name", "bytes", "recovered")}, "loss": t["loss"] if known else None}
-                  for t in tried],
+                  for t in (*(encoder.tried if encoder else ()), *work.tried)],
         "curve": curve,
-        "forecast": sum(c.loss for c in found if taken.get(c.layer, AS_IS) == c.option),
-        "recovery_steps": 0,
-        "notes": _notes(opened),
+        "forecast": sum(c.loss for c in work.choices if taken.get(c.layer, AS_IS) == c.option),
+        "measured": {"options": len(work.told.measured) if work.told else 0, "of": len(work.choices) - len(work.least)},
+        "recovery_steps": encoder.recovery_steps if encoder else 0,
+        "notes": [*_notes(work, own, limit), *notes],
         **told,
     }  # fmt: skip
 
 
-def _notes(opened: Opened) -> list[str]:
-    notes = []
+def options_of(mix: Mixture) -> Mixture:
+    """Of a mix what is packed."""
+    return {name: option for name, option in mix.items() if option != AS_IS}
+
+
+def best_of(choices: Sequence[Choice], mixture: Mixture) -> list[Choice]:
+    """The choices that a mix is made of."""
+    return [c for c in choices if mixture.get(c.layer) == c.option]
+
+
+def bytes_of(shape: tuple[int, ...], option: str) -> int:
+    """What an array of this shape takes, packed."""
+    return sum(int(np.prod(s, dtype=np.int64)) * kind.itemsize for kind, s in empty_parts(shape, option).values())
+
+
+def _described(opened: Opened, name: str) -> Array:
+    """An array with the options that make it smaller: of equally large ones the finest."""
+    array = opened.arrays[name]
+    sizes = {o: bytes_of(array.shape, o) for o in OPTIONS}
+    kept: list[str] = []
+    for option in reversed(OPTIONS):
+        if sizes[option] < (sizes[kept[-1]] if kept else array.nbytes):
+            kept.append(option)
+    rows = array if array.ndim > 1 else array[None]
+    some = rows[np.linspace(0, len(rows) - 1, max(1, min(len(rows), SAMPLE // max(rows[0].size, 1)))).astype(int)]
+    errors = tuple(_error(some[:, : 1 << 20] if some.ndim == 2 else some, o) for o in reversed(kept))
+    return Array(name, array.size, opened.model.weights[opened.member_of(name)], tuple(reversed(kept)), errors)
+
+
+def _error(array: np.ndarray, option: str) -> float:
+    back = unpack_array(pack_array(array, option), option, array.shape, str(array.dtype))
+    return float(np.sqrt(((back - array) ** 2).sum() / max(float((array**2).sum()), 1e-30)))
+
+
+def _layer(opened: Opened, name: str, option: str) -> dict[str, Any]:
+    array = opened.arrays[name]
+    size = array.nbytes if option == AS_IS else bytes_of(array.shape, option)
+    return {"name": name, "kind": "array", "format": option, "shared_with": [],
+            "bits": round(8 * size / array.size, 3), "bytes": size}  # fmt: skip
+
+
+def _own_encoder(opened: Opened, limit: Limit, wanted: bool | None) -> bool:
+    """Whether the sentence encoder goes into the folder. Where nobody says: if a size was given that the model has room
+    in as it is, so that only the encoder can be meant."""
+    if wanted and not reads_texts(opened.model):
+        raise BadInput("This model reads no texts by the sentence encoder: leave --with-encoder out.")
+    if wanted is not None or not reads_texts(opened.model):
+        return bool(wanted)
+    return limit.bytes is not None and opened.size({}) <= limit.bytes
+
+
+def _notes(work: Work, own: bool, limit: Limit) -> list[str]:
+    opened, notes = work.opened, []
     if opened.check is None:
         notes.append("No rows were given: arrays were rounded by their size alone, and what that loses is not known. "
                      "Give --calibration with rows as the model takes them.")  # fmt: skip
-    if any(e.startswith(("minilm", "tokens")) for m in opened.model.members for e in encoders_of(m.view)):
+    elif work.told is not None and len(work.told.measured) + work.told.skipped < len(work.choices) - len(work.least):
+        notes.append(f"In the time {len(work.told.measured)} of {len(work.choices) - len(work.least)} options were "
+                     "measured, the others forecast: --time gives it more.")  # fmt: skip
+    if reads_texts(opened.model) and not own:
         notes.append("The sentence encoder that this model reads texts with is a package of its own and not in the "
-                     "folder: its 91 MB are not counted, and stay as they are.")  # fmt: skip
+                     "folder: its 91 MB are not counted, and stay as they are. --with-encoder puts a small one in.")  # fmt: skip
     return notes
-
-
-def _within(opened: Opened, found: list[Choice], most: int) -> dict[str, str]:
-    budget = most
-    for _ in range(30):
-        try:
-            mix = best_mix(found, most_bytes=budget).options
-        except Infeasible:
-            break
-        over = opened.size(options_of(mix)) - most
-        if over <= 0:
-            return mix
-        budget -= over
-    least = {c.layer: c.option for c in sorted(found, key=lambda c: -c.bytes)}
-    return least
-
-
-def _uniform(found: list[Choice], option: str) -> dict[str, str]:
-    """The option for all arrays that have it."""
-    return {c.layer: option for c in found if c.option == option}
-
-
-def _size(found: list[Choice], name: str, option: str) -> int:
-    return next(c.bytes for c in found if c.layer == name and c.option == option)

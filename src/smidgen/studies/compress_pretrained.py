@@ -72,11 +72,11 @@ def open_pretrained(folder: Path, calibration: Any = None, column: str | None = 
         learn, choose, check = _texts(model, folder, calibration, column, seed)
         if _headless(model):
             answer = first if first_token(folder) else embedding
-            loss = _Wanted(model, check, answer, _angle)
-            subject = Subject(model, learn, choose, check, answer, _angle, loss, "1 - cosine", _mask)
+            loss = _Wanted(model, check, answer, angle)
+            subject = Subject(model, learn, choose, check, answer, angle, loss, "1 - cosine", mask_of)
         else:
             loss = _Wanted(model, check, _logits, _divergence)
-            subject = Subject(model, learn, choose, check, _logits, _divergence, loss, "nats", _mask)
+            subject = Subject(model, learn, choose, check, _logits, _divergence, loss, "nats", mask_of)
     return Pretrained(folder, model, subject, calibration is None)
 
 
@@ -111,16 +111,17 @@ def embedding(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _texts(model: Any, folder: Path, calibration: Any, column: str | None, seed: int) -> Parts:
-    tokenizer = _tokenizer(folder)
+    tokenizer = tokenizer_of(folder)
     texts = word_salads(tokenizer, seed) if calibration is None else texts_of(calibration, column)
     if not texts:
         return [], [], []
     limit = min(MOST_TOKENS, int(getattr(model.config, "max_position_embeddings", 0) or MOST_TOKENS))
     parts = split(texts, MOST_TEXTS, seed)
-    return tuple(_batched(tokenizer, part, limit) for part in parts)  # type: ignore[return-value]
+    return tuple(batched(tokenizer, part, limit) for part in parts)  # type: ignore[return-value]
 
 
-def _batched(tokenizer: Any, texts: list[str], limit: int) -> list[dict[str, Tensor]]:
+def batched(tokenizer: Any, texts: list[str], limit: int) -> list[dict[str, Tensor]]:
+    """Batches of texts of like length, each cut to `limit` tokens."""
     ordered = sorted(texts, key=len)
     parts = [ordered[i : i + AT_ONCE] for i in range(0, len(ordered), AT_ONCE)]
     wanted = ("input_ids", "attention_mask", "token_type_ids")
@@ -137,7 +138,7 @@ def _windows(model: Any, folder: Path, calibration: Any, column: str | None, see
         made = own_windows(model, length, seed)
         batches = [{"input_ids": w} for w in made]
         return batches[:-3], batches[-3:-2], batches[-2:]
-    tokenizer = _tokenizer(folder)
+    tokenizer = tokenizer_of(folder)
     ids: list[int] = []
     for text in documents_of(calibration, column):
         ids += tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
@@ -155,7 +156,8 @@ def _stacked(rows: list[Tensor]) -> list[dict[str, Tensor]]:
     return [{"input_ids": torch.stack(rows[i : i + AT_ONCE_CAUSAL])} for i in range(0, len(rows), AT_ONCE_CAUSAL)]
 
 
-def _tokenizer(folder: Path) -> Any:
+def tokenizer_of(folder: Path) -> Any:
+    """Raises BadInput for a folder that has none."""
     import transformers
 
     try:
@@ -172,7 +174,8 @@ def _headless(model: Any) -> bool:
     return type(model).__name__.endswith("Model")
 
 
-def _mask(batch: dict[str, Tensor]) -> Tensor:
+def mask_of(batch: dict[str, Tensor]) -> Tensor:
+    """The tokens that are no padding."""
     return batch["attention_mask"].bool()
 
 
@@ -185,7 +188,8 @@ def _logits(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return F.log_softmax(model(**batch).logits, -1).flatten(0, -2)
 
 
-def _angle(said: Tensor, wanted: Tensor, batch: Any) -> Tensor:
+def angle(said: Tensor, wanted: Tensor, batch: Any) -> Tensor:
+    """1 - mean cosine of unit vectors."""
     return (1 - (said * wanted).sum(1)).mean()
 
 

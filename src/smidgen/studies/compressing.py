@@ -37,6 +37,7 @@ def compress(
     time: str | float = TIME,
     steps: int | None = None,
     out: str | Path | None = None,
+    with_encoder: bool | None = None,
     seed: int = 0,
     dry_run: bool = False,
     progress: Progress | None = None,
@@ -55,9 +56,13 @@ def compress(
             writes its own text, an encoder reads random words, all else is rounded without looking at data.
         column: of the file, where the texts are; default: the one that looks like it.
         loss: of a network on batches, where it is a network that is compressed: what is reported.
-        time: wall time. Rounding is always finished; recovery takes what is left of it. steps: of recovery, in place
-            of the time that is left: exactly repeatable.
+        time: wall time. Rounding is always finished; recovery takes what is left of it. Of a model of `fit`: what can
+            be measured in it is, the rest is forecast. steps: of recovery (of a model of `fit`: options measured), in
+            place of the time that is left: exactly repeatable.
         out: folder; default: the model's name with "-small" here. The report lies beside it.
+        with_encoder: of a model of `fit` that reads texts: a compressed sentence encoder goes into its folder, counts
+            into its size, and reads its texts from then on; so the folder needs the encoder's package no more. None:
+            where `size` has room for the rest of the model as it is, so that only the encoder can be meant.
         dry_run: what would be tried and what sizes can be reached; writes nothing.
         progress: called with what is done and its share.
 
@@ -86,8 +91,13 @@ def compress(
 
         if place.resolve() == folder.resolve():
             raise BadInput(f"--out {place} is the model itself: name another folder.")
-        result = compress_fitted(folder, limit, calibration, place, seed, dry_run, tell)
+        result = compress_fitted(
+            folder, limit, calibration, place, seed, dry_run, tell, seconds=seconds, steps=steps,
+            with_encoder=with_encoder,
+        )  # fmt: skip
         return result if dry_run else _reported(result, place, render, began)
+    if with_encoder is not None:
+        raise BadInput("--with-encoder is for models that smidgen fit made: leave it out.")
     if not is_pretrained(folder):
         raise BadInput(f"{folder} is no model folder: it has neither model.json (of smidgen fit) nor config.json.")
     check_place(place, folder)
