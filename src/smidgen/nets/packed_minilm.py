@@ -49,7 +49,9 @@ class PackedMiniLM(MiniLM):
         except BadInput:
             raise
         except Exception as error:  # any shape of nonsense in an edited file must end in one sentence
-            raise BadInput(f"{self.place} is damaged or was edited ({type(error).__name__}: {str(error)[:100]}).") from None
+            raise BadInput(
+                f"{self.place} is damaged or was edited ({type(error).__name__}: {str(error)[:100]})."
+            ) from None
         self.identity = digest(*(told["files"][name] for name in FILES))
 
     def files(self) -> dict[str, bytes]:

@@ -92,12 +92,16 @@ class Encoding:
         """Bytes of the whole folder with an encoder of each uniform width. beside: all but the encoder."""
         return [{"name": f"encoder in {name}", "bytes": beside + size} for name, _, size in self.seen.uniforms]
 
-    def fit(self, work: "Work", loss: float | None, most: int | None, seconds: float | None, steps: int | None) -> list[str]:
+    def fit(
+        self, work: "Work", loss: float | None, most: int | None, seconds: float | None, steps: int | None
+    ) -> list[str]:
         """Makes the encoder, and has the opened model read by it. most: bytes of the whole folder. Gives notes."""
         self.opened.beside = (described(dict.fromkeys(("config.json", "model.safetensors", "tokenizer.json"), b""),
                                         minilm.load().identity), 0)  # fmt: skip
+        arrays = work.size(
+            best_mix(work.choices, most_loss=ARRAYS_LOSS if loss is None else ARRAYS_SHARE * loss).options
+        )
         if most is not None:
-            arrays = work.size(best_mix(work.choices, most_loss=ARRAYS_LOSS).options)
             limit = Limit(bytes=max(min(most - work.size(work.least), most - arrays), self.seen.smallest))
             if limit.bytes > most - work.size(work.least):  # model.json's word of the encoder took what was left
                 raise BadInput(f"A few hundred bytes more than {most:,} are needed: raise the limit a little.")
@@ -118,9 +122,8 @@ class Encoding:
             for part in ("choose", "check"):  # texts are read while the files are there
                 self.opened.lost({}, part)
         self.layers = [_layer(layer, made.mixture[layer.name]) for layer in made.layers]
-        beside = work.size({})
-        self.tried = [{"name": f"encoder: {t.name}", "bytes": beside - self.opened.beside[1] + t.bytes, "loss": t.loss,
-                       "recovered": t.recovered} for t in made.tried]  # fmt: skip
+        self.tried = [{"name": f"encoder: {t.name}", "bytes": arrays + t.bytes, "loss": t.loss, "recovered": t.recovered}
+                      for t in made.tried]  # fmt: skip
         self.recovery_steps = made.recovery_steps
         said = ["The model has few texts to calibrate by: random words stood in for them, to round the encoder by."]
         return [*(said if self.own else []), *made.notes]
@@ -151,4 +154,3 @@ def _layer(layer: Any, option: str) -> dict[str, Any]:
     bits = 16.0 if option == KEPT else round(Format.parse(option).bits_per_weight(layer.shape), 3)
     return {"name": f"encoder.{layer.name}", "kind": layer.kind, "format": option, "bits": bits,
             "bytes": bytes_of(layer, option), "shared_with": list(layer.others)}  # fmt: skip
-

@@ -41,14 +41,13 @@ class Work:
     """The options of a model's arrays and the mixes that were measured.
 
     Attributes:
-        until: when the time is over, by `now`; None: never. steps: options to measure at most.
+        until: when the time is over, by `now`; None: never.
     """
 
     opened: Opened
     tell: Tell
     now: Callable[[], float]
     until: float | None
-    steps: int | None = None
     choices: list[Choice] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
     told: Weighed | None = None
@@ -65,9 +64,8 @@ class Work:
             raise BadInput(f"{opened.folder} has no array of floats worth packing: it is as small as it gets.")
         ends = None if self.until is None else start + WEIGHING * (self.until - start)
 
-        def more(count: int) -> bool:
-            in_count = self.steps is None or count < self.steps
-            return opened.choose is not None and in_count and (ends is None or self.now() < ends)
+        def more() -> bool:
+            return opened.choose is not None and (ends is None or self.now() < ends)
 
         self.told = weigh(
             arrays, lambda name, option: opened.lost({name: option}), more,
@@ -108,7 +106,9 @@ class Work:
         """The better one of the best mix and the uniform widths within so many bytes, the largest of them first, the
         others as long as there is time."""
         self.measure("mixed", self.mix_within(most))
-        fits = sorted(((self.size(self.uniform(o)), o) for o in UNIFORM if self.size(self.uniform(o)) <= most), reverse=True)
+        fits = sorted(
+            ((self.size(self.uniform(o)), o) for o in UNIFORM if self.size(self.uniform(o)) <= most), reverse=True
+        )
         for i, (_, option) in enumerate(fits):
             if i == 0 or self.until is None or self.now() < self.until:
                 self.measure(f"{option} throughout", self.uniform(option))
@@ -142,15 +142,15 @@ def compress_fitted(
     seconds: float | None = None, steps: int | None = None, with_encoder: bool | None = None,
     now: Callable[[], float] = clock.perf_counter,
 ) -> dict[str, Any]:  # fmt: skip
-    """See `smidgen.studies.compressing.compress`. seconds: None: all that there is to measure is measured. now: the
-    clock."""
+    """See `smidgen.studies.compressing.compress`. seconds: None, or where there are steps: all that there is to measure
+    is measured. now: the clock."""
     start = now()
     check_place(place)
     opened = open_fitted(folder, calibration, seed, tell)
     own = _own_encoder(opened, limit, with_encoder)
     until = None if seconds is None or steps is not None else start + seconds
     share = 0.2 if own else 1.0  # of the time for arrays, which are little beside an encoder
-    work = Work(opened, tell, now, None if until is None else start + share * (until - start), steps)
+    work = Work(opened, tell, now, None if until is None else start + share * (until - start))
     work.weigh()
     encoder = None
     if own:

@@ -89,7 +89,9 @@ class Opened:
         """Bytes of the whole folder with these options; nothing is packed for it."""
         tensors = {}
         for name, array in self.arrays.items():
-            parts = empty_parts(array.shape, options[name]) if name in options else {"": (whole_dtype(array), array.shape)}
+            parts = (
+                empty_parts(array.shape, options[name]) if name in options else {"": (whole_dtype(array), array.shape)}
+            )
             plain = name not in options and parts[""][0] == array.dtype
             for part, (kind, shape) in parts.items():
                 at = name if plain else key(name, part)
@@ -118,7 +120,7 @@ class Opened:
         if known not in self.said:
             rows = getattr(self, part)
             try:
-                with self._reading(rows):
+                with self._reading(rows), np.errstate(all="ignore"):  # what is not finite is seen in `lost`
                     self.said[known] = self._member(i, own).predict(rows)
             except (BadInput, ValueError, ArithmeticError, np.linalg.LinAlgError):  # a rounding that a head cannot bear
                 self.said[known] = None

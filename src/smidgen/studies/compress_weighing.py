@@ -45,7 +45,9 @@ class Weighed:
 
     def loss(self, array: Array, place: int) -> float:
         """Of an option: as measured, or forecast; infinite where the model cannot answer with it."""
-        known = {i: self.measured[array.name, o] for i, o in enumerate(array.options) if (array.name, o) in self.measured}
+        known = {
+            i: self.measured[array.name, o] for i, o in enumerate(array.options) if (array.name, o) in self.measured
+        }
         if place in known:
             return known[place]
         error = array.errors[place]
@@ -76,10 +78,10 @@ class Weighed:
 def weigh(
     arrays: Sequence[Array],
     measure: Callable[[str, str], float],
-    more: Callable[[int], bool],
+    more: Callable[[], bool],
     tell: Callable[[int, int], None] = lambda *_: None,
 ) -> Weighed:
-    """Measures options in order of importance, as long as `more` of the number measured so far says so.
+    """Measures options in order of importance, as long as `more` says so.
 
     Args:
         measure: of an array and an option, what the whole model loses by it. tell: called with (options done, all).
@@ -94,7 +96,7 @@ def weigh(
                 if ends is not None and _alike(found.measured, array, ends):
                     found.skipped += 1
                     continue
-                if not more(len(found.measured)):
+                if not more():
                     return found
                 option = array.options[place]
                 found.measured[array.name, option] = measure(array.name, option)
