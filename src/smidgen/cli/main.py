@@ -173,7 +173,7 @@ def compress(
     out: Annotated[str | None, typer.Option(metavar="DIR", help="Folder. Default: <name>-small here.")] = None,
     with_encoder: Annotated[
         bool | None,
-        typer.Option("--with-encoder/--without-encoder", help="Of a model of fit that reads texts: its encoder inside."),
+        typer.Option("--with-encoder/--without-encoder", help="Of a model of fit for texts: the encoder inside."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what sizes can be reached.")] = False,

@@ -52,7 +52,7 @@ class Model:
         columns: what the rows must hold. target_name: the column that may be there and is not used.
         members, weights, log_t: what is blended.
         about: what is known of it (metric, estimate, interval, level, n, ...), plain data.
-        encoder: what reads its texts, where that lies in its own folder (`nets.packed_minilm`); None: the installed one.
+        encoder: what reads its texts, if that lies in its own folder (`nets.packed_minilm`); None: the installed one.
     """
 
     kind: str
