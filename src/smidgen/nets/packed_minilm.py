@@ -62,9 +62,8 @@ class PackedMiniLM(MiniLM):
         kept = {name: read_bytes(self.place / name, MAX_BYTES) for name in FILES}
         for name, data in kept.items():
             if digest(data) != told[name]:
-                raise BadInput(
-                    f"{self.place / name} is not the file that model.json describes: the folder is damaged or was edited."
-                )
+                where = self.place / name
+                raise BadInput(f"{where} is not the file that model.json describes: it is damaged or was edited.")
         return kept
 
     def weights(self) -> dict[str, np.ndarray]:

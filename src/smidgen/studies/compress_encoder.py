@@ -19,11 +19,11 @@ from smidgen.compress.fitting import Limit
 from smidgen.compress.options import KEPT, bytes_of
 from smidgen.compress.subject import Subject
 from smidgen.formats.format import Format
-from smidgen.kit.errors import BadInput, MissingExtra
+from smidgen.kit.errors import MissingExtra
 from smidgen.nets import minilm
 from smidgen.nets.minilm import MiniLM
 from smidgen.nets.packed import PackedWeight
-from smidgen.nets.packed_minilm import SHAPES, PackedMiniLM, described, files_of
+from smidgen.nets.packed_minilm import FILES, SHAPES, PackedMiniLM, described, files_of
 from smidgen.nets.packed_pretrained import from_pretrained
 from smidgen.studies import compress_folder, compress_pretrained
 from smidgen.studies.compress_opened import Opened
@@ -64,7 +64,8 @@ class Encoding:
             raise MissingExtra("Compressing the sentence encoder needs it: pip install 'smidgen[text]'")
         tell("opening the sentence encoder", 0.0)
         self.opened, self.seed, self.tell, self.place = opened, seed, tell, place
-        self.before = sum((place / n).stat().st_size for n in ("model.safetensors", "tokenizer.json", "config.json"))
+        opened.beside = (described(dict.fromkeys(FILES, b""), minilm.load().identity), 0)  # counts in model.json
+        self.before = sum((place / n).stat().st_size for n in FILES)
         model = from_pretrained(place).float()
         self.carried = {"tokenizer.json": (place / "tokenizer.json").read_bytes()}
         self.config = compress_folder.config_of(model)
@@ -77,8 +78,10 @@ class Encoding:
         parts = [texts[: most[0]], texts_of(opened, "choose")[: most[1]] or texts[:LEAST]]
         learn, choose = (compress_pretrained.batched(tokenizer, part, limit) for part in parts)
         embed, angle = compress_pretrained.embedding, compress_pretrained.angle
-        self.subject = Judged(model, learn, choose, choose[:1], embed, angle, lambda *_: float("nan"), "", compress_pretrained.mask_of,
-                              opened=opened, place=place)  # fmt: skip
+        self.subject = Judged(
+            model, learn, choose, choose[:1], embed, angle, _unknown, "", compress_pretrained.mask_of,
+            opened=opened, place=place,
+        )  # fmt: skip
         self.seen = fitting.outlook(self.subject, self.count, tell)
         self.numbers = sum(layer.numbers for layer in self.seen.layers)
         self.smallest = self.seen.smallest
@@ -96,15 +99,11 @@ class Encoding:
         self, work: "Work", loss: float | None, most: int | None, seconds: float | None, steps: int | None
     ) -> list[str]:
         """Makes the encoder, and has the opened model read by it. most: bytes of the whole folder. Gives notes."""
-        self.opened.beside = (described(dict.fromkeys(("config.json", "model.safetensors", "tokenizer.json"), b""),
-                                        minilm.load().identity), 0)  # fmt: skip
         arrays = work.size(
             best_mix(work.choices, most_loss=ARRAYS_LOSS if loss is None else ARRAYS_SHARE * loss).options
         )
         if most is not None:
-            limit = Limit(bytes=max(min(most - work.size(work.least), most - arrays), self.seen.smallest))
-            if limit.bytes > most - work.size(work.least):  # model.json's word of the encoder took what was left
-                raise BadInput(f"A few hundred bytes more than {most:,} are needed: raise the limit a little.")
+            limit = Limit(bytes=max(most - arrays, self.seen.smallest))
         else:
             limit = Limit(loss=(1 - ARRAYS_SHARE) * (loss or 0.0))
         made = fitting.fit(
@@ -122,8 +121,10 @@ class Encoding:
             for part in ("choose", "check"):  # texts are read while the files are there
                 self.opened.lost({}, part)
         self.layers = [_layer(layer, made.mixture[layer.name]) for layer in made.layers]
-        self.tried = [{"name": f"encoder: {t.name}", "bytes": arrays + t.bytes, "loss": t.loss, "recovered": t.recovered}
-                      for t in made.tried]  # fmt: skip
+        self.tried = [
+            {"name": f"encoder: {t.name}", "bytes": arrays + t.bytes, "loss": t.loss, "recovered": t.recovered}
+            for t in made.tried
+        ]
         self.recovery_steps = made.recovery_steps
         said = ["The model has few texts to calibrate by: random words stood in for them, to round the encoder by."]
         return [*(said if self.own else []), *made.notes]
@@ -148,6 +149,11 @@ def weights_of(model: nn.Module) -> dict[str, np.ndarray]:
         value = value() if isinstance(value, PackedWeight) else value
         out[name] = value.detach().float().numpy().copy()
     return out
+
+
+def _unknown(model: nn.Module, batches: Sequence[Any]) -> float:
+    """What is told of an encoder is told of its model."""
+    return float("nan")
 
 
 def _layer(layer: Any, option: str) -> dict[str, Any]:

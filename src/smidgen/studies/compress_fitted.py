@@ -208,7 +208,7 @@ def compress_fitted(
         "forecast": sum(c.loss for c in work.choices if taken.get(c.layer, AS_IS) == c.option),
         "measured": {"options": len(work.told.measured) if work.told else 0, "of": len(work.choices) - len(work.least)},
         "recovery_steps": encoder.recovery_steps if encoder else 0,
-        "notes": [*_notes(work, own, limit), *notes],
+        "notes": [*_notes(work, own), *notes],
         **told,
     }  # fmt: skip
 
@@ -264,7 +264,7 @@ def _own_encoder(opened: Opened, limit: Limit, wanted: bool | None) -> bool:
     return limit.bytes is not None and opened.size({}) <= limit.bytes
 
 
-def _notes(work: Work, own: bool, limit: Limit) -> list[str]:
+def _notes(work: Work, own: bool) -> list[str]:
     opened, notes = work.opened, []
     if opened.check is None:
         notes.append("No rows were given: arrays were rounded by their size alone, and what that loses is not known. "
@@ -274,5 +274,5 @@ def _notes(work: Work, own: bool, limit: Limit) -> list[str]:
                      "measured, the others forecast: --time gives it more.")  # fmt: skip
     if reads_texts(opened.model) and not own:
         notes.append("The sentence encoder that this model reads texts with is a package of its own and not in the "
-                     "folder: its 91 MB are not counted, and stay as they are. --with-encoder puts a small one in.")  # fmt: skip
+                     "folder: its 91 MB are not counted. --with-encoder puts a small one in.")  # fmt: skip
     return notes

@@ -57,8 +57,8 @@ def compress(
         column: of the file, where the texts are; default: the one that looks like it.
         loss: of a network on batches, where it is a network that is compressed: what is reported.
         time: wall time. Rounding is always finished; recovery takes what is left of it. Of a model of `fit`: what can
-            be measured in it is, the rest is forecast. steps: of recovery, in place of the time that is left (of a model
-            of `fit` all is measured then): exactly repeatable.
+            be measured in it is, the rest is forecast. steps: of recovery, in place of the time that is left (of a
+            model of `fit` all is measured then): exactly repeatable.
         out: folder; default: the model's name with "-small" here. The report lies beside it.
         with_encoder: of a model of `fit` that reads texts: a compressed sentence encoder goes into its folder, counts
             into its size, and reads its texts from then on; so the folder needs the encoder's package no more. None:
