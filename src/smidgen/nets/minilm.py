@@ -242,7 +242,7 @@ def _batches(lengths: list[int]) -> list[tuple[list[int], int]]:
 
 def _affine(x: np.ndarray, weights: Any) -> np.ndarray:
     """weights: matrix and bias, or a function where the matrix is packed."""
-    if callable(weights):
+    if not isinstance(weights, tuple):
         return weights(x)
     out = x @ weights[0]
     out += weights[1]

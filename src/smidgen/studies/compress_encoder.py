@@ -1,7 +1,8 @@
 """The sentence encoder of a model that `fit` made, compressed into the model's own folder.
 
 It is compressed as any encoder is (`compress.fitting`), and learns to embed the person's texts as it did; but which mix
-is taken, and whether recovery is kept, the model's own predictions decide, on rows that it did not learn from.
+is taken, and whether recovery is kept, the model's own predictions decide, on rows that choose; what a person is told is
+measured on others.
 """
 
 import tempfile
@@ -99,9 +100,8 @@ class Encoding:
         self, work: "Work", loss: float | None, most: int | None, seconds: float | None, steps: int | None
     ) -> list[str]:
         """Makes the encoder, and has the opened model read by it. most: bytes of the whole folder. Gives notes."""
-        arrays = work.size(
-            best_mix(work.choices, most_loss=ARRAYS_LOSS if loss is None else ARRAYS_SHARE * loss).options
-        )
+        bearable = ARRAYS_LOSS if loss is None else ARRAYS_SHARE * loss
+        arrays = work.size(best_mix(work.choices, most_loss=bearable).options)
         if most is not None:
             limit = Limit(bytes=max(most - arrays, self.seen.smallest))
         else:

@@ -18,21 +18,9 @@ _NAMES = {
     torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.uint8: "U8", torch.int64: "I64",
     torch.bool: "BOOL", torch.int32: "I32", torch.float64: "F64",
 }  # fmt: skip
-_ORDER = (
-    "U64",
-    "I64",
-    "F64",
-    "F32",
-    "U32",
-    "I32",
-    "BF16",
-    "F16",
-    "U16",
-    "I16",
-    "I8",
-    "U8",
-    "BOOL",
-)  # as the file has them: the widest first
+_ORDER = (  # as the file has them: the widest first
+    "U64", "I64", "F64", "F32", "U32", "I32", "BF16", "F16", "U16", "I16", "I8", "U8", "BOOL",
+)  # fmt: skip
 META = {"format": "pt"}
 
 

@@ -28,6 +28,7 @@ from smidgen.studies import compress_folder
 
 MOST_ROWS = 400  # that losses are measured on
 LEAST_ROWS = 8
+ENOUGH = 100  # rows beside those, with which nothing is learned from rows that choose
 Options = Mapping[str, str]  # of packed arrays
 _KINDS = {"f": "F", "i": "I", "u": "U"}
 
@@ -38,7 +39,7 @@ class Opened:
     Attributes:
         head, arrays: of the folder, as read. model: of them.
         choose, check: rows that choose, and rows that nothing is chosen by; None: no rows were given. learn: those that
-            may be learned from (texts, for the encoder): all that do not judge.
+            texts are learned from, for the encoder: none that judge, and none that choose where there are enough.
         encoder: what reads texts in place of the installed sentence encoder. beside: model.json's word of it, and the
             bytes of its files.
     """
@@ -183,7 +184,8 @@ def open_fitted(
         raise bad(str(calibration), f"at least {LEAST_ROWS} rows to calibrate by", len(frame), "Better a hundred.")
     order = np.random.default_rng(derive_seed(seed, "compress", "rows")).permutation(len(frame))
     cut, end = max(1, min(len(order), MOST_ROWS) // 2), min(len(order), MOST_ROWS)
-    places = (order[:cut], order[cut:end], np.r_[order[:cut], order[end:]])
+    rest = order[end:]
+    places = (order[:cut], order[cut:end], rest if len(rest) >= ENOUGH else np.r_[order[:cut], rest])
     choose, check, learn = (Rows(frame.iloc[np.sort(part)].reset_index(drop=True)) for part in places)
     for rows in (choose, check):  # texts are read and pictures encoded once, not for each option
         tell("reading rows", 0.0)
