@@ -1,8 +1,8 @@
 """The sentence encoder of a model that `fit` made, compressed into the model's own folder.
 
 It is compressed as any encoder is (`compress.fitting`), and learns to embed the person's texts as it did; but which mix
-is taken, and whether recovery is kept, the model's own predictions decide, on rows that choose; what a person is told is
-measured on others.
+is taken, and whether recovery is kept, the model's own predictions decide, on rows that choose. What a person is told
+is measured on others.
 """
 
 import tempfile
