@@ -72,7 +72,9 @@ def test_it_says_what_transformers_says(place: Path, monkeypatch: pytest.MonkeyP
         assert (minilm.load().encode(TEXTS) == said).all()
         ids = again.token_ids(TEXTS)
         tuned = minilm_torch.load()  # what heads stand on that tune the encoder
-        rows = tuned.embed(torch.tensor([i for one in ids for i in one]), minilm_torch.Packing.of([len(i) for i in ids]))
+        rows = tuned.embed(
+            torch.tensor([i for one in ids for i in one]), minilm_torch.Packing.of([len(i) for i in ids])
+        )
         assert tuned.of == "an identity" and np.abs(rows.numpy() - said).max() < 2e-5
 
 
