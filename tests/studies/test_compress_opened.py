@@ -1,4 +1,4 @@
-"""A blend of many arrays: what changes of them do, how many bytes they take, and what a short time does to the choice."""
+"""A blend of many arrays: what changes of them do, their bytes, and what a short time does to the choice."""
 
 from pathlib import Path
 from typing import Any
