@@ -31,10 +31,12 @@ def test_the_folder_predicts_alone(data_folder: Path, tmp_path: Path, monkeypatc
     rows = frame[["text"]][40:].reset_index(drop=True)
     # Rounding to nearest in place of GPTQ, which takes a minute and has its own tests.
     monkeypatch.setattr(fitting, "gptq", lambda w, _h, format, **_: format.quantize(w, search="absmax"))
+    monkeypatch.setattr(fitting.options, "WIDTHS", (4, 6))
+    monkeypatch.setattr(fitting.options, "GROUPS", (64,))
     out = tmp_path / "small"
     found = smidgen.compress(folder, size="15MB", calibration=rows, steps=0, out=out)  # type: ignore[operator]
     assert found["bytes"] == sum(f.stat().st_size for f in out.rglob("*") if f.is_file())
-    assert 0.99 * 15e6 < found["bytes"] <= 15e6 < 90e6 < found["bytes_before"]
+    assert 0.98 * 15e6 < found["bytes"] <= 15e6 < 90e6 < found["bytes_before"]
     assert any(a["name"].startswith("encoder.") for a in found["layers"])
     was = smidgen.load(folder).predict_proba(rows)
     monkeypatch.setattr(minilm, "folder", lambda: None)  # the encoder's package is not there
