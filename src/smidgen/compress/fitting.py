@@ -288,11 +288,11 @@ def mix_within(seen: Outlook, most: int) -> Mixture:
     beside = seen.smallest - min_bytes(seen.choices)  # what is saved beside the layers: it hardly depends on the mix
     budget = most - beside
     for _ in range(20):
-        mix = best_mix(seen.choices, most_bytes=budget).options
-        over = seen.size(mix) - most
+        mix = best_mix(seen.choices, most_bytes=budget)
+        over = seen.size(mix.options) - most
         if over <= 0:
-            return mix
-        budget -= over
+            return mix.options
+        budget = mix.bytes - over  # not budget - over: what the mix left of it is no excess
     return best_mix(seen.choices, most_bytes=min_bytes(seen.choices)).options
 
 
