@@ -9,13 +9,17 @@ from typing import Annotated
 
 import typer
 
+from smidgen.cli import completing
 from smidgen.cli.laws_app import laws
 from smidgen.cli.lm_app import lm
 from smidgen.cli.options import OPTIONS, Executor, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
 from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
 
-app = typer.Typer(help="Get the most from little: a model from few labels, and how good it really is.", **OPTIONS)
+app = typer.Typer(
+    help="Get the most from little: a model from few labels, and how good it really is.",
+    **{**OPTIONS, "add_completion": True},
+)
 studies = typer.Typer(help="Studies in the run store: what was tried, and going on with it.", **OPTIONS)
 methods = typer.Typer(help="The methods that a study tries.", **OPTIONS)
 app.add_typer(studies, name="studies")
@@ -49,7 +53,10 @@ def fit(
     group: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Rows with equal values here never straddle a split.")
     ] = None,
-    methods: Annotated[str | None, typer.Option(metavar="A,B", help="Try only these (smidgen methods ls).")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(metavar="A,B", autocompletion=completing.method_list, help="Try only these (smidgen methods ls)."),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting, METHOD.NAME=VALUE; may be repeated."),
@@ -62,7 +69,10 @@ def fit(
     workers: Workers = None,
     executor: Executor = None,
     replay: Annotated[
-        str | None, typer.Option(metavar="STUDY", help="Use the trials of this study, in their order.")
+        str | None,
+        typer.Option(
+            metavar="STUDY", autocompletion=completing.studies, help="Use the trials of this study, in their order."
+        ),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be tried and what it would need.")
@@ -103,7 +113,10 @@ def fit(
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="A folder that smidgen fit made.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL_DIR", autocompletion=completing.models, help="A folder that smidgen fit made."),
+    ],
     file: Annotated[str, typer.Argument(metavar="FILE", help="The rows to predict.")],
     out: Annotated[
         str | None,
@@ -121,7 +134,14 @@ def predict(
 
 @app.command()
 def plan(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study (smidgen studies ls), or its model's folder.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY",
+            autocompletion=completing.models_and_studies,
+            help="A study (smidgen studies ls), or its model's folder.",
+        ),
+    ],
     price: Annotated[
         list[str],
         typer.Option(
@@ -152,7 +172,12 @@ def plan(
 @app.command()
 def compress(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model of smidgen fit, or a model folder of transformers.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completing.models,
+            help="A model of smidgen fit, or a model folder of transformers.",
+        ),
     ],
     size: Annotated[str | None, typer.Option(metavar="12MB", help="The most that the whole folder may take.")] = None,
     bits: Annotated[
@@ -198,6 +223,9 @@ def demo(
     raise typer.Exit(fitting.demo(out))
 
 
+Study = Annotated[str, typer.Argument(autocompletion=completing.studies)]
+
+
 @studies.command("ls")
 def studies_ls(store: Store = None) -> None:
     """List the studies."""
@@ -207,7 +235,7 @@ def studies_ls(store: Store = None) -> None:
 
 
 @studies.command("show")
-def studies_show(id: str, store: Store = None) -> None:
+def studies_show(id: Study, store: Store = None) -> None:
     """Show one study: its options, trials and result."""
     from smidgen.cli import listing
 
@@ -216,7 +244,7 @@ def studies_show(id: str, store: Store = None) -> None:
 
 @studies.command("resume")
 def studies_resume(
-    id: str,
+    id: Study,
     out: Out = None,
     time: Time = None,
     trials: Trials = None,
@@ -247,7 +275,7 @@ def studies_resume(
 
 
 @studies.command("rm")
-def studies_rm(id: str, store: Store = None) -> None:
+def studies_rm(id: Study, store: Store = None) -> None:
     """Remove a study and those of its trials that no other study uses."""
     from smidgen.cli import listing
 
@@ -263,7 +291,7 @@ def methods_ls() -> None:
 
 
 @methods.command("show")
-def methods_show(name: str) -> None:
+def methods_show(name: Annotated[str, typer.Argument(autocompletion=completing.method)]) -> None:
     """Show one method: what it is, needs and can be set to."""
     from smidgen.cli import listing
 
@@ -283,6 +311,27 @@ def ui(
     from smidgen.cli import ui as page
 
     raise typer.Exit(page.serve(port, store, models, browser))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What is installed, what an extra would bring, what the machine gives, and what to mend."""
+    from smidgen.cli import doctor as looking
+
+    raise typer.Exit(looking.doctor(as_json))
+
+
+@app.command()
+def explain(
+    topic: Annotated[
+        str | None,
+        typer.Argument(metavar="TOPIC", autocompletion=completing.topics, help="Without one: which there are."),
+    ] = None,
+) -> None:
+    """More on a trouble that an error points to."""
+    from smidgen.cli import explain as page
+
+    page.explain(topic)
 
 
 def _version(asked: bool) -> None:
@@ -315,7 +364,11 @@ def main(args: list[str] | None = None) -> int:
         code = app(args, prog_name="smidgen", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except SmidgenError as error:
+        from smidgen.cli.explain import pointer
+
         tell(f"smidgen: {error}")
+        if more := pointer(error):
+            tell(more)
         return error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

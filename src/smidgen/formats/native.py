@@ -90,8 +90,8 @@ def build(folder: Path) -> Path:
     """
     if platform.system() not in ("Linux", "Darwin"):
         raise RuntimeError(f"nothing is compiled on {platform.system()}")
-    compiler = _compiler()
-    path = folder / f"packed-{_key(compiler)}.so"
+    command = compiler()
+    path = folder / f"packed-{_key(command)}.so"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _check_owner(folder)
     if path.exists():
@@ -99,13 +99,13 @@ def build(folder: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as making:
         made, error = Path(making) / "packed.so", ""
         for extra in EXTRA:
-            command = [compiler, *OPTIONS, *extra, "-o", str(made), str(SOURCE)]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+            line = [command, *OPTIONS, *extra, "-o", str(made), str(SOURCE)]
+            done = subprocess.run(line, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
             if done.returncode == 0:
                 break
             error = done.stderr.strip()[:200]
         else:
-            raise RuntimeError(f"{compiler} failed: {error}")
+            raise RuntimeError(f"{command} failed: {error}")
         made.chmod(0o700)
         with made.open("rb") as written:
             os.fsync(written.fileno())
@@ -113,7 +113,8 @@ def build(folder: Path) -> Path:
     return path
 
 
-def _compiler() -> str:
+def compiler() -> str:
+    """The C++ compiler that is used. Raises RuntimeError where there is none."""
     for name in filter(None, (os.environ.get("CXX"), *COMPILERS)):
         if found := shutil.which(name):
             return found

@@ -8,7 +8,6 @@ moved to where the study's own estimate lies; each purchase is a number of label
 import contextlib
 import json
 import math
-import os
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
@@ -25,6 +24,7 @@ from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import write_bytes
+from smidgen.kit.machine import cores
 from smidgen.studies import findings, other_results
 from smidgen.studies.bits_ladder import bits_ladder
 from smidgen.studies.candidates import Candidate
@@ -111,7 +111,7 @@ def plan(
         if dry_run:
             offered = [*known, *(o.offer for o in others), *(bits.offers if bits and rounded else [])]
             return findings.dry(found, own, [*draws, *(t.draw for t in rounded)], offered, unknown)
-        count = workers or min(os.cpu_count() or 1, 8)
+        count = workers or min(cores(), 8)
         pool = stack.enter_context(Pool(count, None))
         rows = Rows(own.task.frame)
         total = len(draws) + len(rounded)

@@ -6,7 +6,6 @@ blend and say how good it is (`choose`, `estimate`); fit the chosen on all rows;
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import RAW_PARTS, View, encoders_of
 from smidgen.kit import methods as registry
 from smidgen.kit.errors import BadInput, bad
+from smidgen.kit.machine import cores
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import Candidate, candidates
@@ -106,7 +106,7 @@ def fit(
     if workers is not None and workers < 1:
         raise bad("workers", "at least 1", workers)
     cluster = executor_named(executor)
-    count = workers or min(os.cpu_count() or 1, 8)
+    count = workers or min(cores(), 8)
     place = _folder(out, source)
     if place is not None and not dry_run:
         check_place(place)

@@ -7,13 +7,13 @@ Dims: K draws, C candidates.
 """
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from smidgen.budget.budget import parse_bytes, show_bytes
+from smidgen.kit.machine import cores
 from smidgen.kit.seeds import derive_seed
 from smidgen.laws.allocate import Split
 from smidgen.learn.blend import tempered
@@ -98,7 +98,7 @@ def _hours(offer: Offer, known: StudyBoard, own: Ready, found: Study, draws: int
         f"the {len(of)} that were tried differ"
     )
     steps = []
-    workers = found.asked.get("workers") or min(os.cpu_count() or 1, 8)
+    workers = found.asked.get("workers") or min(cores(), 8)
     for count in sorted({max(1, round(share * len(known.left))) for share in SHARES}):
         amount = wall_hours(search.hours_L[:count], workers)
         spent = float((found.summary or {}).get("seconds") or 0.0) / 3600
