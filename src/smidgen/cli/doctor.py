@@ -186,22 +186,20 @@ def shown(found: Found) -> list[str]:
     lines += ["core      " + ", ".join(f"{p.name} {p.version or 'missing'}" for p in found.core), ""]
     rows = [["yes" if e["there"] else "no", name, e["brings"], _with(e)] for name, e in found.extras.items()]
     lines += [*table(rows, ["there", "extra", "brings", "with"]), ""] if rows else []
+    least = f", {words.size(free)} free" if free is not None else ""
+    limit = f", a limit of {words.size(m['limit_bytes'])} here" if m["limit_bytes"] else ""
+    cuda = f"; torch has CUDA {m['torch_cuda']}" if m["torch_cuda"] else ""
+    why = f"; kernels are not compiled: {m['no_kernels']}" if m["no_kernels"] else ""
     lines += [
         f"cores     {m['cores']}; fit starts {words.plural(m['workers'], 'worker')} unless --workers says another number",
-        f"memory    {m['memory_gb']} GB"
-        + (f", {words.size(free)} free" if free is not None else "")
-        + (f", a limit of {words.size(m['limit_bytes'])} here" if m["limit_bytes"] else "")
-        + "; --memory bounds each worker",
-        "GPU       "
-        + (", ".join(m["gpus"]) or "none")
-        + (f"; torch has CUDA {m['torch_cuda']}" if m["torch_cuda"] else ""),
-        "compiler  "
-        + (m["compiler"] or "none")
-        + (f"; kernels are not compiled: {m['no_kernels']}" if m["no_kernels"] else ""),
+        f"memory    {m['memory_gb']} GB{least}{limit}; --memory bounds each worker",
+        f"GPU       {', '.join(m['gpus']) or 'none'}{cuda}",
+        f"compiler  {m['compiler'] or 'none'}{why}",
         "",
     ]
     rows = [
-        [p["what"], p["path"], f"{words.size(p['free_bytes'])} free" if p["writable"] else "no"] for p in found.places
+        [p["what"], p["path"], f"yes, {words.size(p['free_bytes'])} free" if p["writable"] else "no"]
+        for p in found.places
     ]
     lines += [*table(rows, ["kept", "where", "can be written"]), ""]
     return [*lines, *([f"- {p.text}" for p in found.problems] or ["Nothing is wrong."])]

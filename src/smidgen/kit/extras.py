@@ -1,4 +1,4 @@
-"""Optional packages: imported where they are used, their absence names the cure; which there are and what they bring."""
+"""Optional packages: imported where they are used, their absence names the cure; what each extra brings."""
 
 import importlib
 import importlib.metadata
