@@ -191,7 +191,7 @@ def shown(found: Found) -> list[str]:
     cuda = f"; torch has CUDA {m['torch_cuda']}" if m["torch_cuda"] else ""
     why = f"; kernels are not compiled: {m['no_kernels']}" if m["no_kernels"] else ""
     lines += [
-        f"cores     {m['cores']}; fit starts {words.plural(m['workers'], 'worker')} unless --workers says another number",
+        f"cores     {m['cores']}; fit starts {words.plural(m['workers'], 'worker')} (--workers: another number)",
         f"memory    {m['memory_gb']} GB{least}{limit}; --memory bounds each worker",
         f"GPU       {', '.join(m['gpus']) or 'none'}{cuda}",
         f"compiler  {m['compiler'] or 'none'}{why}",

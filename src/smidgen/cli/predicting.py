@@ -35,11 +35,15 @@ def predict(folder: str, source: str, out: str | None) -> None:
 
 
 def predictions(model: Any, source: Any) -> dict[str, list[Any]]:
-    """The columns by name, in the order of the input rows."""
+    """The columns by name, in the order of the input rows; of a folder of images, first which image each row is."""
+    named = _images(source)
     if model.kind == "regression":
-        return {"prediction": [float(v) for v in model.predict(source)]}
+        return {**named, "prediction": [float(v) for v in model.predict(source)]}
     proba = model.predict_proba(source)
-    columns: dict[str, list[Any]] = {"prediction": [model.classes[k] for k in proba.argmax(1)] if len(proba) else []}
+    columns: dict[str, list[Any]] = {
+        **named,
+        "prediction": [model.classes[k] for k in proba.argmax(1)] if len(proba) else [],
+    }
     for k, name in enumerate(model.classes):
         columns[f"proba_{name}"] = proba[:, k].tolist()
     return columns
@@ -50,9 +54,21 @@ def as_csv(columns: dict[str, list[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
-    first, *others = columns.values()
-    writer.writerows(zip(map(_safe, first), *others, strict=True))
+    cells = [map(_safe, values) if name in ("image", "prediction") else values for name, values in columns.items()]
+    writer.writerows(zip(*cells, strict=True))
     return out.getvalue()
+
+
+def _images(source: Any) -> dict[str, list[Any]]:
+    """The images of a folder as paths below it, in the order in which they are predicted; nothing for other sources."""
+    if not isinstance(source, str | Path) or not Path(source).is_dir():
+        return {}
+    from smidgen.tasks.images import foreign, images_in
+
+    images, others = images_in(Path(source).absolute())
+    if said := foreign(others):
+        tell(f"In {source}, {said}")
+    return {"image": [p.relative_to(Path(source).absolute()).as_posix() for p in images]}
 
 
 def as_parquet(columns: dict[str, list[Any]]) -> bytes:

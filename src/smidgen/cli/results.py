@@ -8,6 +8,7 @@ from smidgen.web import words
 
 BIG = ("confusion", "residuals", "calibration", "columns")  # parts of a summary that `--json` leaves to the report
 _ROWS = 15
+_COLUMNS = 40
 _BAR = 28
 
 
@@ -92,8 +93,9 @@ def leaderboard(summary: dict[str, Any]) -> list[str]:
 
 
 def plan(summary: dict[str, Any]) -> list[str]:
-    """Lines of a dry run: what would be tried and what each needs; what would not, and why."""
+    """Lines of a dry run: how the data is understood; what would be tried and what each needs; what would not, why."""
     entries = summary.get("plan") or []
+    lines = understood(summary)
     heads = ["method", "view", "seconds", "memory", "note"]
     kept = [e for e in entries if e.get("tried", True)]
     rows = [
@@ -106,7 +108,7 @@ def plan(summary: dict[str, Any]) -> list[str]:
         ]
         for e in kept
     ]
-    lines = table(rows, heads, right=(2, 3)) if rows else ["No method would be tried."]
+    lines += table(rows, heads, right=(2, 3)) if rows else ["No method would be tried."]
     out = [e for e in entries if not e.get("tried", True)]
     lines += [f"Not tried ({len(out)}):"] if out else []
     for e in out:
@@ -116,6 +118,20 @@ def plan(summary: dict[str, Any]) -> list[str]:
     if words.finite(summary.get("seconds")):
         lines.append(f"The whole run would take about {words.duration(summary['seconds'])}; nothing was fitted.")
     return lines
+
+
+def understood(summary: dict[str, Any]) -> list[str]:
+    """Lines on what each column is taken for, and what was noticed; notes that repeat a column's are left out."""
+    columns = summary.get("columns") or []
+    rows = [[c["name"], c["kind"] if not c["note"] else f"left out: {c['note']}"] for c in columns[:_COLUMNS]]
+    lines = table(rows, ["column", "read as"]) if rows else []
+    lines += [f"   and {len(columns) - _COLUMNS} more"] if len(columns) > _COLUMNS else []
+    for finding in summary.get("findings") or []:
+        if not finding["text"].startswith("Column '") or "is left out: " not in finding["text"]:
+            lines.append(
+                ("Warning: " if finding["level"] == "warning" else "Note: ") + words.clean(finding["text"], 400)
+            )
+    return [*lines, ""] if lines else []
 
 
 def spent_text(spent: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Cells into values: numbers and dates as people write them, and plain text; each the same at fit and at prediction.
 
-What one cell alone does not tell (1,234 or 3/4/2024) is settled by the column as a whole and kept in `Column.form`.
+What one cell alone does not tell (3/4/2024) is settled by the column as a whole and kept in `Column.form`.
 """
 
 import re
@@ -10,32 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# in a column of numbers these are no mistakes: the person says that there is no value
-NO_NUMBER = {
-    "",
-    "-",
-    "--",
-    "?",
-    ".",
-    "none",
-    "nan",
-    "na",
-    "n/a",
-    "null",
-    "nil",
-    "missing",
-    "unknown",
-    "<na>",
-    "#n/a",
-    "#div/0!",
-    "#value!",
-    "nat",
-}
-DECIMAL_COMMA = "decimal comma"
-_DRESS = re.compile(r"^[$€£¥]\s*|\s*[%$€£¥]$")
-_COMMA_DECIMAL = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)?,\d+$")
-_COMMA_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$")
-_DOT_THOUSANDS = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$")
+from smidgen.tasks.number_cells import NO_NUMBER, number_of
+
 _ISO = re.compile(
     r"^\d{4}-\d{1,2}(-\d{1,2}([T "
     r"]+\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?)?$|^\d{4}/\d{1,2}/\d{1,2}( "
@@ -158,32 +134,6 @@ def factorized(values: pd.Series) -> tuple[np.ndarray, list]:
         return codes, out
     codes, distinct = pd.factorize(values)
     return codes, list(distinct)
-
-
-def number_of(text: str, form: str = "") -> float:
-    """One cell as a number, NaN if it is none: currency and percent signs, thousands separators, decimal comma."""
-    plain = _DRESS.sub("", text.strip().replace("\u00a0", "").replace("\u2212", "-"))
-    if form == DECIMAL_COMMA:
-        if "," in plain:
-            plain = plain.replace(".", "").replace(",", ".") if _COMMA_DECIMAL.match(plain) else plain
-        elif _DOT_THOUSANDS.match(plain):
-            plain = plain.replace(".", "")
-    elif _COMMA_THOUSANDS.match(plain):
-        plain = plain.replace(",", "")
-    try:
-        return float(plain) if "_" not in plain else float("nan")
-    except ValueError:
-        return float("nan")
-
-
-def number_form(distinct: list[str], decimal_comma: bool) -> str:
-    """Whether these cells have a decimal comma; where they leave it open, `decimal_comma` is what the file suggests."""
-    with_comma = [t for t in (_DRESS.sub("", t.strip()) for t in distinct) if "," in t]
-    decimal = [t for t in with_comma if _COMMA_DECIMAL.match(t)]
-    if not decimal or len(decimal) < len(with_comma):
-        return ""
-    settled = any(not _COMMA_THOUSANDS.match(t) for t in decimal)
-    return DECIMAL_COMMA if settled or decimal_comma else ""
 
 
 def numbers(values: pd.Series, form: str = "") -> tuple[np.ndarray, list[int]]:

@@ -11,19 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from smidgen.tasks.cells import (
-    NO_NUMBER,
-    date_form,
-    dates,
-    is_text,
-    number_form,
-    number_of,
-    numbers,
-    settled,
-    text_of,
-    texts,
-)
+from smidgen.tasks.cells import date_form, dates, is_text, numbers, settled, text_of, texts
 from smidgen.tasks.images import IMAGE_SUFFIXES, image_path
+from smidgen.tasks.number_cells import DECIMAL_COMMA, NO_NUMBER, number_form, number_of, unit_of
 from smidgen.tasks.task import Column, ColumnKind, Finding
 
 SAMPLE = 5_000  # cells of a text column that are looked at
@@ -34,13 +24,14 @@ _TIME_NAME = re.compile(r"year|month|week|day|date|hour|time|minute|second|age|s
 
 
 def understand(
-    frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal_comma: bool = False
+    frame: Any, labelled: np.ndarray, *, folder: Path | None, decimal_comma: int = 0
 ) -> tuple[tuple[Column, ...], list[Finding]]:
     """Columns with their kinds, and what a person should know about them, from a DataFrame.
 
     Args:
         labelled: `[n]` bool, the rows with a target.
         folder: what relative image paths are relative to.
+        decimal_comma: what the file says of it, see `number_cells`.
     """
     columns, findings = [], []
     for name in frame.columns:
@@ -48,7 +39,7 @@ def understand(
         if not column.used:
             findings.append(Finding(level="note", text=f"Column '{name}' is left out: {column.note}."))
         columns.append(column)
-    return tuple(columns), findings
+    return tuple(columns), [*findings, *_forms(columns)]
 
 
 def _understand(
@@ -56,7 +47,7 @@ def _understand(
     values: pd.Series,
     labelled: np.ndarray,
     folder: Path | None,
-    decimal_comma: bool,
+    decimal_comma: int,
     findings: list[Finding],
 ) -> Column:
     def found(kind: ColumnKind, note: str = "", form: str = "") -> Column:
@@ -95,10 +86,6 @@ def _understand(
                     f"(row {wrong[0] + 1}: {str(values.iloc[wrong[0]])[:40]!r}); they count as "
                     "missing.",
                 )
-            )
-        if form:
-            findings.append(
-                Finding(level="note", text=f"Column '{name}' is read with a decimal comma (1,5 is one and a half).")
             )
         return _number(name, x, labelled, form, findings)
     if share >= 0.5 and len(said) > 10:
@@ -139,6 +126,26 @@ def _understand(
         )
     kind, note = _words(name, distinct, len(present))
     return found(kind, note)
+
+
+def _forms(columns: list[Column]) -> list[Finding]:
+    """What is to be said of how numbers are read, once for all columns that are read alike."""
+    numbers, said = [c for c in columns if c.kind == "number"], {}
+    for column in numbers:
+        if column.form.startswith(DECIMAL_COMMA):
+            how = "with a decimal comma (1,5 is one and a half, 1.500 is fifteen hundred)"
+            said.setdefault(how, []).append(column.name)
+        if unit := unit_of(column.form):
+            said.setdefault(f"as a number of {unit}", []).append(column.name)
+    return [
+        Finding(level="note", text=f"{_quoted(names)} {'is' if len(names) == 1 else 'are'} read {how}.")
+        for how, names in said.items()
+    ]
+
+
+def _quoted(names: list[str]) -> str:
+    shown = [f"'{n}'" for n in names[:6]] + ([f"{len(names) - 6} more"] if len(names) > 6 else [])
+    return "Column " + shown[0] if len(shown) == 1 else "Columns " + ", ".join(shown[:-1]) + " and " + shown[-1]
 
 
 def _sample(labelled: np.ndarray) -> np.ndarray:

@@ -24,9 +24,11 @@ class Dialect:
     quoted: bool = True  # False: a double quote is a character like any other
 
 
-def sniff(data: bytes, where: str, tab: bool = False) -> Dialect:
+def sniff(data: bytes, where: str, tab: bool = False, named: str = "") -> Dialect:
     """The delimiter under which most of the first rows have as many cells as the header; more cells win a tie.
 
+    Args:
+        tab: prefer tabs, as the file's name does. named: the delimiter, if the file itself says it.
     Raises:
         BadInput: the header cannot be read at all.
     """
@@ -36,7 +38,7 @@ def sniff(data: bytes, where: str, tab: bool = False) -> Dialect:
     text = head.decode("utf-8", "replace")
     best: tuple[float, int, int] = (-1.0, 0, 0)
     chosen = Dialect(",", [], 0)
-    for place, delimiter in enumerate("\t,;|" if tab else ",\t;|"):
+    for place, delimiter in enumerate(named or ("\t,;|" if tab else ",\t;|")):
         try:
             rows, header_lines = _first_rows(text, delimiter)
         except csv.Error:

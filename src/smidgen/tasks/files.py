@@ -20,6 +20,16 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
 from smidgen.tasks.cells import is_text, whole
 from smidgen.tasks.delimited import check_rows, sniff
+from smidgen.tasks.exported import nameless_and_blank, without_frame
+from smidgen.tasks.number_cells import (
+    DECIMAL_COMMA,
+    NO_NUMBER,
+    SEEN,
+    SUGGESTED,
+    dots_are_thousands,
+    number_form,
+    number_of,
+)
 from smidgen.tasks.task import Finding
 
 MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong tool
@@ -43,7 +53,7 @@ class Loaded:
     where: str  # how messages call it
     folder: Path | None = None  # image paths are relative to it
     images_checked: bool = False  # each image was opened already
-    decimal_comma: bool = False  # the file's delimiter suggests numbers like 1,5
+    decimal_comma: int = 0  # what the file says of numbers like 1,5, see `number_cells`
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -174,10 +184,12 @@ def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
 def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None:
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
-    dialect = sniff(data, made.where, tab)
+    data, named, said = without_frame(data, made.where, tab)
+    made.findings += said
+    dialect = sniff(data, made.where, tab, named)
     dialect = check_rows(data, dialect, made.where)
     names = _unique(dialect.names, made)
-    made.decimal_comma = dialect.delimiter == ";"
+    made.decimal_comma = SUGGESTED if dialect.delimiter == ";" else 0
     kept = [n for n in names if n in as_text]
 
     def parsed(kept: list[str], only: list[str] | None = None) -> pd.DataFrame:
@@ -209,6 +221,12 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
         if changed:
             kept = [*kept, *changed]
             frame[changed] = parsed(changed, changed)[changed]
+        if dialect.delimiter != "," and any(_only_with_comma(frame[n]) for n in kept):
+            made.decimal_comma = SEEN
+            floats = [n for n in names if frame[n].dtype.kind == "f"]
+            again = parsed(floats, floats) if floats else frame
+            dotted = [n for n in floats if dots_are_thousands(again[n].dropna().unique().tolist())]
+            frame[dotted], kept = again[dotted], [*kept, *dotted]
     except pd.errors.EmptyDataError:
         frame = pd.DataFrame(columns=names)
     except (pd.errors.ParserError, pd.errors.ParserWarning, ValueError, OverflowError) as error:
@@ -224,6 +242,9 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
             frame[name] = pd.Series(np.array([*as_written, None], dtype=object)[codes], dtype=object)
         elif is_text(values) and (unseen := values.isin(BLANK)).any():
             frame[name] = values.where(~unseen)
+    for name in nameless_and_blank(frame, dialect.names):
+        del frame[name]
+        made.findings[:] = [f for f in made.findings if f"it is called '{name}' here" not in f.text]
     bare: Any = frame.isna().all(axis=1)
     if bare.any():
         made.findings.append(
@@ -233,6 +254,14 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
         )
         frame = frame.loc[~bare].reset_index(drop=True)
     made.frame = pd.DataFrame(frame)
+
+
+def _only_with_comma(values: pd.Series) -> bool:
+    """Whether these cells are numbers, and only if 1,5 is one and a half."""
+    cells = [c for c in values.dropna().unique()[:1000].tolist() if c.strip() and c.strip().lower() not in NO_NUMBER]
+    form = number_form(cells)
+    good = sum(number_of(c, form) == number_of(c, form) for c in cells)
+    return form.startswith(DECIMAL_COMMA) and good >= 0.9 * len(cells)
 
 
 def _json(data: bytes, where: str) -> pd.DataFrame:

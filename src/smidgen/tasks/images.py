@@ -1,6 +1,7 @@
 """Image files: which there are, which can be opened, and folders of them by class."""
 
 import warnings
+from collections import Counter
 from pathlib import Path
 
 from smidgen.kit.errors import BadInput
@@ -9,7 +10,18 @@ from smidgen.tasks.task import Finding
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SPLIT_NAMES = {"train", "training", "test", "testing", "val", "valid", "validation", "dev"}
+TRAIN_NAMES = {"train", "training"}
 POOL_NAMES = {"unlabelled", "unlabeled"}
+# pictures that cannot be opened here, by what they are called
+FOREIGN = {
+    ".heic": "HEIC",
+    ".heif": "HEIC",
+    ".avif": "AVIF",
+    ".svg": "SVG",
+    ".psd": "Photoshop",
+    **dict.fromkeys((".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf"), "raw camera"),
+}
+_LITTER = {"thumbs.db", "desktop.ini", "icon\r"}  # files that systems leave in folders of pictures
 
 
 def image_path(text: str | None, folder: Path | None) -> str | None:
@@ -23,15 +35,29 @@ def image_path(text: str | None, folder: Path | None) -> str | None:
         return None
 
 
-def images_in(folder: Path) -> tuple[list[Path], int]:
-    """Image files below a folder in the order of their names, and how many other files there are."""
+def images_in(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Image files below a folder in the order of their names, and the other files, without what systems leave there."""
     files = [
         p
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and not any(part.startswith(".") for part in p.relative_to(folder).parts)
+        if p.is_file() and not any(_hidden(part) for part in p.relative_to(folder).parts)
     ]
     images = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES]
-    return images, len(files) - len(images)
+    return images, [p for p in files if p.suffix.lower() not in IMAGE_SUFFIXES]
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX" or name.lower() in _LITTER
+
+
+def foreign(others: list[Path]) -> str:
+    """A sentence on the pictures among these files that cannot be opened here; empty if there are none."""
+    kinds = Counter(FOREIGN[p.suffix.lower()] for p in others if p.suffix.lower() in FOREIGN)
+    if not kinds:
+        return ""
+    what = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    first = next(p.name for p in others if p.suffix.lower() in FOREIGN)
+    return f"{what} pictures (such as {first}) are not read: save them as JPEG or PNG first."
 
 
 def unreadable(path: str | Path) -> str:
@@ -68,10 +94,10 @@ def read_folder(folder: Path) -> tuple[list[str], list[str | None], list[Finding
             for p in sorted(folder.iterdir())
             if p.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl", ".gz")
         ]
-        hint = " Expected FOLDER/CLASS/IMAGE.png."
+        hint = f" {said}" if (said := foreign(others)) else " Expected FOLDER/CLASS/IMAGE.png."
         if tables:
             hint = f" It holds tables: give one of them, such as {folder / tables[0]}."
-        raise BadInput(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES[:6])}, ...).{hint}")
+        raise BadInput(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES[:6])}, ...).{hint}", see="photos")
     labels = [p.relative_to(folder).parts[0] if p.parent != folder else None for p in images]
     names = {n for n in labels if n}
     if (
@@ -79,16 +105,25 @@ def read_folder(folder: Path) -> tuple[list[str], list[str | None], list[Finding
         and {n.lower() for n in names} <= SPLIT_NAMES
         and any(len(p.relative_to(folder).parts) > 2 for p in images)
     ):
+        first = min(names, key=lambda n: (n.lower() not in TRAIN_NAMES, n))
         raise BadInput(
             f"{folder} has the folders {', '.join(sorted(names))}, which are parts of a data set, not "
-            f"classes: give {folder / sorted(names)[0]}."
+            f"classes: give {folder / first}.",
+            see="photos",
+        )
+    if all(n.lower() in POOL_NAMES for n in names):
+        raise BadInput(
+            f"{folder} holds {len(images)} images but no folder for each class: sort the images into folders that are "
+            f"named like their classes, or give a table with a column of file names and one of labels.",
+            see="photos",
         )
     findings = []
-    if others:
-        findings.append(Finding(level="note", text=f"{others} files in {folder} are no images and were passed over."))
-    bare = [
-        p.name for p in sorted(folder.iterdir()) if p.is_dir() and not p.name.startswith(".") and p.name not in names
-    ]
+    if said := foreign(others):
+        findings.append(Finding(level="warning", text=f"In {folder}, {said}"))
+    if rest := sum(p.suffix.lower() not in FOREIGN for p in others):
+        what = "1 file is no image and was" if rest == 1 else f"{rest} files are no images and were"
+        findings.append(Finding(level="note", text=f"In {folder}, {what} passed over."))
+    bare = [p.name for p in sorted(folder.iterdir()) if p.is_dir() and not _hidden(p.name) and p.name not in names]
     if bare:
         findings.append(
             Finding(

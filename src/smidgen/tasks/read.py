@@ -12,6 +12,7 @@ import pandas as pd
 from smidgen.kit.errors import BadInput
 from smidgen.tasks.checks import duplicates, leaks, merged, no_copies, shared_groups
 from smidgen.tasks.columns import in_form, understand
+from smidgen.tasks.exported import total_row
 from smidgen.tasks.files import load_file
 from smidgen.tasks.images import skipped, unreadable
 from smidgen.tasks.metrics import resolve
@@ -63,6 +64,11 @@ def read(
     )
     wanted = tuple(n for n in (target, group) if isinstance(n, str))
     loaded, target_name, values, group_values = open_source(source, target, group, wanted)
+    kept, said = total_row(loaded.frame)
+    if not kept.all():
+        loaded.frame, values = loaded.frame[kept], values[kept]
+        group_values = None if group_values is None else group_values[kept]
+        loaded.findings += said
     labelled: Any
     labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
     numbers = np.flatnonzero(labelled) + 1

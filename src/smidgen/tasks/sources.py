@@ -11,7 +11,7 @@ import pandas as pd
 
 from smidgen.kit.errors import BadInput
 from smidgen.tasks.files import Loaded, from_frame, load_file
-from smidgen.tasks.images import IMAGE_SUFFIXES, images_in, read_folder
+from smidgen.tasks.images import IMAGE_SUFFIXES, foreign, images_in, read_folder
 from smidgen.tasks.task import Column
 
 
@@ -171,14 +171,16 @@ def open_new(
             if image is None:
                 who = "the rows with labels are" if of_pool else "the model needs"
                 raise BadInput(f"{source} is a folder, but {who} a table with {listed(c.name for c in used)}.")
-            paths, _ = images_in(Path(source).absolute())
+            paths, others = images_in(Path(source).absolute())
             if not paths:
-                raise BadInput(f"{source} holds no image.")
+                raise BadInput(f"{source} holds no image. {foreign(others)}".rstrip(), see="photos")
             return Loaded(pd.DataFrame({image: [str(p) for p in paths]}), str(source), Path(source))
         if image is not None and str(source).lower().endswith(IMAGE_SUFFIXES):
             return Loaded(pd.DataFrame({image: [str(source)]}), str(source), Path.cwd())
         # categories and texts are read as written: "01" must not become 1 here when it was text at the fit
-        as_text = tuple(c.name for c in used if c.kind in ("category", "text", "image"))
+        # and 1.234 is what the form of the fit says, whatever a file of such cells alone would look like
+        written = ("category", "text", "image")
+        as_text = tuple(c.name for c in used if c.kind in written or (c.kind == "number" and c.form))
         return load_file(source, as_text if group is None else (*as_text, group))
     found = from_frame(source)
     if found is not None:

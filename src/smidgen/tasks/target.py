@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from smidgen.kit.errors import BadInput
-from smidgen.tasks.cells import factorized, number_form, number_of, whole
+from smidgen.tasks.cells import factorized, whole
 from smidgen.tasks.files import BLANK
+from smidgen.tasks.number_cells import number_form, number_of
 from smidgen.tasks.task import Finding
 
 MANY_CLASSES, MOST_CLASSES = 200, 1000
@@ -46,7 +47,7 @@ def plain(value: Any) -> Any:
 
 
 def read_target(
-    raw: pd.Series, name: str, where: str, kind: str | None, decimal_comma: bool = False
+    raw: pd.Series, name: str, where: str, kind: str | None, decimal_comma: int = 0
 ) -> tuple[np.ndarray, Target]:
     """The rows with a target `[n]` bool, and the target of those rows.
 

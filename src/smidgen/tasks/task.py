@@ -22,8 +22,8 @@ USED: tuple[str, ...] = ("number", "category", "date", "text", "image")
 class Column:
     """One column as understood: its kind, and for people why it is left out, where it is (id, constant, empty).
 
-    `form` says how its cells are read where one cell alone does not tell: "decimal comma" (number), "day first",
-    "month first" or "iso" (date).
+    `form` says how its cells are read where one cell alone does not tell: "decimal comma", "unit kg" (number), "day
+    first", "month first" or "iso" (date).
     """
 
     name: str
