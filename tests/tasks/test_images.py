@@ -38,10 +38,31 @@ def test_a_folder_by_class(folder):
         and task.target_name == "class"
     )
     assert task.unlabelled is not None and len(task.unlabelled) == 2
-    assert any("1 files" in f.text for f in task.findings)
+    assert any("1 file is no image" in f.text for f in task.findings)
     assert len(read_new(folder / "cat", task.columns, "class")) == 3
     assert len(read_new([str(folder / "cat" / "1.png")], task.columns, "class")) == 1
     assert read_new(folder / "cat" / "1.png", task.columns, "class").image[0] == str(folder / "cat" / "1.png")
+
+
+def test_photos_as_phones_and_computers_leave_them(folder):
+    picture(folder / "cat" / "2024" / "Summer" / "IMG_1.JPG", 20)
+    picture(folder / "dog" / "b.Png", 21)
+    for name in ("cat/IMG_2.HEIC", "dog/IMG_3.heic", "cat/DSC.NEF"):
+        (folder / name).write_bytes(b"ftypheic")
+    for name in ("Thumbs.db", ".DS_Store", "cat/desktop.ini", "cat/._IMG_1.JPG", "__MACOSX/cat/._IMG_1.JPG"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    task = read(folder)
+    assert task.classes == ("cat", "dog") and len(task) == 8
+    (told, _) = [f.text for f in task.findings]  # nothing of what systems leave behind; the other is on the classes
+    assert "2 HEIC and 1 raw camera pictures (such as" in told and "JPEG" in told
+    for path in folder.rglob("*.*"):
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            path.unlink()
+    with pytest.raises(BadInput, match=r"holds no image.* 2 HEIC and 1 raw camera"):
+        read(folder)
+    with pytest.raises(BadInput, match=r"holds no image.* 2 HEIC and 1 raw camera"):
+        read_new(folder, task.columns, "class")
 
 
 def test_damaged_images_are_named_and_left_out(folder):
@@ -69,8 +90,13 @@ def test_folders_that_are_no_classes(tmp_path):
     with pytest.raises(BadInput, match=r"holds tables: give one of them"):
         read(tmp_path)
     picture(tmp_path / "train" / "cat" / "1.png")
-    with pytest.raises(BadInput, match="not classes: give"):
+    picture(tmp_path / "test" / "cat" / "1.png")
+    with pytest.raises(BadInput, match=r"not classes: give .*train\.$"):
         read(tmp_path)
+    picture(tmp_path / "flat" / "cat_1.png")
+    picture(tmp_path / "flat" / "unlabelled" / "2.png")
+    with pytest.raises(BadInput, match="2 images but no folder for each class"):
+        read(tmp_path / "flat")
     (tmp_path / "one" / "cat").mkdir(parents=True)
     (tmp_path / "one" / "cat" / "1.png").write_bytes(b"\x89PNG")
     with pytest.raises(BadInput, match="None of the 1 images"):

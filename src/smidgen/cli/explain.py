@@ -20,7 +20,11 @@ def explain(topic: str | None) -> None:
     """
     found = sections()
     if topic is None:
-        say("\n".join(["smidgen explain TOPIC, of:", *(f"  {name:<14}{text[0]}" for name, text in found.items())]))
+        say(
+            "\n".join(
+                ["smidgen explain TOPIC, of:", *(f"  {name:<10} {_first(text)}" for name, (_, text) in found.items())]
+            )
+        )
         return
     if topic not in found:
         near = difflib.get_close_matches(topic, found, n=1)
@@ -31,11 +35,16 @@ def explain(topic: str | None) -> None:
     say(f"{title}\n\n{body}\n\n({PAGE}#{topic})")
 
 
+def _first(text: str) -> str:
+    """The first sentence."""
+    return " ".join(text.split()).split(". ")[0].rstrip(".:") + "."
+
+
 def sections() -> dict[str, tuple[str, str]]:
-    """Title and text of each section by its anchor, in the page's order."""
+    """Title and text of each section by its topic (the title in small letters), in the page's order."""
     text = (_HERE if _HERE.is_file() else _TREE).read_text(encoding="utf-8")
-    parts = re.split(r"^## +(.+?) +\{ *#([\w-]+) *\}\n", text, flags=re.MULTILINE)[1:]
-    return {parts[i + 1]: (parts[i], parts[i + 2].strip()) for i in range(0, len(parts), 3)}
+    parts = re.split(r"^## +([\w-]+)\n", text, flags=re.MULTILINE)[1:]
+    return {title.lower(): (title, body.strip()) for title, body in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def pointer(error: Exception) -> str:

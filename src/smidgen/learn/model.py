@@ -239,22 +239,27 @@ def read_parts(folder: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray
     """
     folder = Path(folder)
     if not folder.is_dir() or not (folder / "model.json").is_file():
-        raise BadInput(f"{folder} is not a model folder: it has no model.json. `smidgen fit` makes one.")
+        raise BadInput(f"{folder} is not a model folder: it has no model.json. `smidgen fit` makes one.", see="model")
     head = read_json(folder / "model.json")
     if not isinstance(head, dict) or not isinstance(head.get("schema"), int):
-        raise BadInput(f"{folder}/model.json does not describe a model: the file is damaged or was edited.")
+        raise BadInput(
+            f"{folder}/model.json does not describe a model: the file is damaged or was edited.", see="model"
+        )
     if head["schema"] > PACKED_SCHEMA:
         raise BadInput(
             f"{folder} was saved by a newer smidgen (model schema {head['schema']}, "
-            f"this one reads up to {PACKED_SCHEMA}): update smidgen."
+            f"this one reads up to {PACKED_SCHEMA}): update smidgen.",
+            see="model",
         )
     path = folder / "arrays.safetensors"
     body = read_bytes(path, MAX_BYTES)
     arrays = parse_tensors(body, str(path))
     if not isinstance(head.get("arrays"), dict) or digest(body) != head["arrays"].get("sha256"):
-        raise BadInput(f"{path} is not the file that model.json describes: the folder is damaged or was edited.")
+        raise BadInput(
+            f"{path} is not the file that model.json describes: the folder is damaged or was edited.", see="model"
+        )
     if head.pop("sha256", None) != _digest(head):
-        raise BadInput(f"{folder}/model.json is not as it was saved: the file is damaged or was edited.")
+        raise BadInput(f"{folder}/model.json is not as it was saved: the file is damaged or was edited.", see="model")
     return head, arrays
 
 

@@ -220,17 +220,20 @@ class Database:
         if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low or "decode" in low):
             raise BadInput(
                 f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
-                "move it away, or name another with --store."
+                "move it away, or name another with --store.",
+                see="store",
             ) from None
         if self.sqlite and ("unable to open" in low or "readonly" in low):
             raise BadInput(
                 f"The run store {self.name} cannot be written ({why}): check its folder's permissions, "
-                "or name another with --store."
+                "or name another with --store.",
+                see="store",
             ) from None
         if "locked" in low or "busy" in low:
             raise SmidgenError(
                 f"The run store {self.name} was held by another process for {BUSY_SECONDS:.0f} s: "
-                "try again when it has ended."
+                "try again when it has ended.",
+                see="store",
             ) from None
         raise SmidgenError(f"The run store {self.name} failed: {why}.") from None
 
@@ -278,14 +281,17 @@ def _make_room(path: Path) -> None:
     try:
         path.absolute().parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise BadInput(f"The run store {path} cannot be made ({error.strerror}): name another with --store.") from None
+        raise BadInput(
+            f"The run store {path} cannot be made ({error.strerror}): name another with --store.", see="store"
+        ) from None
     mounts = Path("/proc/mounts")
     if os.name == "posix" and mounts.exists():
         kind = network_kind(path.absolute().parent.resolve(), mounts.read_text(errors="replace"))
         if kind:
             raise BadInput(
                 f"{path} lies on a network disk ({kind}), where SQLite's locks do not hold: "
-                "name a local file with --store, or a PostgreSQL URL."
+                "name a local file with --store, or a PostgreSQL URL.",
+                see="store",
             )
 
 

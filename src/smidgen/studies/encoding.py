@@ -71,4 +71,5 @@ def encode_within(plan: Plan, rows: Rows, encoders: tuple[str, ...], *, of_pool:
                     plan.race.drop(c, f"not tried: encoding ({name}) takes more than half of the time")
     rest = [c for c in plan.race.alive if c.method != BASELINE]
     if not rest and (not plan.race.alive or len(plan.race.found) > 1):
-        raise BudgetSpent("The time ended while texts or images were encoded. Give more time; what is done is kept.")
+        text = "The time ended while texts or images were encoded. Give more time; what is done is kept."
+        raise BudgetSpent(text, see="budget")

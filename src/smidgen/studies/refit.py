@@ -70,7 +70,8 @@ class Refit:
             states = self._quickest(tried, order)
         if not states:
             raise BudgetSpent(
-                f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time."
+                f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time.",
+                see="budget",
             )
         kept = [k for k in order if k in states]
         while True:

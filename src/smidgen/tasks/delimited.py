@@ -141,8 +141,10 @@ def _name_ragged(data: bytes, dialect: Dialect, where: str) -> None:
                 span = f"lines {start} to {reader.line_num}" if reader.line_num > start else f"line {start}"
                 raise BadInput(
                     f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). "
-                    f"Mend that row; a cell that holds the delimiter must stand in double quotes."
+                    f"Mend that row; a cell that holds the delimiter must stand in double quotes.",
+                    see="rows",
                 )
             start = reader.line_num + 1
     except csv.Error as error:
-        raise BadInput(f"{where}, line {reader.line_num}: {error}. Look for a quote that is never closed.") from None
+        text = f"{where}, line {reader.line_num}: {error}. Look for a quote that is never closed."
+        raise BadInput(text, see="rows") from None

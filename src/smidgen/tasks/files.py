@@ -74,7 +74,7 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
     if data[:4] == b"PAR1":
         made.frame = _parquet(data, where)
     elif data[:4] == b"PK\x03\x04" or data[:8] == b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1":
-        raise BadInput(f"{where} is an Excel or zip file, which is not read: save the sheet as CSV first.")
+        raise BadInput(f"{where} is an Excel or zip file, which is not read: save the sheet as CSV first.", see="excel")
     elif data[:8] == b"\x89PNG\r\n\x1a\n" or data[:3] == b"\xff\xd8\xff" or data[:5] == b"%PDF-":
         raise BadInput(f"{where} is a picture or a PDF, not a table: give a table, or a folder of images by class.")
     else:

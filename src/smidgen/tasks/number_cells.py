@@ -38,10 +38,11 @@ NO_NUMBER = {
 DECIMAL_COMMA = "decimal comma"
 SUGGESTED, SEEN = 1, 2  # the file's delimiter suggests decimal commas; cells of the file can be read in no other way
 _NAMES = """
-mm cm dm m km in inch ft yd mi mg g kg t lb lbs oz ml cl l ltr gal ccm cc cm² m² km² qm sqm sqft cm³ m³ ha ms s sec sek
-min h hr hrs std d day days tag tage tagen week weeks woche wochen month months monat monate year years yr yrs jahr
-jahre km/h kmh mph m/s rpm u/min ps hp w kw kwh wh mw v mv kv a ma mah ah hz khz mhz ghz ohm kb mb gb tb kib mib gib px mp
-dpi °c °f k bar mbar pa hpa kpa psi n nm j kj kcal cal db dba stk stk. stück pcs pieces mg/dl mmol/l g/l µg µm µl
+mm cm dm m km in inch ft yd mi mg g kg t lb lbs oz ml cl l ltr gal ccm cc cm² m² km² qm sqm sqft cm³ m³ ha ms s
+sec sek min h hr hrs std d day days tag tage tagen week weeks woche wochen month months monat monate year years
+yr yrs jahr jahre km/h kmh mph m/s rpm u/min ps hp w kw kwh wh mw v mv kv a ma mah ah hz khz mhz ghz ohm kb mb
+gb tb kib mib gib px mp dpi °c °f k bar mbar pa hpa kpa psi n nm j kj kcal cal db dba stk stk. stück pcs pieces
+mg/dl mmol/l g/l µg µm µl
 """
 UNITS = frozenset(_NAMES.split())
 _DRESS = re.compile(r"^(?:[$€£¥]|EUR|USD|GBP|CHF)\s*|\s*(?:[%$€£¥]|EUR|Euro|USD|GBP|CHF)$")

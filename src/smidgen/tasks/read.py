@@ -75,14 +75,16 @@ def read(
     features = loaded.frame.drop(columns=[n for n in wanted if n in loaded.frame.columns])
     if not len(features.columns):
         raise BadInput(
-            f"{loaded.where}: there is no column but the target '{target_name}': add at least one to predict it from."
+            f"{loaded.where}: there is no column but the target '{target_name}': add at least one to predict it from.",
+            see="columns",
         )
     columns, notes = understand(features, labelled, folder=loaded.folder, decimal_comma=loaded.decimal_comma)
     if not any(c.used for c in columns):
         why = "; ".join(f"'{c.name}': {c.note}" for c in columns[:5])
         raise BadInput(
             f"{loaded.where}: no column can be used to predict '{target_name}' ({why}). Add a column that "
-            "tells rows apart."
+            "tells rows apart.",
+            see="columns",
         )
     findings = [*loaded.findings, *found.findings, *notes]
     whole: Any = in_form(features, columns, loaded.folder)[0]
@@ -107,7 +109,8 @@ def read(
     if groups is not None and groups.max() < 1:
         raise BadInput(
             f"{loaded.where}: all rows with a target are in one group{' or equal' if said else ''}, so "
-            "none can be set aside to measure the model. Check the group column."
+            "none can be set aside to measure the model. Check the group column.",
+            see="groups",
         )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
     more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None, opened)
@@ -182,7 +185,8 @@ def _new_rows(
         raise BadInput(
             f"{loaded.where}: {'the columns' if len(missing) > 1 else 'the column'} {listed(missing)} of "
             f"the {'rows with labels' if of_pool else 'model'} "
-            f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it."
+            f"{'are' if len(missing) > 1 else 'is'} missing.{hint} Add or rename it.",
+            see="new-rows",
         )
     frame = frame.reindex(columns=[c.name for c in columns])
     made: Any
@@ -199,7 +203,8 @@ def _new_rows(
                 f"{loaded.where}, row {rows[0] + 1}: column '{column.name}' holds "
                 f"{str(frame[column.name].iloc[rows[0]])[:60]!r}, and no cell of it is a "
                 f"{column.kind} as in the {'rows with labels' if of_pool else 'data that the model was fitted on'}. "
-                "Is it the right column?"
+                "Is it the right column?",
+                see="new-rows",
             )
     return made.reset_index(drop=True), loaded.where, groups
 

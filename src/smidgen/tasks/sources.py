@@ -40,7 +40,8 @@ def open_source(
         likely = [c for c in frame.columns if str(c).lower() in ("target", "label", "class", "y", "labels", "category")]
         raise BadInput(
             f"Which column of {loaded.where} is to be predicted? Give "
-            f"target='{likely[0] if likely else frame.columns[-1]}', say. It has {listed(frame.columns)}."
+            f"target='{likely[0] if likely else frame.columns[-1]}' (--target), say. It has {listed(frame.columns)}.",
+            see="target",
         )
     else:
         given = _given(target, "target", len(frame))
@@ -99,7 +100,9 @@ def _must_have(loaded: Loaded, name: str, what: str) -> None:
     bare = ""
     if all(_looks_numeric(c) for c in have):
         bare = " Its first line looks like data: add a line with column names."
-    raise BadInput(f"{loaded.where} has no column '{name}' to be the {what}.{hint} It has {listed(have)}.{bare}")
+    raise BadInput(
+        f"{loaded.where} has no column '{name}' to be the {what}.{hint} It has {listed(have)}.{bare}", see="target"
+    )
 
 
 def _looks_numeric(text: str) -> bool:

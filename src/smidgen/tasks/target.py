@@ -70,12 +70,14 @@ def read_target(
     if not labelled.any():
         raise BadInput(
             f"{where}: the target '{name}' is blank in all {len(raw)} rows: fill it in for at least 2 rows "
-            "of each class."
+            "of each class.",
+            see="target",
         )
     if labelled.sum() < 2:
         raise BadInput(
             f"{where}: only 1 row has a target '{name}' (row {int(np.flatnonzero(labelled)[0]) + 1}): at "
-            "least 2 are needed, better 2 of each class."
+            "least 2 are needed, better 2 of each class.",
+            see="target",
         )
     form = number_form([c for c in cells if isinstance(c, str)], decimal_comma)
     as_number = np.array(
@@ -105,7 +107,7 @@ def read_target(
         if target.classes:
             what = f"{len(target.classes)} classes"
         sure = chosen == "classification" and not np.isfinite(as_number[np.unique(here)]).all()
-        end = "." if sure else f"; kind='{other}' overrides it."
+        end = "." if sure else f"; kind='{other}' overrides it (--task {other})."
         findings.insert(0, Finding(level="note", text=f"'{name}' is read as {chosen} ({what}){end}"))
     return labelled, target
 
@@ -132,7 +134,8 @@ def _infer(
             raise BadInput(
                 f"{where}: most of '{name}' is numbers, but {int(counts[seen][~numeric].sum())} cells are "
                 f"not (the first is {cells[odd]!r}): "
-                f"mend or blank them, or say kind='classification'."
+                f"mend or blank them, or say kind='classification' (--task classification).",
+                see="target",
             )
         return "classification"
     x = as_number[seen]
@@ -193,13 +196,15 @@ def _classes(
         raise BadInput(
             f"{where}: every row that has a target '{name}' has the same, {next(iter(classes))!r}: at "
             "least 2 classes are needed. "
-            f"Label rows of another class, or check that the file is whole."
+            f"Label rows of another class, or check that the file is whole.",
+            see="target",
         )
     if len(classes) > MOST_CLASSES:
         raise BadInput(
             f"{where}: the target '{name}' has {len(classes):,} classes, more than the {MOST_CLASSES:,} "
             "allowed. "
-            f"Is it the right column? Numbers to be predicted as amounts need kind='regression'."
+            f"Is it the right column? Numbers to be predicted as amounts need kind='regression' (--task regression).",
+            see="target",
         )
     place = {c: i for i, c in enumerate(classes)}
     code_of = np.zeros(len(cells), np.int64)
