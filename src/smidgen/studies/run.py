@@ -203,7 +203,8 @@ class Run:
             reasons = "; ".join(f"{m} on {v}: {why}" for (m, v), why in list(self.race.out.items())[:3])
             raise BudgetSpent(
                 f"The budget ended before any model was fitted{f' ({reasons})' if reasons else ''}. "
-                "Give more time or trials."
+                "Give more time or trials.",
+                see="budget",
             )
         return self.race.board()
 

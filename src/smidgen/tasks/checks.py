@@ -9,6 +9,8 @@ from smidgen.kit.files import file_digest
 from smidgen.tasks.cells import text_of, texts
 from smidgen.tasks.task import Column, Finding
 
+SLOW = 0.5  # likeness of a row's target to the next one's in time, from which on a random split misleads
+
 
 def _equal_rows(frame: pd.DataFrame, columns: tuple[Column, ...]) -> tuple[np.ndarray, bool]:
     """`[n]` int64: rows with equal features share a number; whether the table is too coarse for that to mean a copy."""
@@ -166,3 +168,34 @@ def leaks(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, 
                     )
                 )
     return findings
+
+
+def in_time(frame: pd.DataFrame, columns: tuple[Column, ...], target: np.ndarray, classes: tuple) -> list[Finding]:
+    """A warning where rows follow each other in time and a row's target is much like the next one's: then rows beside
+    those that are judged are learnt from, and the score is not that of times to come."""
+    worst, of = SLOW, ""
+    for column in columns:
+        when: Any = frame[column.name]
+        if column.kind != "date" or len(when) < 30 or when.nunique() < 10 or when.isna().mean() > 0.1:
+            continue
+        y = target[np.argsort(when.to_numpy(), kind="stable")]
+        if (like := _like_the_next(y, classes)) > worst:
+            worst, of = like, column.name
+    if not of:
+        return []
+    text = (
+        f"Rows follow each other in time ('{of}'), and the target of one is much like that of the next: rows on both "
+        "sides of each one that is judged are learnt from, so the estimate is too good for times to come. Name a "
+        "column with the day, week or month by --group (group=)."
+    )
+    return [Finding(level="warning", text=text)]
+
+
+def _like_the_next(y: np.ndarray, classes: tuple) -> float:
+    """How far each target tells the next one: correlation; for classes, equal neighbours beyond chance."""
+    if classes:
+        share = np.bincount(y) / len(y)
+        chance = float((share**2).sum())
+        return float((y[1:] == y[:-1]).mean() - chance) / max(1 - chance, 1e-9)
+    a, b = y[:-1] - y.mean(), y[1:] - y.mean()
+    return float((a * b).mean() / max(float(y.var()), 1e-300))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from smidgen.kit.errors import BadInput
-from smidgen.tasks.checks import duplicates, leaks, merged, no_copies, shared_groups
+from smidgen.tasks.checks import duplicates, in_time, leaks, merged, no_copies, shared_groups
 from smidgen.tasks.columns import in_form, understand
 from smidgen.tasks.exported import total_row
 from smidgen.tasks.files import load_file
@@ -113,6 +113,7 @@ def read(
             see="groups",
         )
     findings += [*said, *leaks(frame, columns, found.values, found.classes)]
+    findings += [] if own_cells is not None else in_time(frame, columns, found.values, found.classes)
     more = _pool(unlabelled, columns, findings, group if isinstance(group, str) else None, opened)
     if more is not None:
         pool = pd.concat([pool, more.frame], ignore_index=True) if len(pool) else more.frame
