@@ -230,6 +230,13 @@ def test_dry_run_lists_what_would_be_tried(monkeypatch, capsys, tmp_path):
     assert "knn" in out and "350 MB" in out and "12 s" in out
     assert main(["fit", "x.csv", "--dry-run", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["plan"] == [entry]
+    columns = [{"name": "cm", "kind": "number", "note": ""}, {"name": "id", "kind": "id", "note": "it counts the rows"}]
+    said = ["Column 'id' is left out: it counts the rows.", "Column 'cm' is read with a decimal comma."]
+    findings = [{"level": "note", "text": text} for text in said]
+    stand_in(monkeypatch, result={"plan": [entry], "seconds": 1.0, "columns": columns, "findings": findings})
+    assert main(["fit", "x.csv", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "left out: it counts the rows\n" in out and out.count("counts the rows") == 1 and f"Note: {said[1]}" in out
 
 
 def model(kind="classification", classes=("no", "=cmd()", "-1", "+x")):
@@ -272,6 +279,21 @@ def test_predictions_as_parquet_and_numbers(monkeypatch, capsys, tmp_path):
     assert main(["predict", "m", "x.csv", "--out", "-"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "prediction" and [float(v) for v in lines[1:]] == values.tolist()
+
+
+def test_predictions_of_a_folder_say_which_image_each_is_of(monkeypatch, capsys, tmp_path):
+    made, proba, _ = model(classes=("cat", "dog"))
+    made.predict_proba = lambda source: proba[:3]
+    monkeypatch.setattr(smidgen, "load", lambda folder: made)
+    for name in ("b/2.JPG", "a/1.png", "=3.png", "b/4.heic", "Thumbs.db"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    assert main(["predict", "m", str(tmp_path / "photos")]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split(",") for line in out.splitlines()]
+    assert rows[0] == ["image", "prediction", "proba_cat", "proba_dog"]
+    assert [r[0] for r in rows[1:]] == ["'=3.png", "a/1.png", "b/2.JPG"]  # as they are read, and no formula
+    assert "1 HEIC picture (such as 4.heic)" in err
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):

@@ -3,11 +3,11 @@
 import contextlib
 from pathlib import Path
 
-from smidgen.cli.listing import DEFAULT_STORE
-
 
 def studies(incomplete: str) -> list[str]:
     """Ids of the studies in the run store here."""
+    from smidgen.cli.listing import DEFAULT_STORE
+
     if not Path(DEFAULT_STORE).is_file():  # looking must not make one
         return []
     from smidgen.studies.store import RunStore

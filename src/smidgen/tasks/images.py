@@ -57,7 +57,9 @@ def foreign(others: list[Path]) -> str:
         return ""
     what = " and ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     first = next(p.name for p in others if p.suffix.lower() in FOREIGN)
-    return f"{what} pictures (such as {first}) are not read: save them as JPEG or PNG first."
+    one = sum(kinds.values()) == 1
+    name, them = ("picture", "it") if one else ("pictures", "them")
+    return f"{what} {name} (such as {first}) cannot be read: save {them} as JPEG or PNG first."
 
 
 def unreadable(path: str | Path) -> str:
