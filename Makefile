@@ -48,7 +48,8 @@ smoke: setup  ## every claim at its smallest: seconds
 screens: setup  ## the pictures of the page in docs/pictures, made by its test (needs chromium)
 	SMIDGEN_SCREENSHOTS=docs/pictures $(BIN)/python -m pytest -q tests/web/test_browser.py
 
-docs: setup  ## the documentation, into site/; a dead link is an error
+docs: setup  ## the documentation, into site/, with the reference from the docstrings; a dead link is an error
+	$(BIN)/python -m smidgen.web.reference docs/reference
 	$(BIN)/zensical build --strict --clean -f mkdocs.yml
 
 bench: setup  ## the comparisons with other tools: measure what is missing (hours), then rewrite the tables of docs/benchmarks.md
@@ -74,4 +75,4 @@ $(QUANTIZERS)/.installed: benchmarks/peers/quantizers.txt
 	touch $@
 
 clean:  ## remove what was made here, environments included
-	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) site dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) site docs/reference dist build .pytest_cache .ruff_cache .hypothesis
