@@ -11,19 +11,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import smidgen
 from smidgen.kit.files import write_bytes
 
 SOURCE = Path(__file__).resolve().parents[1]
-# where the names of `smidgen.__all__` are described
+# where the names of `smidgen.__all__` are described, in the order in which they are met
 FACADE = {
     "fit": "studies.fit",
+    "Fitted": "studies.fitted",
+    "load": "learn.model",
+    "Model": "learn.model",
     "resume": "studies.fit",
     "plan": "studies.buying",
     "compress": "studies.compressing",
-    "load": "learn.model",
-    "Model": "learn.model",
-    "Fitted": "studies.fitted",
     "train_lm": "lm.job:train",
     "from_pretrained": "nets.packed_pretrained",
     "load_packed": "studies.compress_module",
@@ -49,8 +48,8 @@ def front() -> str:
     """What `import smidgen` gives."""
     parts = ["# Reference", "What `import smidgen` gives; below, the rooms. Made from the docstrings."]
     parts.append(" · ".join(f"[{room}]({room}.md)" for room in rooms()))
-    for name in smidgen.__all__:
-        module, _, other = FACADE[name].partition(":")
+    for name, place in FACADE.items():
+        module, _, other = place.partition(":")
         tree, lines = _parsed(SOURCE.joinpath(*module.split(".")).with_suffix(".py"))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == (other or name):
@@ -111,11 +110,13 @@ def _arguments(node: ast.FunctionDef) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """At the commas that stand in no bracket."""
-    out, depth = [""], 0
+    """At the commas that stand in no bracket and in no text."""
+    out, depth, quote = [""], 0, ""
     for sign in text:
-        depth += (sign in "([{") - (sign in ")]}")
-        if sign == "," and not depth:
+        if sign in "'\"":
+            quote = "" if sign == quote else quote or sign
+        depth += ((sign in "([{") - (sign in ")]}")) * (not quote)
+        if sign == "," and not depth and not quote:
             out.append("")
         else:
             out[-1] += sign
