@@ -66,8 +66,8 @@ def read(
     loaded, target_name, values, group_values = open_source(source, target, group, wanted)
     kept, said = total_row(loaded.frame)
     if not kept.all():
-        loaded.frame, values = loaded.frame[kept], values[kept]
-        group_values = None if group_values is None else group_values[kept]
+        loaded.frame, values = pd.DataFrame(loaded.frame[kept]), pd.Series(values[kept])
+        group_values = None if group_values is None else pd.Series(group_values[kept])
         loaded.findings += said
     labelled: Any
     labelled, found = read_target(values, target_name, loaded.where, kind, loaded.decimal_comma)
