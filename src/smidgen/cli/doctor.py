@@ -87,7 +87,7 @@ def _look_at_packages(found: Found) -> None:
         needs = parts(name)
         found.extras[name] = {
             "brings": brings,
-            "there": all(p.fits for p in needs),
+            "there": bool(needs) and all(p.fits for p in needs),
             "packages": {p.name: p.version for p in needs},
             "install": f"pip install 'smidgen[{name}]'",
         }

@@ -19,6 +19,7 @@ BRINGS = {
     "trees": "the boosted trees of LightGBM and CatBoost",
     "tabfm": "TabPFN, with weights that you have",
     "gguf": "language models as GGUF files",
+    "ray": "trials on a Ray cluster",
     "logs": "training logs for TensorBoard and MLflow",
 }
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[([^\]]*)\])?\s*\(?([^;()]*)\)?\s*(?:;\s*(.*))?$")
