@@ -12,7 +12,20 @@ import typer
 from smidgen.cli import completing
 from smidgen.cli.laws_app import laws
 from smidgen.cli.lm_app import lm
-from smidgen.cli.options import OPTIONS, Executor, Json, Memory, Out, Size, Store, Time, Trials, Workers, help_alone
+from smidgen.cli.options import (
+    OPTIONS,
+    Executor,
+    Json,
+    Memory,
+    Out,
+    OwnWorkers,
+    Size,
+    Store,
+    Time,
+    Trials,
+    Workers,
+    help_alone,
+)
 from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
 
@@ -66,7 +79,7 @@ def fit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     store: Store = None,
-    workers: Workers = None,
+    workers: OwnWorkers = None,
     executor: Executor = None,
     replay: Annotated[
         str | None,
@@ -214,6 +227,25 @@ def compress(
 
 
 @app.command()
+def work(
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="The run store that studies offer trials in. Default: .smidgen/runs.db here."),
+    ] = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    idle: Annotated[
+        str | None, typer.Option(metavar="10m", help="End after so long without a trial. Default: stay.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(metavar="ID", help="Work for this study only.")] = None,
+) -> None:
+    """Take trials of studies from a run store and measure them here; any number on any machines."""
+    from smidgen.cli import working
+
+    raise typer.Exit(working.work(store, workers=workers, memory=memory, idle=idle, study=study))
+
+
+@app.command()
 def demo(
     out: Annotated[str, typer.Option(metavar="DIR", help="Where to put data, model and report.")] = "smidgen-demo",
 ) -> None:
@@ -250,7 +282,7 @@ def studies_resume(
     trials: Trials = None,
     memory: Memory = None,
     size: Size = None,
-    workers: Workers = None,
+    workers: OwnWorkers = None,
     executor: Executor = None,
     store: Store = None,
     as_json: Json = False,

@@ -24,6 +24,9 @@ Executor = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="Where trials run: local, or ray, ray:auto, ray:HOST:PORT, ray://HOST:PORT."),
 ]
+OwnWorkers = Annotated[
+    int | None, typer.Option("--workers", min=0, help="Processes. Default: one a core. 0: smidgen work measures all.")
+]
 Out = Annotated[
     str | None, typer.Option(metavar="DIR", help="Folder of the model and its report. Default: <name>-model here.")
 ]

@@ -1,7 +1,7 @@
 """Progress on standard error: a moving line on a terminal, else one plain line per change or every ten seconds.
 
-An event is `{"kind": "read" | "plan" | "encode" | "pretraining" | "trial" | "round" | "refit" | "done", "text": str,
-"done": int, "total": int | None, "seconds_left": float | None}`.
+An event is `{"kind": "read" | "plan" | "encode" | "pretraining" | "trial" | "round" | "refit" | "note" | "done",
+"text": str, "done": int, "total": int | None, "seconds_left": float | None}`.
 """
 
 import os
@@ -14,7 +14,7 @@ from smidgen.cli.output import tell
 from smidgen.web.words import clean, duration
 
 QUIET_SECONDS = 10.0
-_LASTING = ("read", "plan", "done")  # said once, and worth keeping on the screen
+_LASTING = ("read", "plan", "note", "done")  # said once, and worth keeping on the screen
 
 
 class PlainProgress:

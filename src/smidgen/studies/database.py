@@ -1,4 +1,4 @@
-"""Where the run store's rows lie: tables, connecting, transactions, and errors in words for people.
+"""Where the run store's rows lie: connecting, transactions, and errors in words for people.
 
 One code for SQLite (WAL, every write a `BEGIN IMMEDIATE`, each commit on disk before it is acknowledged) and for
 PostgreSQL.
@@ -9,20 +9,23 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
+from smidgen.studies.tables import HEAD, SCHEMA, metadata, revision_table, store_table
 
-SCHEMA = 1
+T = TypeVar("T")
 BUSY_SECONDS = 60.0
+LOST_SECONDS = 60.0
 DEFAULT = Path(".smidgen") / "runs.db"
+_PASSING = ("40P01", "40001")  # PostgreSQL ended one of two that waited for each other
 _NETWORK = {
     "nfs",
     "nfs4",
@@ -45,51 +48,22 @@ _NETWORK = {
     "fuse.rclone",
 }
 
-metadata = sa.MetaData()
-store_table = sa.Table("smidgen_store", metadata, sa.Column("version", sa.Integer, primary_key=True))
-studies = sa.Table(
-    "studies",
-    metadata,
-    sa.Column("id", sa.String(80), primary_key=True),
-    sa.Column("digest", sa.String(32), nullable=False, unique=True),  # of name, fingerprint and options
-    sa.Column("created", sa.Double, nullable=False),  # seconds since 1970
-    sa.Column("updated", sa.Double, nullable=False),
-    sa.Column("task_name", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.String(64), nullable=False),
-    sa.Column("options", sa.Text, nullable=False),  # JSON
-    sa.Column("asked", sa.Text, nullable=False),  # JSON: budget and place of the latest run, not part of the digest
-    sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("owner", sa.String(80)),  # who worked on it last
-    sa.Column("summary", sa.Text),  # JSON
-    sa.Column("trials", sa.Text, nullable=False),  # JSON list of keys in the order they were used
-)
-trials = sa.Table(
-    "trials",
-    metadata,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("trial", sa.Text, nullable=False),  # JSON
-    sa.Column("state", sa.String(10), nullable=False),
-    sa.Column("owner", sa.String(80)),
-    sa.Column("fence", sa.BigInteger, nullable=False),
-    sa.Column("lease_until", sa.Double, nullable=False),
-    sa.Column("predictions", sa.LargeBinary),  # float64, C order, zlib
-    sa.Column("shape", sa.Text),  # JSON
-    sa.Column("seconds", sa.Double),
-    sa.Column("cpu_seconds", sa.Double),
-    sa.Column("peak_bytes", sa.BigInteger),
-    sa.Column("model_bytes", sa.BigInteger),
-    sa.Column("error", sa.Text),
-    sa.Column("notes", sa.Text),  # JSON list; null: none
-    sa.Column("created", sa.Double, nullable=False),
-    sa.Column("finished", sa.Double),
-    sa.Index("trials_running", "state", "owner"),
-)
-study_trials = sa.Table(
-    "study_trials",
-    metadata,
-    sa.Column("study", sa.String(80), primary_key=True),
-    sa.Column("key", sa.String(64), primary_key=True, index=True),
-)
+
+class StoreLost(SmidgenError):
+    """The store's server cannot be reached now; nothing of the transaction was done, or it was but its answer was
+    lost."""
+
+
+def again(call: Callable[[], T], seconds: float = LOST_SECONDS, *, clock: Callable[[], float] = time.monotonic) -> T:
+    """`call()`, again while the server of the store is away (it restarts, say). For what may be done twice."""
+    end = clock() + seconds
+    while True:
+        try:
+            return call()
+        except StoreLost:
+            if clock() >= end:
+                raise
+            time.sleep(0.5)
 
 
 class Database:
@@ -133,7 +107,7 @@ class Database:
                 self._engine = sa.create_engine(url, pool_pre_ping=True)
             except ImportError:
                 raise MissingExtra(
-                    "A run store in PostgreSQL needs the package 'psycopg': pip install 'psycopg[binary]'"
+                    "A run store in PostgreSQL needs the package 'psycopg': pip install 'smidgen[postgres]'"
                 ) from None
         else:
             raise BadInput(
@@ -141,6 +115,7 @@ class Database:
                 "write sqlite:///path or postgresql://user:password@host/name."
             )
         self.sqlite = backend == "sqlite"
+        self._inserts: dict[str, Any] = {}
         self._prepare()
 
     @contextlib.contextmanager
@@ -150,11 +125,17 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """A transaction that writes. When the block has ended without an error, it is on disk."""
+    def write(self, durable: bool = True) -> Iterator[sa.Connection]:
+        """A transaction that writes. When the block has ended without an error, it is on disk.
+
+        durable: False where the last such transactions may be lost in a power cut, never in part and never in a
+        process's end: a claim that is lost is free again. It does not wait for the disk.
+        """
         with self._words(), self._engine.connect() as connection:
-            connection = connection.execution_options(smidgen_write=True)
+            connection = connection.execution_options(smidgen_write=True, smidgen_durable=durable)
             with connection.begin():
+                if not self.sqlite and not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
 
     def now(self, connection: sa.Connection) -> float:
@@ -163,13 +144,17 @@ class Database:
             return time.time()
         return float(connection.scalar(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))) or 0)
 
-    def insert(self, table: sa.Table):
-        """An INSERT that leaves a row that is there alone."""
-        if self.sqlite:
-            from sqlalchemy.dialects.sqlite import insert
-        else:
-            from sqlalchemy.dialects.postgresql import insert
-        return insert(table).on_conflict_do_nothing()
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that leaves a row that is there alone; its `rowcount` says how many were made."""
+        if table.name not in self._inserts:
+            if self.sqlite:
+                from sqlalchemy.dialects.sqlite import insert
+            else:
+                from sqlalchemy.dialects.postgresql import insert
+            # Of an INSERT SQLAlchemy does not keep the count unless it is asked to.
+            made = insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+            self._inserts[table.name] = made
+        return self._inserts[table.name]
 
     def close(self) -> None:
         self._engine.dispose()
@@ -179,44 +164,57 @@ class Database:
             with self.read() as connection:
                 known = set(sa.inspect(connection).get_table_names())
                 version = connection.scalar(sa.select(store_table.c.version)) if store_table.name in known else None
-                lacks_notes = version == SCHEMA and trials.name in known and not _has_notes(connection)
             if version is None:
                 if self.sqlite and known and store_table.name not in known:
                     raise BadInput(f"{self.name} is a database of another program: name another file with --store.")
-                with self.write() as connection:
-                    if not self.sqlite:  # two creations of one table at once are an error there
-                        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7364)"))
-                    metadata.create_all(connection)
-                    if connection.scalar(sa.select(store_table.c.version)) is None:
-                        connection.execute(store_table.insert().values(version=SCHEMA))
-            elif version != SCHEMA:
-                age = "a newer" if version > SCHEMA else "an older, unknown"
+                self._create()
+            elif version == SCHEMA:
+                return
+            elif not isinstance(version, int) or not 1 <= version < SCHEMA:
+                age = "a newer" if isinstance(version, int) and version > SCHEMA else "an unknown"
                 raise BadInput(
                     f"{self.name} was written by {age} smidgen (schema {version}, this one reads {SCHEMA}): "
                     "update smidgen, or name another file with --store."
                 )
-            elif lacks_notes:  # made before trials had notes; who knows none reads and writes the table as before
+            else:
+                from smidgen.studies.migrate import upgrade
+
                 with self.write() as connection:
-                    if not self.sqlite:
-                        connection.execute(sa.text("SELECT pg_advisory_xact_lock(7364)"))
-                    if not _has_notes(connection):
-                        connection.execute(sa.text("ALTER TABLE trials ADD COLUMN notes TEXT"))
+                    self._alone(connection)
+                    upgrade(connection)
         except BaseException:
             self.close()
             raise
 
+    def _create(self) -> None:
+        with self.write() as connection:
+            self._alone(connection)
+            metadata.create_all(connection)
+            if connection.scalar(sa.select(store_table.c.version)) is None:
+                connection.execute(store_table.insert().values(version=SCHEMA))
+                connection.execute(revision_table.insert().values(version_num=HEAD))
+
+    def _alone(self, connection: sa.Connection) -> None:
+        if not self.sqlite:  # two creations of one table at once are an error there
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(7364)"))
+
     @contextlib.contextmanager
     def _words(self) -> Iterator[None]:
         """Errors of the database as one sentence for a person, without passwords."""
+        lost = False
         try:
             yield
         except DBAPIError as error:
+            state = getattr(error.orig, "sqlstate", None) or ""
+            lost = error.connection_invalidated or isinstance(error, OperationalError) or state in _PASSING
             why = self.scrub(str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else "no reason given")
         except (SQLAlchemyError, sqlite3.Error, UnicodeError) as error:  # a damaged file even has damaged error texts
             why = self.scrub(f"{type(error).__name__}: {error}".splitlines()[0])
         else:
             return
         low = why.lower()
+        if not self.sqlite and lost:
+            raise StoreLost(f"The run store {self.name} cannot be reached: {why}.") from None
         if self.sqlite and ("not a database" in low or "malformed" in low or "no such" in low or "decode" in low):
             raise BadInput(
                 f"{self.name} is not a whole run store ({why}): it is damaged or another kind of file; "
@@ -249,10 +247,6 @@ class Database:
             if len(secret) >= 5:  # a shorter one stands in ordinary words by chance
                 value = value.replace(secret, "***")
         return hide_passwords(value).replace("\0", "")  # PostgreSQL takes no NUL
-
-
-def _has_notes(connection: sa.Connection) -> bool:
-    return any(column["name"] == "notes" for column in sa.inspect(connection).get_columns("trials"))
 
 
 def hide_passwords(text: str) -> str:
@@ -318,5 +312,12 @@ def _set_up_sqlite(raw, record) -> None:
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
-    writes = connection.get_execution_options().get("smidgen_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    options = connection.get_execution_options()
+    if not options.get("smidgen_write"):
+        connection.exec_driver_sql("BEGIN")
+        return
+    wanted = "FULL" if options.get("smidgen_durable", True) else "NORMAL"
+    if connection.info.get("synchronous", "FULL") != wanted:  # as the connection was left by the one before
+        connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+        connection.info["synchronous"] = wanted
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

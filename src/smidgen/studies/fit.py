@@ -31,6 +31,7 @@ from smidgen.studies.pool import Pool
 from smidgen.studies.race import Race
 from smidgen.studies.replay import Replay
 from smidgen.studies.run import Run
+from smidgen.studies.sharing import Sharing
 from smidgen.studies.store import RunStore
 from smidgen.studies.unlabelled import MOST, another_kind, dense, pool_of
 from smidgen.tasks.read import read
@@ -80,7 +81,7 @@ def fit(
         methods: names, e.g. "logistic,forest"; None: all that suit. settings: `{"logistic.strength": 0.1}` or
             "name=value" texts.
         seed: equal seeds give equal results. store: URL of the run store. workers: processes; None: one a core, at
-            most 8.
+            most 8. 0: `smidgen work` measures all trials; one process here encodes, and fits the model.
         executor: where trials run: "local", or a Ray cluster ("ray", "ray:auto", "ray:HOST:PORT", "ray://HOST:PORT",
             see docs/many-machines.md), whose CPUs are then counted.
         kind: "classification" or "regression" where the guess is wrong. replay: id of a study whose trials are used
@@ -103,10 +104,10 @@ def fit(
     )
     wanted = wanted_methods(methods)
     own = own_settings(settings, wanted)
-    if workers is not None and workers < 1:
-        raise bad("workers", "at least 1", workers)
+    if workers is not None and workers < 0:
+        raise bad("workers", "at least 0", workers)
     cluster = executor_named(executor)
-    count = workers or min(cores(), 8)
+    count = min(cores(), 8) if workers is None else max(workers, 1)
     place = _folder(out, source)
     if place is not None and not dry_run:
         check_place(place)
@@ -178,7 +179,13 @@ def fit(
             encode_within(plan, rows.pool, _encoders(pooled), of_pool=True)
             plan.noticed += _kinds(race, pooled, rows)
         pool.load(task, rows)
-        return Run(plan, runs, study, pool, rows, replay=known).finish()
+
+        def note(text: str) -> None:
+            tell({"kind": "note", "text": text, "done": 0, "total": None, "seconds_left": None})
+
+        sharing = stack.enter_context(Sharing(runs, study.id, budget.memory, always=workers == 0, tell=note))
+        sharing.load(task, rows)
+        return Run(plan, runs, study, pool, rows, known, sharing, own=0 if workers == 0 else None).finish()
 
 
 def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitted:

@@ -47,6 +47,7 @@ class InlinePool:
         return len(self._queue)
 
     ready = 1
+    broken = False
 
     def kill(self, job: Job) -> None:
         if job in self._queue:

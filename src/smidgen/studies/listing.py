@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from smidgen.kit.errors import bad
-from smidgen.studies.database import studies, study_trials, trials
 from smidgen.studies.store import RunStore, Study, TrialRow
+from smidgen.studies.tables import studies, study_trials, trials
 
 STUDY_SORTS = ("updated", "name", "trials")
 TRIAL_SORTS = ("begun", "method", "view", "draw", "state", "seconds", "memory", "model")
@@ -75,15 +75,22 @@ def list_trials(
         "memory": trials.c.peak_bytes,
         "model": trials.c.model_bytes,
     }[sort]
-    both = study_trials.join(trials, study_trials.c.key == trials.c.key)
-    keep = [study_trials.c.study == study.id, *([trials.c.state == state] if state else [])]
+    keep = [trials.c.state == state] if state else []
     keep += [_holds(words.values(), word) for word in search.split()]
     order = [by.desc().nulls_last() if down else by.nulls_last(), trials.c.created, trials.c.key]
+    source: Any = study_trials.join(trials, study_trials.c.key == trials.c.key)
+    own = study_trials.c.study == study.id
+    if sort == "begun" and not keep:  # read along the index, up to the page's end
+        source, own = trials, _used_by(study)
+        order = [trials.c.created.desc() if down else trials.c.created, trials.c.key.desc() if down else trials.c.key]
     columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
     with store._db.read() as c:
-        total = c.scalar(sa.select(sa.func.count()).select_from(both).where(*keep)) or 0
+        if keep:
+            total = c.scalar(sa.select(sa.func.count()).select_from(source).where(own, *keep)) or 0
+        else:
+            total = _count(c, study)
         page, pages = _place(page, total, size)
-        query = sa.select(*columns).select_from(both).where(*keep).order_by(*order)
+        query = sa.select(*columns).select_from(source).where(own, *keep).order_by(*order)
         rows = c.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
     made = [TrialRow(**{**row, "trial": store._parse(row["trial"], row["key"])}) for row in rows]
     return Listed(rows=made, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
@@ -91,11 +98,23 @@ def list_trials(
 
 def count_states(store: RunStore, study: Study) -> dict[str, int]:
     """How many trials of the study are done, failed and running."""
-    both = study_trials.join(trials, study_trials.c.key == trials.c.key)
-    query = sa.select(trials.c.state, sa.func.count()).select_from(both).where(study_trials.c.study == study.id)
+    rest = [state for state in TRIAL_STATES if state != "done"]  # most are: the index finds the others
+    query = sa.select(trials.c.state, sa.func.count()).where(trials.c.state.in_(rest), _used_by(study))
     with store._db.read() as c:
         found = {state: int(count) for state, count in c.execute(query.group_by(trials.c.state))}
+        found["done"] = _count(c, study) - sum(found.values())
     return {state: found.get(state, 0) for state in TRIAL_STATES}
+
+
+def _used_by(study: Study) -> sa.ColumnElement[bool]:
+    own = sa.select(study_trials.c.key).where(study_trials.c.study == study.id, study_trials.c.key == trials.c.key)
+    return own.correlate(trials).exists()
+
+
+def _count(c: sa.Connection, study: Study) -> int:
+    """Of the study's trials that are there: a trial is noted as used and made in one transaction."""
+    query = sa.select(sa.func.count()).select_from(study_trials).where(study_trials.c.study == study.id)
+    return int(c.scalar(query) or 0)
 
 
 def _holds(columns: Any, word: str) -> sa.ColumnElement[bool]:

@@ -100,6 +100,12 @@ class Pool:
         with self._changed:
             return sum(p.state not in ("starting", "dead") for p in self._processes)
 
+    @property
+    def broken(self) -> bool:
+        """Whether every job fails, as no worker can start or hold the data."""
+        with self._changed:
+            return self._broken is not None
+
     def kill(self, job: Job) -> None:
         """Ends the job now; `wait` then gives a `Failure` of kind "stopped". A job that has ended is left alone."""
         with self._changed:

@@ -6,8 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from smidgen.kit.errors import BadInput
-from smidgen.studies.database import studies, study_trials, trials
 from smidgen.studies.store import RunStore
+from smidgen.studies.tables import studies, study_trials, trials
 
 MAX_BYTES = 256 << 20  # of predictions that are held in memory for an undo
 

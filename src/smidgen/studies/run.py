@@ -28,6 +28,7 @@ from smidgen.studies.pretraining import Unfinished, pretrain_within
 from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.runner import Runner
+from smidgen.studies.sharing import Sharing
 from smidgen.studies.size import within_size
 from smidgen.studies.slow import CURVE_SHARE, SAFETY, SLOW_SHARE, after_race, longest_trial, race_trials
 from smidgen.studies.store import RunStore, Study
@@ -37,7 +38,7 @@ from smidgen.tasks.metrics import resolve
 
 
 class Run:
-    """Executes a plan; `finish` does all of it."""
+    """Executes a plan; `finish` does all of it. sharing: offers its trials to other processes; own: see `Runner`."""
 
     def __init__(
         self,
@@ -47,6 +48,8 @@ class Run:
         pool: AnyPool,
         rows: Rows,
         replay: Replay | None = None,
+        sharing: Sharing | None = None,
+        own: int | None = None,
     ) -> None:
         self.plan, self.store, self.study, self.pool, self.rows, self.replay = plan, store, study, pool, rows, replay
         self.task, self.race, self.budget = plan.task, plan.race, plan.budget
@@ -57,6 +60,7 @@ class Run:
         self.runner = Runner(
             store, pool, self.meter, study.id, self.clock, trials_left=race_trials(self.task, self.budget)
         )
+        self.runner.sharing, self.runner.own = sharing, own
         self.seconds: dict[tuple[str, str], float] = {}
         self.sizes: dict[tuple[str, str], int] = {}
         self.once: dict[tuple[str, str], float] = {}
@@ -162,6 +166,8 @@ class Run:
             self.meter.add(cpu_seconds=spent.cpu_seconds, peak_memory_bytes=spent.peak_bytes)
         if len(self.rows.learnt) > before:
             self.pool.load(self.task, self.rows)
+            if self.runner.sharing:
+                self.runner.sharing.load(self.task, self.rows)
 
     def _note(self, candidate: Candidate, trial: Trial, result: Result) -> None:
         self._remark(candidate, result.notes)

@@ -20,12 +20,26 @@ import sqlalchemy as sa
 from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput, NotFound
 from smidgen.kit.files import digest
-from smidgen.studies.database import Database, studies, study_trials, trials
+from smidgen.studies.database import Database
 from smidgen.studies.owner import is_gone, new_owner
-from smidgen.studies.trial import Result
+from smidgen.studies.result import Result
+from smidgen.studies.tables import offers, studies, study_trials, trials
 
 ENDED = ("done", "stopped", "failed")
+LEASE_SECONDS = 60.0  # a holder that has not been heard of for so long has lost what it held
 _CHUNK = 500  # keys in one query: below the limit on parameters
+
+# Made once: they run for every trial.
+_RESULT = ("state", "owner", "lease_until", "predictions", "shape", "seconds", "cpu_seconds", "peak_bytes")
+_RESULT += ("model_bytes", "error", "notes", "finished")
+_FINISH = (
+    trials.update()
+    .where(trials.c.key == sa.bindparam("of_key"), trials.c.fence == sa.bindparam("of_fence"))
+    .where(trials.c.state == "running")
+    .values({name: sa.bindparam(name) for name in _RESULT})
+)
+_LOCK = sa.select(offers.c.key).where(offers.c.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+_DONE = offers.delete().where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +230,7 @@ class RunStore:
         key: str,
         trial_json: str,
         owner: str | None = None,
-        lease_seconds: float = 60.0,
+        lease_seconds: float = LEASE_SECONDS,
         *,
         study: str | None = None,
         retry: bool = False,
@@ -226,51 +240,83 @@ class RunStore:
         A lease that has run out, whose process on this machine is gone, or that is this owner's own is taken over with
         a higher fence. A failed trial is only claimed with `retry`. `study` notes that the study uses the trial.
         """
-        owner = owner or self.owner
-        with self._db.write() as c:
-            if study is not None:
-                self._link(c, study, [key])
-            now = self._db.now(c)
-            # A random first fence: a holder that slept while its row was removed and made anew stays a stranger.
-            fence = secrets.randbelow(2**40) + 1
-            new = {
-                "key": key,
-                "trial": trial_json,
-                "state": "running",
-                "owner": owner,
-                "fence": fence,
-                "lease_until": now + lease_seconds,
-                "created": now,
-            }
-            if c.execute(self._db.insert(trials).values(**new)).rowcount:
-                return fence
-            row = c.execute(
-                sa.select(trials.c.state, trials.c.owner, trials.c.fence, trials.c.lease_until)
-                .where(trials.c.key == key)
-                .with_for_update()
-            ).one()
-            if row.state == "running":
-                free = row.lease_until <= now or row.owner in (None, owner) or is_gone(row.owner)
-            else:
-                free = row.state == "failed" and retry
-            if not free:
-                return None
-            c.execute(
-                trials.update()
-                .where(trials.c.key == key)
-                .values(state="running", owner=owner, fence=row.fence + 1, lease_until=now + lease_seconds, error=None)
-            )
-            return row.fence + 1
+        with self._db.write(durable=False) as c:
+            return self._claim(c, key, trial_json, owner or self.owner, lease_seconds, study=study, retry=retry)
 
-    def beat(self, owner: str | None = None, lease_seconds: float = 60.0) -> int:
-        """Extends all leases of the owner; gives how many it holds. To be called a few times within a lease."""
-        with self._db.write() as c:
-            return c.execute(
-                trials.update().where(*self._held(owner)).values(lease_until=self._db.now(c) + lease_seconds)
-            ).rowcount
+    def _claim(
+        self,
+        c: sa.Connection,
+        key: str,
+        trial_json: str,
+        owner: str,
+        lease_seconds: float,
+        *,
+        study: str | None,
+        retry: bool = False,
+    ) -> int | None:
+        if study is not None:
+            self._link(c, study, [key])
+        now = self._db.now(c)
+        # A random first fence: a holder that slept while its row was removed and made anew stays a stranger.
+        fence = secrets.randbelow(2**40) + 1
+        new = {
+            "key": key,
+            "trial": trial_json,
+            "state": "running",
+            "owner": owner,
+            "fence": fence,
+            "lease_until": now + lease_seconds,
+            "created": now,
+        }
+        if c.execute(self._db.insert(trials), new).rowcount:
+            return fence
+        row = c.execute(
+            sa.select(trials.c.state, trials.c.owner, trials.c.fence, trials.c.lease_until)
+            .where(trials.c.key == key)
+            .with_for_update(skip_locked=True)  # a row that another is changing is not free; nobody waits in a circle
+        ).one_or_none()
+        if row is None:
+            return None
+        if row.state == "running":
+            free = row.lease_until <= now or row.owner in (None, owner) or is_gone(row.owner)
+        else:
+            free = row.state == "failed" and retry
+        if not free:
+            return None
+        c.execute(
+            trials.update()
+            .where(trials.c.key == key)
+            .values(state="running", owner=owner, fence=row.fence + 1, lease_until=now + lease_seconds, error=None)
+        )
+        return row.fence + 1
+
+    def beat(
+        self, owner: str | None = None, lease_seconds: float = LEASE_SECONDS, keys: Iterable[str] | None = None
+    ) -> int:
+        """Extends the owner's leases, all of them or those of `keys`; gives how many it holds. To be called a few times
+        within a lease."""
+        with self._db.write(durable=False) as c:
+            held = [*self._held(owner), *([] if keys is None else [trials.c.key.in_(list(keys))])]
+            return c.execute(trials.update().where(*held).values(lease_until=self._db.now(c) + lease_seconds)).rowcount
 
     def finish(self, key: str, fence: int, result: Result) -> bool:
         """Stores the result. True: it is on disk. False: refused, the trial has another holder or an end already."""
+        return self.finish_all([(key, fence, result)])[0]
+
+    def finish_all(self, ended: Sequence[tuple[str, int, Result]]) -> list[bool]:
+        """`finish` of several (key, fence, result) at once, which waits for the disk only once."""
+        rows = [{"of_key": key, "of_fence": fence, **self._values(result)} for key, fence, result in ended]
+        with self._db.write() as c:
+            now, taken = self._db.now(c), {}
+            c.execute(_LOCK, {"keys": [row["of_key"] for row in rows]})  # first, as who takes one: then its trial
+            for i in sorted(range(len(rows)), key=lambda i: rows[i]["of_key"]):  # see `offers.take`
+                taken[i] = c.execute(_FINISH, rows[i] | {"finished": now}).rowcount == 1
+            done = [rows[i]["of_key"] for i, was in taken.items() if was]
+            if done:
+                c.execute(_DONE, {"done": done})  # nobody else needs to look at them
+        return [taken[i] for i in range(len(rows))]
+
+    def _values(self, result: Result) -> dict[str, Any]:
         values: dict[str, Any] = {
             "state": "done" if result.error is None else "failed",
             "owner": None,
@@ -281,23 +327,17 @@ class RunStore:
             "model_bytes": int(result.model_bytes),
             "error": None if result.error is None else self._db.scrub(result.error),
             "notes": json.dumps(self._db.scrub(list(result.notes))) if result.notes else None,
+            "predictions": None,
+            "shape": None,
         }
         if result.predictions is not None:
             array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
             values |= {"predictions": zlib.compress(array.tobytes(), 1), "shape": json.dumps(result.predictions.shape)}
-        with self._db.write() as c:
-            return (
-                c.execute(
-                    trials.update()
-                    .where(trials.c.key == key, trials.c.fence == fence, trials.c.state == "running")
-                    .values(**values, finished=self._db.now(c))
-                ).rowcount
-                == 1
-            )
+        return values
 
     def release(self, owner: str | None = None) -> int:
         """Gives the owner's unfinished trials back, for anyone to claim."""
-        with self._db.write() as c:
+        with self._db.write(durable=False) as c:
             return c.execute(trials.update().where(*self._held(owner)).values(owner=None, lease_until=0.0)).rowcount
 
     # -- parts --

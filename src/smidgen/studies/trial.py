@@ -24,6 +24,7 @@ from smidgen.kit.seeds import derive_seed
 from smidgen.kit.state import pack
 from smidgen.learn.member import Member
 from smidgen.learn.rounded_state import rounded
+from smidgen.studies.result import Result
 from smidgen.studies.worker import peak_bytes
 from smidgen.tasks.splits import fold_of, sub_draw
 from smidgen.tasks.task import Task
@@ -54,27 +55,6 @@ class Trial:
     @classmethod
     def from_json(cls, text: str) -> "Trial":
         return cls(**json.loads(text))
-
-
-@dataclass
-class Result:
-    """What a trial gave.
-
-    Attributes:
-        predictions: float64 `[n, classes]` or `[n]`, for every row of the task; NaN where a row was trained on.
-            None: failed.
-        seconds, cpu_seconds: all fits and predictions of the trial.
-        peak_bytes: the worker's peak resident memory; model_bytes: arrays of one fitted member.
-        error: why it failed. notes: what a person should know of how it was done, see `kit.notes`.
-    """
-
-    predictions: np.ndarray | None = None
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    peak_bytes: int = 0
-    model_bytes: int = 0
-    error: str | None = None
-    notes: tuple[str, ...] = ()
 
 
 def _read(draw: str) -> tuple[str, dict[str, int], float]:

@@ -1,0 +1,301 @@
+"""Many workers on one run store: trials recorded a second, what the executor adds, and lists of a large store.
+
+    python benchmarks/workers.py run            # two minutes; adds to benchmarks/results/workers.jsonl
+    python benchmarks/workers.py run --only record,overhead,lists
+
+record: so many processes take trials that are offered, up to 8 at once as a worker does with trials of a tenth of a
+    second and less, and record a result of 100 rows and 2 classes of each; counted
+    from the moment at which all are ready to the last one's end. Then each trial is looked for in the store.
+overhead: trials of about 0.2 s, one after another in one process of `smidgen fit`, or of one `smidgen work` beside a
+    coordinator: wall time from the first trial's start, over the seconds that the trials themselves took.
+lists: 100,000 trials, of one study and of 100: the queries behind `smidgen studies ls`, and the study page, opened
+    anew each time; and the whole command beside `smidgen --help`.
+
+PostgreSQL is a temporary cluster of the installed programs with its own defaults: every commit reaches the disk.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "studies"))
+import postgres
+
+from smidgen.budget.meter import Meter
+from smidgen.data.views.rows import Rows
+from smidgen.kit.machine import machine, versions
+from smidgen.studies import listing, offers
+from smidgen.studies.pool import Pool
+from smidgen.studies.runner import Runner
+from smidgen.studies.sharing import Sharing, program
+from smidgen.studies.store import RunStore
+from smidgen.studies.tables import study_trials, trials
+from smidgen.studies.trial import Result, Trial
+from smidgen.studies.work import Worker
+from smidgen.tasks.read import read
+
+RESULTS = Path(__file__).parent / "results" / "workers.jsonl"
+RECORDED, WORKERS = 2000, {"sqlite": 4, "postgresql": 16}
+TRIALS, PARTS, SECONDS = 40, 4, 0.2
+LISTED = 100_000
+
+TAKER = """
+import sys, time
+import numpy as np
+from smidgen.studies import offers
+from smidgen.studies.sharing import program
+from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Result
+
+result = Result(np.full((100, 2), 0.5), 0.01, 0.01, 1000, 100)
+with RunStore(sys.argv[1]) as store:
+    offers.take(store, 1, program=program(), study="none")  # all is imported and connected
+    print("ready", flush=True)
+    sys.stdin.readline()
+    recorded, cpu = 0, time.process_time()
+    while taken := offers.take(store, 8, program=program()):
+        recorded += sum(store.finish_all([(t.key, t.fence, result) for t in taken]))
+    print(recorded, time.process_time() - cpu, flush=True)
+"""
+
+METHOD = """
+import time
+from smidgen.learn.constant import ConstantClassifier
+
+CARD = {"title": "T", "tldr": "For a benchmark.", "tasks": ("classification",), "seconds": (0.001, 0.0)}
+
+
+class Pause(ConstantClassifier):
+    def _fit(self, X, codes):
+        super()._fit(X, codes)
+        time.sleep(%r)
+
+
+CLASSIFIER = Pause
+"""
+
+
+@contextlib.contextmanager
+def store_url(kind: str) -> Iterator[str]:
+    """A new run store."""
+    if kind == "sqlite":
+        with tempfile.TemporaryDirectory() as folder:
+            yield f"sqlite:///{folder}/runs.db"
+    else:
+        with postgres.server() as server, postgres.database(server) as url:
+            yield url
+
+
+def wanted(count: int, method: str = "learn/logistic") -> list[Trial]:
+    made = {"method": method, "version": 1, "view": "linear"}
+    return [Trial(task="t", draw=f"cv:k={PARTS}:r={i}", seed=0, **made) for i in range(count)]
+
+
+def record(kind: str) -> dict[str, Any]:
+    with store_url(kind) as url, RunStore(url) as store:
+        study = store.open_study("many", "f" * 32, {}).id
+        todo = wanted(RECORDED)
+        offers.announce(store, study, "d" * 32, None, program())
+        offers.offer(store, todo)
+        command = [sys.executable, "-c", TAKER, url]
+        processes = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            for _ in range(WORKERS[kind])
+        ]
+        for process in processes:
+            offers.announce(store, study, "d" * 32, None, program())
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        start = time.perf_counter()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        ended: list[str] = []
+        for process in processes:
+            offers.announce(store, study, "d" * 32, None, program())  # its heartbeat, where they are slow
+            ended.append(process.communicate()[0])
+        seconds = time.perf_counter() - start
+        counts = [int(text.split()[0]) for text in ended]
+        cpu = sum(float(text.split()[1]) for text in ended)
+        found = store.get([t.key for t in todo])
+    return {
+        "store": kind,
+        "workers": WORKERS[kind],
+        "trials": RECORDED,
+        "seconds": round(seconds, 3),
+        "trials_a_second": round(RECORDED / seconds, 1),
+        "cpu_ms_a_trial": round(1000 * cpu / RECORDED, 2),
+        "lost": RECORDED - len(found),
+        "doubled": sum(counts) - RECORDED,
+        "least_of_a_worker": min(counts),
+    }
+
+
+@contextlib.contextmanager
+def pausing_method() -> Iterator[str]:
+    """A method whose every fit takes a part of `SECONDS`, installed for the block."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "smidgen_pause").mkdir()
+        (folder / "smidgen_pause" / "__init__.py").write_text("")
+        (folder / "smidgen_pause" / "pause.py").write_text(METHOD % (SECONDS / PARTS))
+        info = folder / "smidgen_pause-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: smidgen-pause\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[smidgen.methods]\nlearn/pause = smidgen_pause.pause\n")
+        sys.path.insert(0, name)
+        yield "learn/pause"
+        sys.path.remove(name)
+
+
+def overhead(kind: str, who: str) -> dict[str, Any]:
+    """`who`: "fit" (the process that runs the study measures) or "work" (another takes from it)."""
+    rng = np.random.default_rng(0)
+    task = read((rng.normal(size=(60, 2)), rng.permutation(["a", "b"] * 30)))
+    rows = Rows(task.frame)
+    moments: list[float] = []
+    spent: list[float] = []
+
+    def live(trial: Trial, result: Result) -> None:
+        assert result.error is None, result.error
+        moments.append(time.perf_counter())
+        spent.append(result.seconds)
+
+    with pausing_method() as method, store_url(kind) as url, RunStore(url) as store, Pool(1) as pool:
+        study = store.open_study("many", task.fingerprint, {}).id
+        pool.load(task, rows)
+        runner = Runner(store, pool, Meter(time.monotonic), study, own=1 if who == "fit" else 0)
+        runner.live = live
+        if who == "fit":
+            runner.run(wanted(TRIALS, method), lambda trial, result: None)
+        else:
+            with Sharing(store, study, always=True) as sharing, RunStore(url) as other:
+                sharing.load(task, rows)
+                runner.sharing = sharing
+                ends: list[float] = []
+
+                def ended(event: dict[str, Any]) -> None:
+                    if event["kind"] == "trial":
+                        ends.append(time.perf_counter())
+
+                worker = Worker(other, 1, idle=2.0, cache=None, tell=ended)
+                thread = threading.Thread(target=worker.run)
+                thread.start()
+                runner.run(wanted(TRIALS, method), lambda trial, result: None)
+                thread.join()
+                moments = ends  # the coordinator hears of them a moment later
+    wall = moments[-1] - moments[0]  # the first one waits for the process to start
+    return {
+        "store": kind,
+        "who": who,
+        "trials": TRIALS,
+        "trial_seconds": round(float(np.mean(spent)), 4),
+        "overhead": round(wall / sum(spent[1:]) - 1, 4),
+    }
+
+
+def lists(kind: str, studies: int) -> dict[str, Any]:
+    with store_url(kind) as url:
+        with RunStore(url) as store:
+            _fill(store, studies)
+            if kind == "postgresql":  # as its own autovacuum does after a while
+                with store._db.write() as c:
+                    c.exec_driver_sql("ANALYZE")
+
+        def timed(work: Any) -> float:
+            best = []
+            for _ in range(5):
+                start = time.perf_counter()
+                with RunStore(url) as store:
+                    work(store)
+                best.append(time.perf_counter() - start)
+            return round(float(np.median(best)), 4)
+
+        with RunStore(url) as store:
+            one = store.studies()[0].id
+        out = {
+            "store": kind,
+            "trials": LISTED,
+            "studies": studies,
+            "ls_seconds": timed(lambda store: store.studies()),
+            "page_seconds": timed(lambda store: listing.count_states(store, store.study(one))),
+            "trials_page_seconds": timed(lambda store: listing.list_trials(store, store.study(one))),
+        }
+        command = [sys.executable, "-m", "smidgen"]
+        out["command_seconds"] = _process([*command, "studies", "ls", "--store", url])
+        out["help_seconds"] = _process([*command, "--help"])
+        return out
+
+
+def _process(command: list[str]) -> float:
+    spent = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        spent.append(time.perf_counter() - start)
+    return round(float(np.median(spent)), 3)
+
+
+def _fill(store: RunStore, studies: int) -> None:
+    each = LISTED // studies
+    values = Result(np.random.default_rng(0).dirichlet(np.ones(2), 100), 0.1, 0.1, 1000, 100)
+    fence = store.claim("model", "{}")
+    assert fence is not None
+    store.finish("model", fence, values)
+    with store._db.read() as c:
+        model = dict(c.execute(trials.select()).mappings().one())
+    for s in range(studies):
+        study = store.open_study(f"study {s}", f"{s:032d}", {}).id
+        made = [
+            Trial(task=f"{s:032d}", method=f"learn/m{i % 40}", version=1, view="linear", draw=f"cv:k=5:r={i}", seed=0)
+            for i in range(each)
+        ]
+        rows = [
+            {**model, "key": t.key, "trial": t.to_json(), "created": 1e9 + s * each + i} for i, t in enumerate(made)
+        ]
+        with store._db.write() as c:
+            c.execute(trials.insert(), rows)
+            c.execute(study_trials.insert(), [{"study": study, "key": row["key"]} for row in rows])
+        board = [{"method": f"learn/m{i}", "view": "linear", "estimate": 0.1 * i} for i in range(40)]
+        summary = {"estimate": 0.3, "metric": "log_loss", "leaderboard": board}
+        store.finish_study(study, "done", summary, [row["key"] for row in rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("verb", choices=["run"])
+    parser.add_argument("--only", default="record,overhead,lists", metavar="A,B")
+    parser.add_argument("--stores", default="sqlite,postgresql", metavar="A,B")
+    args = parser.parse_args()
+    about = {
+        "date": date.today().isoformat(),
+        "machine": {**machine(), "versions": versions(("SQLAlchemy", "psycopg"))},
+    }
+    for part in args.only.split(","):
+        for kind in args.stores.split(","):
+            if part == "record":
+                found = [record(kind)]
+            elif part == "overhead":
+                found = [overhead(kind, who) for who in ("fit", "work")]
+            else:
+                found = [lists(kind, studies) for studies in (1, 100)]
+            for row in found:
+                print(json.dumps(row), flush=True)
+                with RESULTS.open("a") as out:
+                    out.write(json.dumps({"part": part, **row, **about, "load": round(os.getloadavg()[0], 1)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,278 @@
+"""Trials that a study wants measured, offered through the run store to any process of any machine.
+
+The process that runs a study, its coordinator, has a row with a lease, and an offer for each trial that it wants. Who
+takes one claims the trial as the coordinator itself would: lease, heartbeat, fence. An offer is open while nobody
+holds its trial, and void when its coordinator is gone.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import sqlalchemy as sa
+
+from smidgen.studies import shipping
+from smidgen.studies.owner import is_gone
+from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.tables import coordinators, offers, trials, workers
+from smidgen.studies.trial import Trial
+
+_TRIES = 5  # a taker that only found what another had just taken looks again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """A trial that this process has claimed. `memory`: bytes that its study allows; `longest`: seconds. None: any."""
+
+    key: str
+    trial: str
+    method: str
+    fence: int
+    coordinator: str
+    study: str
+    data: str
+    memory: int | None
+    longest: float | None
+
+
+# -- the coordinator's side --
+
+
+def announce(store: RunStore, study: str, data: str, memory: int | None, program: str) -> None:
+    """This process runs the study, its trials need that data. To be called again within each lease."""
+    with store._db.write(durable=False) as c:
+        now = store._db.now(c)
+        values = {"study": study, "data": data, "memory": memory, "program": program}
+        values["lease_until"] = now + LEASE_SECONDS
+        changed = c.execute(coordinators.update().where(coordinators.c.owner == store.owner).values(**values)).rowcount
+        if not changed:
+            c.execute(coordinators.insert().values(owner=store.owner, begun=now, **values))
+            _bury(c, now)
+
+
+def offer(store: RunStore, wanted: Iterable[Trial], longest: float | None = None) -> None:
+    """Offers exactly these trials, to be taken in this order; what was offered before and is not here is withdrawn."""
+    rows = [
+        {
+            "owner": store.owner,
+            "key": t.key,
+            "trial": t.to_json(),
+            "method": f"{t.method}@{t.version}",
+            "place": place,
+            "longest": longest,
+        }
+        for place, t in enumerate(wanted)
+    ]
+    with store._db.write(durable=False) as c:
+        c.execute(offers.delete().where(offers.c.owner == store.owner))
+        if rows:
+            c.execute(offers.insert(), rows)
+
+
+def withdraw(store: RunStore) -> None:
+    """Nothing is offered any more. Who runs one of the trials is told at its next heartbeat."""
+    offer(store, ())
+
+
+def drop(store: RunStore, key: str) -> None:
+    """One trial is not offered any more."""
+    with store._db.write(durable=False) as c:
+        c.execute(offers.delete().where(offers.c.owner == store.owner, offers.c.key == key))
+
+
+def retire(store: RunStore) -> None:
+    """The coordinator ends; data that no other needs goes with it."""
+    with store._db.write(durable=False) as c:
+        _remove(c, [store.owner])
+
+
+def failures(store: RunStore) -> dict[str, tuple[str, str]]:
+    """(kind, reason) by key of the trials that others could not do, where that says nothing of the trial itself."""
+    query = sa.select(offers.c.key, offers.c.failure).where(
+        offers.c.owner == store.owner, offers.c.failure.is_not(None)
+    )
+    with store._db.read() as c:
+        return {row.key: tuple(json.loads(row.failure)) for row in c.execute(query)}
+
+
+def held(store: RunStore, keys: Collection[str]) -> set[str]:
+    """Those of the offered trials that someone is running now."""
+    query = sa.select(offers.c.key).join(trials, trials.c.key == offers.c.key)
+    with store._db.read() as c:
+        query = query.where(offers.c.owner == store.owner, trials.c.state == "running")
+        return set(c.execute(query.where(trials.c.lease_until > store._db.now(c))).scalars()) & set(keys)
+
+
+def present(store: RunStore, study: str) -> int:
+    """How many workers would take trials of the study."""
+    with store._db.read() as c:
+        query = sa.select(workers.c.owner).where(workers.c.lease_until > store._db.now(c))
+        query = query.where(workers.c.study.is_(None) | (workers.c.study == study))
+        return sum(not is_gone(owner) for owner in c.execute(query).scalars())
+
+
+# -- the taker's side --
+
+
+def take(
+    store: RunStore,
+    count: int = 1,
+    *,
+    program: str,
+    coordinator: str | None = None,
+    study: str | None = None,
+    data: str | None = None,
+    only: bool = False,
+    memory: int | None = None,
+    refused: Collection[str] = (),
+    thorough: bool = False,
+) -> list[Taken]:
+    """Claims up to `count` open trials, in the order in which their studies want them.
+
+    Args:
+        program: version of smidgen; the offers of another are left alone.
+        coordinator, study: only of this one. data: what this process has loaded, taken first; `only`: nothing else.
+        memory: bytes that a trial may take here: those that are known to need more are left alone. None: any.
+        refused: methods, as in `Taken`, that this process does not have.
+        thorough: looks for trials whose process on this machine is gone, instead of waiting for its lease.
+    """
+    for _ in range(_TRIES):
+        with store._db.write(durable=False) as c:
+            now = store._db.now(c)
+            gone = _gone(c, now) if thorough else []
+            query = _open_offers(
+                coordinator is not None, study is not None, only, memory is not None, bool(refused), bool(gone)
+            )
+            values = {"now": now, "program": program, "count": count, "data": data or "", "memory": memory}
+            values |= {"coordinator": coordinator, "study": study, "refused": list(refused), "gone": gone}
+            found = c.execute(query, values).all()
+            dead = {row.owner for row in found if row.owner != store.owner and is_gone(row.owner)}
+            if dead:
+                c.execute(coordinators.update().where(coordinators.c.owner.in_(dead)).values(lease_until=0.0))
+            taken = []
+            for i, row in sorted(enumerate(found), key=lambda pair: pair[1].key):  # all alike: none wait in a circle
+                if row.owner in dead:
+                    continue
+                fence = store._claim(c, row.key, row.trial, store.owner, LEASE_SECONDS, study=row.study)
+                if fence is not None:
+                    names = Taken.__dataclass_fields__.keys() - {"fence", "coordinator"}
+                    own = {name: row._mapping[name] for name in names}
+                    taken.append((i, Taken(fence=fence, coordinator=row.owner, **own)))
+        if taken or not found:
+            return [one for _, one in sorted(taken, key=lambda pair: pair[0])]
+    return []
+
+
+def give_back(
+    store: RunStore, taken: Taken, failure: tuple[str, str] | None = None, *, too_small: int | None = None
+) -> None:
+    """Ends this process's claim without a result.
+
+    Args:
+        failure: (kind, reason) for the coordinator, which then does not want it any more; None: another may take it.
+        too_small: bytes that were not enough: only who has more takes it.
+    """
+    with store._db.write(durable=False) as c:
+        c.execute(sa.select(offers.c.key).where(offers.c.key == taken.key).with_for_update())  # first, as `take` does
+        mine = (trials.c.key == taken.key, trials.c.fence == taken.fence, trials.c.state == "running")
+        if not c.execute(trials.update().where(*mine).values(owner=None, lease_until=0.0)).rowcount:
+            return  # it has another holder, or a result
+        values: dict[str, Any] = {}
+        if failure is not None:
+            values["failure"] = json.dumps(store._db.scrub(list(failure)))
+        if too_small is not None:
+            values["too_small"] = too_small
+        if values:
+            own = (offers.c.owner == taken.coordinator, offers.c.key == taken.key)
+            c.execute(offers.update().where(*own).values(**values))
+
+
+def beat(store: RunStore, running: Sequence[Taken], study: str | None = None) -> set[str]:
+    """The worker's heartbeat: it is there, and so are its trials. Gives the keys of those that are still wanted."""
+    keys = [t.key for t in running]
+    with store._db.write(durable=False) as c:
+        until = store._db.now(c) + LEASE_SECONDS
+        there = c.execute(workers.update().where(workers.c.owner == store.owner).values(lease_until=until)).rowcount
+        if not there:
+            c.execute(workers.insert().values(owner=store.owner, lease_until=until, study=study))
+        if not keys:
+            return set()
+        own = (trials.c.key.in_(keys), trials.c.owner == store.owner, trials.c.state == "running")
+        c.execute(trials.update().where(*own).values(lease_until=until))
+        query = sa.select(offers.c.key).join(trials, trials.c.key == offers.c.key).where(*own)
+        return set(c.execute(query).scalars())
+
+
+def leave(store: RunStore) -> None:
+    """The worker ends: what it holds is free."""
+    store.release()
+    with store._db.write(durable=False) as c:
+        c.execute(workers.delete().where(workers.c.owner == store.owner))
+
+
+def strangers(store: RunStore, program: str) -> list[tuple[str, str]]:
+    """(study, version of smidgen) of those that are run by another version and offer something."""
+    with store._db.read() as c:
+        query = sa.select(coordinators.c.study, coordinators.c.program).join(
+            offers, offers.c.owner == coordinators.c.owner
+        )
+        query = query.where(coordinators.c.program != program, coordinators.c.lease_until > store._db.now(c))
+        return [(row.study, row.program) for row in c.execute(query.distinct())]
+
+
+# -- parts --
+
+
+@cache
+def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refused: bool, gone: bool) -> sa.Select:
+    """The query of `take`, with those conditions."""
+    value = sa.bindparam
+    free = (trials.c.lease_until <= value("now")) | trials.c.owner.is_(None)
+    if gone:
+        free |= trials.c.owner.in_(value("gone", expanding=True))
+    query = (
+        sa.select(offers, coordinators.c.study, coordinators.c.data, coordinators.c.memory)
+        .join(coordinators, coordinators.c.owner == offers.c.owner)
+        .outerjoin(trials, trials.c.key == offers.c.key)
+        .where(trials.c.key.is_(None) | ((trials.c.state == "running") & free))
+        .where(coordinators.c.lease_until > value("now"), coordinators.c.program == value("program"))
+        .where(offers.c.failure.is_(None))
+        .order_by(sa.case((coordinators.c.data == value("data"), 0), else_=1))
+        .order_by(coordinators.c.begun, coordinators.c.owner, offers.c.place)
+        .limit(value("count", type_=sa.Integer))
+        .with_for_update(of=offers, skip_locked=True)
+    )
+    if coordinator:
+        query = query.where(offers.c.owner == value("coordinator"))
+    if study:
+        query = query.where(coordinators.c.study == value("study"))
+    if only:
+        query = query.where(coordinators.c.data == value("data"))
+    if memory:
+        query = query.where(offers.c.too_small < value("memory"))
+    if refused:
+        query = query.where(offers.c.method.not_in(value("refused", expanding=True)))
+    return query
+
+
+def _gone(c: sa.Connection, now: float) -> list[str]:
+    """Holders of offered trials that were processes on this machine and are gone."""
+    query = sa.select(trials.c.owner).join(offers, offers.c.key == trials.c.key)
+    query = query.where(trials.c.state == "running", trials.c.lease_until > now, trials.c.owner.is_not(None))
+    return [owner for owner in c.execute(query.distinct()).scalars() if is_gone(owner)]
+
+
+def _bury(c: sa.Connection, now: float) -> None:
+    """What coordinators and workers left that were killed."""
+    rows = c.execute(sa.select(coordinators.c.owner, coordinators.c.lease_until)).all()
+    _remove(c, [row.owner for row in rows if row.lease_until <= now or is_gone(row.owner)])
+    c.execute(workers.delete().where(workers.c.lease_until <= now))
+
+
+def _remove(c: sa.Connection, owners: list[str]) -> None:
+    if owners:
+        c.execute(offers.delete().where(offers.c.owner.in_(owners)))
+        c.execute(coordinators.delete().where(coordinators.c.owner.in_(owners)))
+    shipping.sweep(c)
