@@ -7,6 +7,7 @@ from small_subject import subject
 from smidgen.compress.layers import find, weight_of
 from smidgen.compress.recover import recover, within
 from smidgen.formats.format import Format
+from smidgen.formats.scales import Kind
 from smidgen.kit.errors import BadInput
 
 
@@ -36,6 +37,16 @@ def test_it_learns_on_unseen_rows_and_repeats() -> None:
         assert torch.equal(quantized.codes, again.weights[layer].codes)
         torch.testing.assert_close(weight_of(made.model, layer), quantized.dequantize())
     assert any(not torch.equal(q.codes, start[a].codes) for a, q in made.weights.items())
+
+
+@pytest.mark.parametrize(("kind", "learns"), [("double", False), ("e8m0", False), ("float16", True)])
+def test_scales_that_a_byte_stores_stay_so_that_writing_down_changes_nothing(kind: Kind, learns: bool) -> None:
+    s = subject()
+    format = Format("int3", 16, False, kind)
+    start = {layer: format.quantize(weight_of(s.model, layer)) for layer in find(s.model)}
+    made = recover(s, start, steps=40)
+    for layer, quantized in made.weights.items():
+        assert torch.equal(quantized.scaled.scales, start[layer].scaled.scales) != learns
 
 
 def test_it_needs_data_and_one_length() -> None:

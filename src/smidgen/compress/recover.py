@@ -1,9 +1,10 @@
 """Recovery: a quantized network learns from the network that it was, on texts (or pictures) without labels.
 
-Weights, scales, offsets and what was not quantized learn together, end to end, with straight-through gradients
+Weights, norms, biases, and scales that are stored as floats learn together, end to end, with straight-through gradients
 (Bengio et al., 2013, arXiv 1308.3432); the aims are the answer of the whole network and what each of its blocks puts
 out. A weight starts within the interval of its code, as near to what it was as that allows: a first step changes
-nothing, and codes move when their interval is left. Embeddings, and weights that layers share, keep their codes.
+nothing, and codes move when their interval is left. Scales that are stored in a byte stay as they are: rounding what
+they learned would undo more than it brought. Embeddings, and weights that layers share, keep their codes.
 """
 
 import copy
@@ -25,13 +26,14 @@ from smidgen.kit.errors import bad
 
 KEEP_BYTES = 256 << 20  # of what the teacher said, kept between epochs
 PACE_STEPS = 3  # steps that are timed before their number is settled
+FINE_SCALES = ("float32", "float16")  # how scales are stored that can learn
 
 
 @dataclass(frozen=True, kw_only=True)
 class RecoverySettings:
     """
     Attributes:
-        rate: how far a step of Adam moves weights, scales and offsets, in steps of the grid: what is rounded finely
+        rate: how far a step of Adam moves weights (and scales), in steps of the grid: what is rounded finely
             learns in small steps. other_rate: of norms and biases, as a share of their root mean square.
         warmup: steps. block_weight: of the blocks' errors beside that of the answer; each is relative.
         clip: largest norm of the gradient.
@@ -212,8 +214,11 @@ def _groups(student: nn.Module, settings: RecoverySettings) -> list[dict[str, An
         step = settings.rate * gap * float(fake.scales.detach().abs().mean())
         parts = [(weight, step), (fake.scales, step / max(fake.format.levels.largest, 1.0))]
         for p, rate in [*parts, *([] if fake.offsets is None else [(fake.offsets, step)])]:
-            groups.append({"params": [p.requires_grad_()], "lr": rate})
             inside.add(id(p))
+            learns = p is weight or fake.format.scales in FINE_SCALES
+            p.requires_grad_(learns)
+            if learns:
+                groups.append({"params": [p], "lr": rate})
     if settings.other_rate:
         for module in student.modules():
             for p in module.parameters(recurse=False):
