@@ -250,7 +250,8 @@ def _settled(student: nn.Module, start: Mapping[Layer, Quantized], steps: int, c
         fake: Any = student.get_submodule(layer.name)
         if not isinstance(fake, FakeQuantized):
             continue
-        fake.settle()
+        if fake.format.scales in FINE_SCALES:
+            fake.settle()
         weights[layer] = fake.quantized()
         put(student, layer.name, fake.without_rounding())
         set_weight(student, layer, weights[layer].dequantize())
