@@ -110,6 +110,7 @@ def test_all_flags_reach_fit(monkeypatch, capsys, tmp_path):
         "seed": "7",
         "store": "sqlite:///s.db",
         "workers": "2",
+        "executor": "ray",
         "replay": "abc",
     }
     line = [part for name, value in flags.items() for part in (f"--{name}", value)]

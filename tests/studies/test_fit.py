@@ -188,11 +188,11 @@ def test_a_replay_ends_where_the_clock_did(few, tmp_path, inline, monkeypatch, s
 
     real, count = Runner._end, [0]
 
-    def end(self, job, outcome, *others):
+    def end(self, outcome, *others):
         count[0] += 1
         if stop == "after a failure" and count[0] == 6:
             outcome = Failure("took longer than its 2 s", "deadline")
-        real(self, job, outcome, *others)
+        return real(self, outcome, *others)
 
     def up(self):
         return count[0] >= {"in the first round": 3, "in mid-round": 6}.get(stop, 1000)
@@ -546,7 +546,7 @@ def test_on_shuffled_labels_it_does_not_claim_to_have_learnt(table, tmp_path, in
     [
         ({"time": 5, "trials": 3}, "not both"),
         ({"trials": 0}, "above 0"),
-        ({"trials": 3, "workers": 0}, "workers: expected at least 1"),
+        ({"trials": 3, "workers": -1}, "workers: expected at least 0"),
         ({"trials": 3, "methods": "logistik"}, "Did you mean 'logistic'"),
         ({"trials": 3, "settings": ["strength=1"]}, "one method in --methods"),
         ({"trials": 3, "methods": "knn", "settings": {"lda.shrinkage": 1}}, "not among --methods"),

@@ -19,6 +19,7 @@ BRINGS = {
     "trees": "the boosted trees of LightGBM and CatBoost",
     "tabfm": "TabPFN, with weights that you have",
     "gguf": "language models as GGUF files",
+    "postgres": "a run store in PostgreSQL, for many machines",
     "ray": "trials on a Ray cluster",
     "logs": "training logs for TensorBoard and MLflow",
 }
