@@ -8,7 +8,7 @@ QUANTIZERS := benchmarks/.quantizers
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
+.PHONY: help setup demo test fuzz check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +25,9 @@ demo: setup  ## the main job on real data, under 90 s after set-up
 
 test: setup  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+fuzz: setup  ## hostile input, 20 times as much as the tests try on every push (half an hour at most)
+	SMIDGEN_FUZZ=20 timeout 1800 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hostile
 
 check: setup docs  ## style, types, import levels, docs and benchmark tables
 	$(BIN)/ruff check .

@@ -135,14 +135,17 @@ def predict(
         str | None,
         typer.Option(metavar="preds.csv", help="Where to write (.parquet for Parquet). Default: standard output."),
     ] = None,
+    as_is: Annotated[
+        bool, typer.Option("--as-is", help="Write labels as they are, also those that a spreadsheet would run.")
+    ] = False,
 ) -> None:
     """Predict new rows: CSV in their order, with probabilities.
 
-    A text label that a spreadsheet would run as a formula (=1+1) is written with a ' before it.
+    A text label that a spreadsheet would run as a formula (=1+1) is written with a ' before it (--as-is: without).
     """
     from smidgen.cli import predicting
 
-    predicting.predict(model, file, out)
+    predicting.predict(model, file, out, as_is)
 
 
 @app.command()

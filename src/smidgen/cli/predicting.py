@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from smidgen.cli.output import say, stdout_kept, tell
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import write_bytes
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# What a spreadsheet takes for the start of a formula: in a cell's first place, and behind what some part cells by.
+_FIRST = re.compile(r"\s*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]")
+_BEHIND = re.compile(r"([;\t\r\n])(?=[ \"]*[=+\-@\t\r\uff1d\uff0b\uff0d\uff20])")
 
 
-def predict(folder: str, source: str, out: str | None) -> None:
-    """Writes `prediction` and, for classes, one `proba_<class>` column each; to standard output for None or "-"."""
+def predict(folder: str, source: str, out: str | None, as_is: bool = False) -> None:
+    """Writes `prediction` and, for classes, one `proba_<class>` column each; to standard output for None or "-".
+    `as_is`: also labels that a spreadsheet would run as formulas."""
     to_stdout = out is None or out == "-"
     if not to_stdout:
         parent = Path(out).absolute().parent  # type: ignore[arg-type]
@@ -27,10 +31,10 @@ def predict(folder: str, source: str, out: str | None) -> None:
         model = smidgen.load(folder)
         columns = predictions(model, source)
     if to_stdout:
-        say(as_csv(columns).removesuffix("\n"))
+        say(as_csv(columns, as_is).removesuffix("\n"))
         return
     path = Path(str(out))
-    write_bytes(path, as_parquet(columns) if path.suffix.lower() == ".parquet" else as_csv(columns).encode())
+    write_bytes(path, as_parquet(columns) if path.suffix.lower() == ".parquet" else as_csv(columns, as_is).encode())
     tell(f"{len(columns['prediction']):,} predictions in {path}")
 
 
@@ -49,14 +53,29 @@ def predictions(model: Any, source: Any) -> dict[str, list[Any]]:
     return columns
 
 
-def as_csv(columns: dict[str, list[Any]]) -> str:
-    """CSV with every digit of the numbers (they sum to 1 as in memory)."""
+def as_csv(columns: dict[str, list[Any]], as_is: bool = False) -> str:
+    """CSV with every digit of the numbers (they sum to 1 as in memory). Texts that a spreadsheet would run get an
+    apostrophe, unless `as_is`."""
+
+    def safe(value: Any) -> Any:
+        return value if as_is else _safe(value)
+
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    cells = [map(_safe, values) if name in ("image", "prediction") else values for name, values in columns.items()]
+    writer = csv.writer(_Lines(out), lineterminator="\r\n")  # with "\n" it leaves a "\r" in a cell without quotes
+    writer.writerow(map(safe, columns))
+    cells = [map(safe, values) if name in ("image", "prediction") else values for name, values in columns.items()]
     writer.writerows(zip(*cells, strict=True))
     return out.getvalue()
+
+
+class _Lines:
+    """Rows as csv writes them, each ended by "\\n" alone."""
+
+    def __init__(self, out: io.StringIO) -> None:
+        self.out = out
+
+    def write(self, row: str) -> None:
+        self.out.write(row.removesuffix("\r\n") + "\n")
 
 
 def _images(source: Any) -> dict[str, list[Any]]:
@@ -86,10 +105,11 @@ def as_parquet(columns: dict[str, list[Any]]) -> bytes:
 
 
 def _safe(value: Any) -> Any:
-    """A text label that a spreadsheet would run as a formula gets a leading apostrophe; numbers stay as they are."""
-    if isinstance(value, str) and value.startswith(_FORMULA):
-        try:
-            float(value)
-        except ValueError:
-            return "'" + value
+    """A text with an apostrophe wherever a spreadsheet would begin to run it as a formula; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        float(value if value == value.strip() else "none")
+    except ValueError:
+        return ("'" if _FIRST.match(value) else "") + _BEHIND.sub(r"\1'", value)
     return value

@@ -89,7 +89,7 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
             if isinstance(value, bool):
                 raise ValueError
             number = kind(value)
-            if kind is int and not isinstance(value, str) and number != value:
+            if number != number or (kind is int and not isinstance(value, str) and number != value):
                 raise ValueError
             return number
         except (TypeError, ValueError, OverflowError):

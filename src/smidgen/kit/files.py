@@ -17,6 +17,8 @@ from smidgen.kit.errors import BadInput
 MAX_HEADER = 8 << 20  # bytes; the format itself allows 100 MB, our folders need a few KB
 MAX_TENSORS = 50_000
 MAX_JSON = 64 << 20
+MAX_VALUES = 2_000_000  # of a JSON file: each takes up to 70 bytes in memory, and 3 in the file
+MAX_AXES = 64
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -59,10 +61,12 @@ def json_bytes(value: Any) -> bytes:
 
 
 def read_json(path: Path, limit: int = MAX_JSON) -> Any:
-    """JSON from a file of at most `limit` bytes. Raises BadInput when it is missing, larger or not JSON."""
+    """JSON from a file of at most `limit` bytes and MAX_VALUES values. Raises BadInput when it is none, or larger."""
     data = read_bytes(path, limit)
+    if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
+        raise BadInput(f"{path} holds more than {MAX_VALUES:,} values, the most that are read: it is not one of ours.")
     try:
-        return json.loads(data)
+        return json.loads(data.decode())
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not valid JSON ({str(error)[:80]}): the file is damaged or was edited.") from None
 
@@ -95,7 +99,7 @@ def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
     if size > MAX_HEADER or 8 + size > len(data):
         raise fail("its header is longer than allowed or than the file")
     try:
-        header = json.loads(data[8 : 8 + size])
+        header = json.loads(bytes(data[8 : 8 + size]).decode())
     except (ValueError, RecursionError):
         raise fail("its header is not JSON") from None
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
@@ -107,7 +111,7 @@ def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
         entries = sorted(header.items(), key=lambda kv: tuple(kv[1]["data_offsets"]))
         for name, entry in entries:
             dtype, shape, (start, stop) = np.dtype(_DTYPES[entry["dtype"]]), entry["shape"], entry["data_offsets"]
-            if not all(type(v) is int and v >= 0 for v in [*shape, start, stop]):
+            if len(shape) > MAX_AXES or not all(type(v) is int and 0 <= v < 1 << 63 for v in [*shape, start, stop]):
                 raise ValueError
             count = 1
             for axis in shape:

@@ -7,7 +7,7 @@ built from the very state that is saved, so a loaded model gives bit-equal predi
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from smidgen.data.views.cache import fill
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.view import encoders_of
 from smidgen.kit import methods
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, SmidgenError
 from smidgen.kit.files import (
     digest,
     json_bytes,
@@ -33,7 +33,7 @@ from smidgen.learn.blend import blend
 from smidgen.learn.member import Member
 from smidgen.nets import minilm
 from smidgen.tasks.read import read_new
-from smidgen.tasks.task import Column, Task
+from smidgen.tasks.task import Column, ColumnKind, Task
 
 SCHEMA = 1
 PACKED_SCHEMA = 2  # of folders whose arrays were compressed
@@ -103,10 +103,26 @@ class Model:
 
     def chances(self, rows: Rows) -> np.ndarray:
         """As `predict_proba` (of a regression: values `[n]`), of rows that are read already."""
-        from threadpoolctl import threadpool_limits
-
         if not len(rows):
             return np.zeros((0, len(self.classes)) if self.classes else 0)
+        if self.path is None:
+            return self._chances(rows)
+        try:  # what came from a folder may say anything that its description allows
+            out = self._chances(rows)
+        except SmidgenError:
+            raise
+        except Exception as error:
+            raise self._damaged(f"{type(error).__name__}: {str(error)[:100]}") from error
+        if out.shape != (len(rows), len(self.classes))[: 1 + bool(self.classes)] or not np.isfinite(out).all():
+            raise self._damaged("its answers are no numbers" if self.kind == "regression" else "no probabilities")
+        return out
+
+    def _damaged(self, why: str) -> BadInput:
+        return BadInput(f"The model in {self.path} cannot answer ({why}): the folder is damaged or was edited.")
+
+    def _chances(self, rows: Rows) -> np.ndarray:
+        from threadpoolctl import threadpool_limits
+
         with minilm.using(self.encoder):
             fill(rows, sorted({e for m in self.members for e in encoders_of(m.view)}), None, columns=self.columns)
             with threadpool_limits(1):  # sums must not depend on how many threads there are
@@ -202,6 +218,10 @@ class Model:
             Column(name=str(c["name"]), kind=c["kind"], note=str(c["note"]), form=str(c["form"]))
             for c in head["columns"]
         )
+        if len({c.name for c in columns}) < len(columns) or not {c.kind for c in columns} <= set(get_args(ColumnKind)):
+            raise ValueError("columns must have a known kind and differ by name")
+        if not all(isinstance(c, str | int | float) for c in head["classes"]):
+            raise ValueError("classes must be texts or numbers")
         states = unpack(head["members"], arrays)
         weights, log_t = [float(w) for w in head["weights"]], [float(t) for t in head["log_t"]]
         if not states or len(states) > MAX_MEMBERS or not len(states) == len(weights) == len(log_t):

@@ -23,6 +23,7 @@ from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.nets.packed_pretrained import PackedConfig, dequantized
 
 SCHEMA = 1
+LARGEST = 1 << 31  # of any size in config.json
 CONFIG, GENERATION, WEIGHTS = "config.json", "generation_config.json", "model.safetensors"
 POST = "smidgen_post_norm"
 _SIZES = {
@@ -72,6 +73,8 @@ def load(folder: Path) -> Decoder:
     said = read_json(folder / CONFIG)
     config = from_llama(said, str(folder / CONFIG))
     path = folder / WEIGHTS
+    if path.is_symlink():
+        raise BadInput(f"{path}: expected a regular file, found a link.")
     if not path.is_file():
         raise BadInput(f"{folder}: there is no {WEIGHTS}. Is it a whole model folder, with its weights in one file?")
     try:
@@ -81,10 +84,17 @@ def load(folder: Path) -> Decoder:
     tensors = {name: t for name, t in tensors.items() if not name.endswith("rotary_emb.inv_freq")}
     if config.tie_embeddings:
         tensors.pop("lm_head.weight", None)
-    with torch.device("meta"):
-        model = Decoder(config)
+    if len(tensors) < config.layers:  # before so many are made
+        raise bad(
+            f"{folder / CONFIG}: num_hidden_layers", f"at most the {len(tensors)} tensors in {path.name}", config.layers
+        )
+    try:
+        with torch.device("meta"):
+            model = Decoder(config)
+    except (RuntimeError, OverflowError):  # sizes whose product no tensor can have
+        raise BadInput(f"{folder / CONFIG} describes a model that is too large to be one.") from None
     shapes = {name: p.shape for name, p in model.named_parameters()}
-    if said.get("quantization_config"):
+    if said.get("quantization_config") is not None:
         tensors = dequantized(tensors, PackedConfig.from_dict(said["quantization_config"]), shapes)
     _check(tensors, shapes, path)
     model.load_state_dict(fold(tensors, config, back=True), assign=True)
@@ -144,6 +154,8 @@ def from_llama(values: Any, where: str) -> DecoderConfig:
     ours = values.get("smidgen") or {}
     if not isinstance(ours, dict):
         raise bad(f"{where}: smidgen", "an object", ours)
+    if type(ours.get("schema", SCHEMA)) is not int:
+        raise bad(f"{where}: smidgen: schema", "a whole number", ours["schema"])
     if ours.get("schema", SCHEMA) > SCHEMA:
         raise BadInput(f"{where} was written by a newer version of smidgen: update it (pip install -U smidgen).")
     missing = [theirs for name, theirs in _SIZES.items() if name != "kv_heads" and values.get(theirs) is None]
@@ -152,7 +164,11 @@ def from_llama(values: Any, where: str) -> DecoderConfig:
     for theirs in _SIZES.values():
         if type(values.get(theirs, 1)) is not int:
             raise bad(f"{where}: {theirs}", "a whole number", values[theirs])
+        if values.get(theirs, 1) > LARGEST:
+            raise bad(f"{where}: {theirs}", f"at most {LARGEST:,}", values[theirs])
     rotary = values.get("rope_parameters") or values.get("rope_scaling") or {}
+    if not isinstance(rotary, dict):
+        raise bad(f"{where}: rope_parameters", "an object", rotary)
     bias = bool(values.get("attention_bias", False))
     _refuse(where, "rope_type", rotary.get("rope_type", rotary.get("type", "default")), "default")
     _refuse(where, "hidden_act", values.get("hidden_act", "silu"), "silu")

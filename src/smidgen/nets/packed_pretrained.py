@@ -5,6 +5,7 @@ files, and model.safetensors: packed weights as plain tensors, all other numbers
 opens it; after `register()` so does `from_pretrained` of transformers. Nothing in a folder is run.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from smidgen.nets.quietly import quietly
 
 METHOD = "smidgen"
 SCHEMA = 1
+INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"[\w-][\w.-]*\.safetensors")
 WHY = "A packed model of transformers"
 
 
@@ -51,8 +54,9 @@ class PackedConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "PackedConfig":
         """Raises BadInput for what no smidgen wrote, or a newer one."""
-        schema, layers = data.get("schema"), data.get("layers")
-        if data.get("quant_method") != METHOD or not isinstance(schema, int) or not isinstance(layers, dict):
+        told = data if isinstance(data, Mapping) else {}
+        schema, layers = told.get("schema"), told.get("layers")
+        if told.get("quant_method") != METHOD or not isinstance(schema, int) or not isinstance(layers, dict):
             raise BadInput("config.json does not say how the weights are packed: it was not written by smidgen.")
         if schema > SCHEMA:
             raise BadInput(
@@ -207,20 +211,43 @@ def from_pretrained(folder: str | Path) -> Any:
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} is not a model folder of transformers: it has no config.json.")
-    config = read_json(folder / "config.json")
+    config = checked_folder(folder)
     names = config.get("architectures") or ["AutoModel"]
-    kind = getattr(transformers, str(names[0]), None)
-    if kind is None or not hasattr(kind, "from_pretrained"):
-        raise BadInput(f"{folder}/config.json names the architecture {names[0]}, which transformers does not have.")
+    name = str(names[0]) if isinstance(names, list) else ""
+    kind = getattr(transformers, name, None) if name.isidentifier() else None
+    if not (isinstance(kind, type) and (issubclass(kind, transformers.PreTrainedModel) or name.startswith("Auto"))):
+        raise BadInput(f"{folder}/config.json names the architecture {name[:60]!r}, which transformers does not have.")
     try:
         with quietly(transformers):
-            return kind.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
+            made = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
+            return made.eval()
     except BadInput:
         raise
     except Exception as error:  # whatever a damaged folder makes of it, it ends in a sentence
         raise BadInput(
             f"{folder} cannot be opened: it is damaged or not whole ({type(error).__name__}: {str(error)[:200]})."
         ) from None
+
+
+def checked_folder(folder: Path) -> dict[str, Any]:
+    """What config.json of a folder says, once it is known that opening it leads nowhere else.
+
+    Raises:
+        BadInput: config.json is damaged, it asks for code, weights lie elsewhere, or it is an adapter of another model.
+    """
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise BadInput(f"{folder}/config.json does not describe a model: the file is damaged or was edited.")
+    if "auto_map" in config:
+        raise BadInput(f"{folder} is a model with code of its own (auto_map in config.json), which is never run here.")
+    if (folder / "adapter_config.json").exists():
+        raise BadInput(f"{folder} is an adapter: it leads to a model elsewhere. Merge the two, and give that folder.")
+    if (folder / INDEX).exists():
+        told = read_json(folder / INDEX)
+        parts = told.get("weight_map") if isinstance(told, dict) else None
+        if not isinstance(parts, dict) or not all(isinstance(p, str) and _SHARD.fullmatch(p) for p in parts.values()):
+            raise BadInput(f"{folder / INDEX} names weights that do not lie beside it: the file was edited.")
+    return config
 
 
 def _on_meta(model: nn.Module) -> bool:

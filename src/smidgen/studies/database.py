@@ -84,6 +84,11 @@ class Database:
                     f"'{hide_passwords(text)}' is not a run store's URL: write sqlite:///path or "
                     "postgresql://user:password@host/name."
                 ) from None
+        elif re.search(r":[^/]*@", text):  # a mistyped URL as a file's name would put its password into every message
+            raise BadInput(
+                "The name of the run store looks like a URL without '://': write sqlite:///path or "
+                "postgresql://user:password@host/name."
+            )
         else:
             url = sa.engine.URL.create("sqlite", database=text)
         secrets = [str(s) for s in (url.password, url.query.get("password")) if s]

@@ -92,7 +92,7 @@ def list_trials(
         page, pages = _place(page, total, size)
         query = sa.select(*columns).select_from(source).where(own, *keep).order_by(*order)
         rows = c.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
-    made = [TrialRow(**{**row, "trial": store._parse(row["trial"], row["key"])}) for row in rows]
+    made = [store._trial(row) for row in rows]
     return Listed(rows=made, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 

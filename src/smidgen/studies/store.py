@@ -42,6 +42,20 @@ _LOCK = sa.select(offers.c.key).where(offers.c.key.in_(sa.bindparam("keys", expa
 _DONE = offers.delete().where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
 
 
+# What the columns of a row hold, once read: a file from elsewhere may hold anything.
+_HOLDS: dict[str, Any] = {
+    "task_name": str,
+    "state": str,
+    "created": int | float,
+    "updated": int | float,
+    "options": dict,
+    "asked": dict,
+    "summary": dict | None,
+    "trials": list,
+}
+_NUMBERS = ("seconds", "cpu_seconds", "peak_bytes", "model_bytes", "created", "finished")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A study as stored. `state`: running, done, stopped or failed; `trials`: keys in the order used, for a replay."""
@@ -212,7 +226,7 @@ class RunStore:
                 .order_by(trials.c.created, trials.c.key)
             )
             rows = c.execute(query).mappings().all()
-        return [TrialRow(**{**row, "trial": self._parse(row["trial"], row["key"])}) for row in rows]
+        return [self._trial(row) for row in rows]
 
     # -- trials --
 
@@ -371,10 +385,22 @@ class RunStore:
     def _damaged(self, what: str) -> BadInput:
         return BadInput(f"{self.name}: the row '{what}' is damaged or was edited; remove its study and run it again.")
 
+    def _trial(self, row: Any) -> TrialRow:
+        told = self._parse(row["trial"], row["key"])
+        texts = isinstance(told, dict) and all(isinstance(row[k], str | None) for k in ("state", "error"))
+        if not texts or not all(isinstance(row[k], int | float | None) for k in _NUMBERS):
+            raise self._damaged(row["key"])
+        return TrialRow(**{**row, "trial": told})
+
     def _study(self, row: sa.Row) -> Study:
         values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
         for name in ("options", "asked", "summary", "trials"):
             values[name] = None if values[name] is None else self._parse(values[name], row.id)
+        for name, kind in _HOLDS.items():
+            if not isinstance(values[name], kind):
+                raise self._damaged(row.id)
+        if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
+            raise self._damaged(row.id)
         if row.state == "running" and row.owner and is_gone(row.owner):
             values["state"] = "stopped"
         return Study(**values)
@@ -394,5 +420,8 @@ class RunStore:
             except (ValueError, TypeError, zlib.error, OverflowError):
                 raise self._damaged(row.key) from None
             predictions = np.frombuffer(data, "<f8").reshape(shape).copy()
-        notes = () if row.notes is None else tuple(self._parse(row.notes, row.key))
+        told = [] if row.notes is None else self._parse(row.notes, row.key)
+        if not isinstance(told, list) or not all(isinstance(row._mapping[k], int | float | None) for k in _NUMBERS):
+            raise self._damaged(row.key)
+        notes = tuple(map(str, told))
         return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error, notes)

@@ -142,6 +142,8 @@ def numbers(values: pd.Series, form: str = "") -> tuple[np.ndarray, list[int]]:
         return values.dt.total_seconds().to_numpy(np.float64), []
     if pd.api.types.is_datetime64_any_dtype(values):
         return np.full(len(values), np.nan), np.flatnonzero(values.notna()).tolist()
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "fiub":
+        return values.to_numpy(np.float64, copy=True), []
     if not is_text(values):
         x: Any = pd.to_numeric(values, errors="coerce")
         return x.astype("Float64").to_numpy(np.float64, na_value=np.nan), []

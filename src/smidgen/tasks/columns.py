@@ -17,6 +17,7 @@ from smidgen.tasks.number_cells import DECIMAL_COMMA, NO_NUMBER, number_form, nu
 from smidgen.tasks.task import Column, ColumnKind, Finding
 
 SAMPLE = 5_000  # cells of a text column that are looked at
+_LOOKED_AT = 2_000  # letters of a cell that tell the script it is in
 _ID_NAME = re.compile(r"(^|[\W_\d])(id|ids|uuid|guid|rowid|index|idx)$", re.IGNORECASE)
 _ID_CAMEL = re.compile(r"[a-z](Id|ID|UUID|Uuid)$")
 _NO_NAME = re.compile(r"^(column \d+|unnamed: ?\d+|)$", re.IGNORECASE)
@@ -94,7 +95,7 @@ def _understand(
                 level="warning", text=f"Column '{name}' mixes numbers ({share:.0%}) and words; it is read as words."
             )
         )
-    if when := date_form(said):
+    if (when := date_form(said)) and dates(values, when[0])[0].notna().any():  # 0000/0/0 looks like one
         form, guessed = when
         if guessed:
             findings.append(
@@ -180,7 +181,9 @@ def _number(name: str, x: np.ndarray, labelled: np.ndarray, form: str, findings:
                 f"{endless[0] + 1}) count as missing.",
             )
         )
-    if poor := _poor(name, pd.Series(x[labelled])):
+    known = x[labelled]
+    known = known[~np.isnan(known)]
+    if not (len(known) and known.min() < known.max()) and (poor := _poor(name, pd.Series(x[labelled]))):
         return poor
     if why := _numbers_rows(name, x):
         return Column(name=name, kind="id", note=why)
@@ -231,6 +234,7 @@ def _words(name: str, distinct: list[str], n: int) -> tuple[ColumnKind, str]:
 
 
 def _dense_script(text: str) -> bool:
+    text = text[:_LOOKED_AT]
     return (
         sum("\u3040" <= c <= "\u30ff" or "\u3400" <= c <= "\u9fff" or "\u0e00" <= c <= "\u0e7f" for c in text)
         > len(text) / 2

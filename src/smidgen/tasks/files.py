@@ -4,6 +4,7 @@ What a file is, is told by its first bytes rather than by its name. Text columns
 """
 
 import csv
+import gzip
 import io
 import json
 import sys
@@ -33,6 +34,7 @@ from smidgen.tasks.number_cells import (
 from smidgen.tasks.task import Finding
 
 MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong tool
+ROOM, GROWTH = 256 << 20, 100  # a packed file may become the larger of so many bytes, and so many times its own
 # cells that mean "nothing here" in every column; others (-, ?, none) only where numbers are expected
 BLANK = ("", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "<NA>", "#N/A", "#NA", "NaT")
 
@@ -98,7 +100,10 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
 
 def _bytes(path: Path | str) -> bytes:
     if str(path) == "-":
-        return sys.stdin.buffer.read(MAX_BYTES)
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise BadInput(f"Standard input has more than the {MAX_BYTES:,} bytes that are read: take a part of it.")
+        return data
     path = Path(path)
     try:
         if not path.exists():
@@ -124,19 +129,24 @@ def _bytes(path: Path | str) -> bytes:
 def _unzipped(data: bytes, where: str) -> bytes:
     if data[:2] != b"\x1f\x8b":
         return data
-    out, rest = [], data
+    out, most = bytearray(), _room(data)
     try:
-        while rest:
-            unpack = zlib.decompressobj(31)
-            out.append(unpack.decompress(rest, MAX_BYTES))
-            if unpack.unconsumed_tail:
-                raise BadInput(f"{where} unpacks to more than {MAX_BYTES:,} bytes: take a part of it.")
-            if not unpack.eof:
-                raise zlib.error("it ends too early")
-            rest = unpack.unused_data.lstrip(b"\0")
-    except zlib.error as error:
-        raise BadInput(f"{where} is a damaged gzip file ({error}): make or copy it again.") from None
-    return b"".join(out)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            while part := file.read(1 << 20):
+                out += part
+                if len(out) > most:
+                    raise BadInput(
+                        f"{where} unpacks to more than {most:,} bytes, {len(out) // len(data):,} times what it has: "
+                        "unpack it yourself if it is to be trusted."
+                    )
+    except (zlib.error, EOFError, OSError) as error:
+        raise BadInput(f"{where} is a damaged gzip file ({str(error)[:100]}): make or copy it again.") from None
+    return bytes(out)
+
+
+def _room(data: bytes) -> int:
+    """How large a packed file may become: few grow a hundredfold, and what grows further is made to fill the memory."""
+    return min(MAX_BYTES, max(ROOM, GROWTH * len(data)))
 
 
 def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
@@ -295,6 +305,12 @@ def _json(data: bytes, where: str) -> pd.DataFrame:
                 f"{json.dumps(record)[:60]}."
             )
         names.update(dict.fromkeys(record))
+    filled = sum(map(len, records))
+    if len(names) * len(records) > max(ROOM // 8, GROWTH * filled):
+        raise BadInput(
+            f"{where}: its {len(records):,} objects have {len(names):,} different names, and each only a few of them: "
+            "a table of that would be nearly empty. Write what varies as a value, not as a name."
+        )
     # columns one by one as objects: nothing is guessed, numbers keep their type
     columns = {n: pd.Series([r.get(n) for r in records], dtype=object) for n in names}
     frame = pd.DataFrame(dict(enumerate(columns.values())), index=pd.RangeIndex(len(records)))
@@ -307,10 +323,16 @@ def _parquet(data: bytes, where: str) -> pd.DataFrame:
     import pyarrow.parquet as parquet
 
     try:
+        told = parquet.ParquetFile(io.BytesIO(data)).metadata
+        if 8 * told.num_rows * told.num_columns > _room(data):
+            raise BadInput(
+                f"{where} says it has {told.num_rows:,} rows of {told.num_columns:,} columns, far more than its "
+                f"{len(data):,} bytes hold: write it again, or take a part of it."
+            )
         table = parquet.read_table(io.BytesIO(data))
         table.validate(full=True)  # text that is no UTF-8 would fail only when it is looked at
         return table.to_pandas(ignore_metadata=True)
-    except MemoryError:
+    except (MemoryError, BadInput):
         raise
     except Exception as error:  # the library raises a dozen kinds on damaged files
         raise BadInput(
@@ -323,17 +345,20 @@ def _parquet(data: bytes, where: str) -> pd.DataFrame:
 def _unique(names: list[str], made: Loaded) -> list[str]:
     """Column names that are all there and differ; what was changed is said."""
     out: list[str] = []
+    taken: dict[str, int] = {}  # each name, and the last number that was put behind it
     for i, name in enumerate(names):
         plain = name.strip() or f"column {i + 1}"
         if not name.strip():
             made.findings.append(
                 Finding(level="note", text=f"Column {i + 1} of {made.where} has no name; it is called '{plain}' here.")
             )
-        given, number = plain, 0
-        while given in out:
+        given, number = plain, taken.get(plain, 0)
+        while given in taken:
             number += 1
             given = f"{plain}.{number}"
-        if number:
+        taken[plain] = number
+        taken.setdefault(given, 0)
+        if given != plain:
             made.findings.append(
                 Finding(
                     level="warning",

@@ -45,7 +45,8 @@ gb tb kib mib gib px mp dpi °c °f k bar mbar pa hpa kpa psi n nm j kj kcal cal
 mg/dl mmol/l g/l µg µm µl
 """
 UNITS = frozenset(_NAMES.split())
-_DRESS = re.compile(r"^(?:[$€£¥]|EUR|USD|GBP|CHF)\s*|\s*(?:[%$€£¥]|EUR|Euro|USD|GBP|CHF)$")
+_BEFORE = re.compile(r"(?:[$€£¥]|EUR|USD|GBP|CHF)")
+_AFTER = re.compile(r"(?:[%$€£¥]|EUR|Euro|USD|GBP|CHF)$")  # no white space in it: a long one would take it for ever
 _WITH_UNIT = re.compile(r"^[+-]?\d[\d.,]*\s*([^\W\d_°µ]{1,7}[./]?[^\W\d_]{0,3}[²³]?\.?|[°µ][^\W\d_]{1,2})$")
 _GROUPED = re.compile(r"^[+-]?\d{1,3}(?:([ '’\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d+)?$")
 _COMMA_DECIMAL = re.compile(r"^[+-]?(\d{1,3}(\.\d{3})+|\d+)?,\d+$")
@@ -99,7 +100,8 @@ def _parts(form: str) -> tuple[bool, str]:
 
 def _bare(text: str) -> str:
     """Without currency and percent signs and spaces; (5) is -5, and 1 234 is 1234."""
-    plain = _DRESS.sub("", text.strip().replace("\u00a0", "").replace("\u2212", "-"))
+    plain = text.strip().replace("\u00a0", "").replace("\u2212", "-")
+    plain = _AFTER.sub("", _BEFORE.sub("", plain, count=1).lstrip() if _BEFORE.match(plain) else plain).rstrip()
     if plain.startswith("(") and plain.endswith(")") and plain[1:2].isdigit():
         plain = "-" + plain[1:-1]
     return re.sub(r"[ '’\u202f]", "", plain) if _GROUPED.match(plain) else plain

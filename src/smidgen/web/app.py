@@ -26,7 +26,7 @@ def make_app(store: str | None, models: str | Path, keys: Keys) -> Guard:
         Route("/studies/{id}", study.study),
         Route("/studies/{id}/report", study.report),
         Route("/studies/{id}/trials", studies.trials),
-        Route("/studies/{id}/image/{what}/{place:int}", study.image),
+        Route("/studies/{id}/image/{what}/{place}", study.image),
         Route("/studies/{id}/remove", removal.confirm, methods=["GET"]),
         Route("/studies/{id}/remove", removal.remove, methods=["POST"]),
         Route("/removed/{id}/undo", removal.undo, methods=["POST"]),

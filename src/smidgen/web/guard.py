@@ -119,7 +119,7 @@ class Guard:
         if not headers.get("content-type", [""])[0].startswith("application/x-www-form-urlencoded"):
             return 415, "Only forms are taken here."
         length = headers.get("content-length", [""])[0]
-        if not length.isdigit() or int(length) > MAX_BODY:
+        if not (length.isascii() and length.isdigit() and len(length) < 20) or int(length) > MAX_BODY:
             return 413, f"A form may have up to {MAX_BODY:,} bytes here, and says how many."
         return None
 

@@ -78,8 +78,9 @@ def image(request: Any) -> Any:
     with place.store() as store:
         found = store.study(given["id"])
     read, why = stored.look_again(found, sections.doubt_rows(found.summary or {})[0])
-    at = (given["what"], given["place"])
-    path = read[at].image if read and at in read else None
+    place_of = {str(at[1]): at for at in read or {} if at[0] == given["what"]}  # as it stands in the address
+    at = place_of.get(given["place"])
+    path = read[at].image if read and at else None
     if path is None:
         raise HTTPException(404, why or "There is no image of this row.")
     return Response(stored.thumbnail(path), media_type="image/png")
@@ -111,7 +112,7 @@ def comparison(s: dict[str, Any], asked: Any) -> dict[str, Any] | None:
 
     def place(key: str, other: int) -> int:
         text = asked.get(key, "")
-        return int(text) if text.isascii() and text.isdigit() and int(text[:4]) < len(names) else other
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 5 and int(text) < len(names) else other
 
     a, b = place("a", 0), place("b", 1)
     out = {"names": names, "a": a, "b": b, "picture": None, "sentence": "Choose two different methods."}

@@ -88,7 +88,7 @@ def _texts(name: str, texts: list[str], progress: Progress | None, threads: int 
     if name == "minilm_short":
         from smidgen.data.shorten import shorten_each
 
-        texts = shorten_each(texts)
+        texts = shorten_each([one[: text.LONGEST] for one in texts])
     if name != "minilm_windows":
         return encoder.encode(texts, threads=threads, progress=progress)
     windows = [_windows(t) for t in texts]

@@ -1,7 +1,7 @@
 """Pictures as numbers: `pixels`, small and plain; `hog`, oriented gradients with colour and texture.
 
 Needs the extra `[image]`. A value is a path, or the bytes of an image file, or an array; nothing is read from beyond
-the first frame, and no picture is unfolded that claims more than 100 million pixels.
+the first frame, and no picture is unfolded that claims more than 64 million pixels.
 """
 
 import io
@@ -13,8 +13,8 @@ import numpy as np
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
+from smidgen.tasks.images import FORMATS, MAX_PIXELS
 
-MAX_PIXELS = 100_000_000
 MAX_BYTES = 500_000_000
 GREY, COLOUR = 20, 8  # edge of the small pictures: brightness, the two colours
 EDGE = 64  # edge of the square that HOG sees
@@ -58,7 +58,7 @@ def decode(value: Any, edge: int = 0) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns where we refuse
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
                 if picture.width * picture.height > MAX_PIXELS:
                     raise BadInput(
                         f"{name} claims {picture.width} x {picture.height} pixels, more than {MAX_PIXELS:,}."
@@ -66,7 +66,8 @@ def decode(value: Any, edge: int = 0) -> np.ndarray:
                 if edge:
                     picture.draft("RGB", (edge, edge))
                 picture.load()
-                return _rgb(ImageOps.exif_transpose(picture))
+                ImageOps.exif_transpose(picture, in_place=True)  # no copy where it stands upright
+                return _rgb(picture)
     except BadInput:
         raise
     except Image.DecompressionBombError:
@@ -86,7 +87,7 @@ def _rgb(picture: Any) -> np.ndarray:
     if picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return np.asarray(picture.convert("RGB"))
+    return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
 def pixels(value: Any) -> np.ndarray:

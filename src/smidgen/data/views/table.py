@@ -166,12 +166,16 @@ def _places(state: dict[str, Any], values: pd.Series) -> np.ndarray:
     codes, names = _levels(values)
     where = {name: i for i, name in enumerate(state["levels"])}
     rare = len(where) if state["rare"] else -1
-    missing = len(where) + state["rare"] if state["missing"] else -1
+    missing = len(where) + bool(state["rare"]) if state["missing"] else -1
     return np.array([*(where.get(name, rare) for name in names), missing], np.int64)[codes]
 
 
+def _width(state: dict[str, Any]) -> int:
+    return len(state["levels"]) + bool(state["rare"]) + bool(state["missing"])  # a loaded state may hold anything
+
+
 def _hot(state: dict[str, Any], values: pd.Series) -> np.ndarray:
-    width = len(state["levels"]) + state["rare"] + state["missing"]
+    width = _width(state)
     places = _places(state, values)
     hot = np.zeros((len(places), width))
     at = np.flatnonzero(places >= 0)
@@ -180,7 +184,7 @@ def _hot(state: dict[str, Any], values: pd.Series) -> np.ndarray:
 
 
 def _category(state: dict[str, Any], values: pd.Series, style: str) -> np.ndarray:
-    width = len(state["levels"]) + state["rare"] + state["missing"]
+    width = _width(state)
     if width < 2:
         return np.zeros((len(values), 0))
     if style == "tree" and width > ONE_HOT_LEVELS:

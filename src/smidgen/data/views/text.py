@@ -10,6 +10,7 @@ import numpy as np
 from scipy import sparse
 
 COLUMNS = 2**22
+LONGEST = 500_000  # letters of a text that are counted: each takes about 200 bytes meanwhile
 MAX_COLUMNS = 25_000  # kept of each sort, the most common first
 SVD_COLUMNS, SVD_WIDTH = 8_000, 64
 RARE_FROM = 300  # texts from which an n-gram seen once is left out
@@ -25,7 +26,7 @@ def grams(kind: str, texts: list[str]) -> sparse.csr_matrix:
 
     settings: dict[str, Any] = {"norm": None, "alternate_sign": False, **GRAMS[kind]}
     counter: Any = HashingVectorizer(n_features=COLUMNS, **settings)
-    counts = sparse.csr_matrix(counter.transform(texts))
+    counts = sparse.csr_matrix(counter.transform([text[:LONGEST] for text in texts]))
     counts.sort_indices()
     return counts
 
