@@ -5,7 +5,11 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# A busy machine is no fault of what is tested.
+settings.register_profile("smidgen", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("smidgen")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 DATA = Path(os.environ.get("SMIDGEN_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 

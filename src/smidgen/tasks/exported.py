@@ -112,7 +112,7 @@ def _evened(data: bytes, sign: str, rows: list[list[str]], ends: list[int]) -> b
 
 def nameless_and_blank(frame: pd.DataFrame, names: list[str]) -> list[str]:
     """Columns that have neither a name (in `names`, as written) nor a cell: a spreadsheet's used range was too wide."""
-    return [c for c, n in zip(frame.columns, names, strict=True) if not n.strip() and frame[c].isna().all()]
+    return [c for c, n in zip(frame.columns, names, strict=True) if not n.strip() and bool(pd.isna(frame[c]).all())]
 
 
 def total_row(frame: Any) -> tuple[np.ndarray, list[Finding]]:

@@ -231,7 +231,7 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
         if changed:
             kept = [*kept, *changed]
             frame[changed] = parsed(changed, changed)[changed]
-        if dialect.delimiter != "," and any(_only_with_comma(frame[n]) for n in kept):
+        if dialect.delimiter != "," and any(_only_with_comma(pd.Series(frame[n])) for n in kept):
             made.decimal_comma = SEEN
             floats = [n for n in names if frame[n].dtype.kind == "f"]
             again = parsed(floats, floats) if floats else frame

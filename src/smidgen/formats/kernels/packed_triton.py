@@ -5,6 +5,8 @@ TRITON_INTERPRET=1 the kernel runs on the processor, for tests.
 Dims: N inputs, R rows, C columns, G groups of a row.
 """
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -34,7 +36,8 @@ def multiply(
     (inputs, columns), rows = x_NC.shape, len(codes)
     out = x_NC.new_empty(inputs, rows)
     shared = scales_RG.shape == (1, 1)
-    _product[(triton.cdiv(rows, ROWS), inputs)](  # pyright: ignore[reportIndexIssue]
+    kernel: Any = _product
+    kernel[(triton.cdiv(rows, ROWS), inputs)](
         x_NC, codes, values, scales_RG, scales_RG if offsets_RG is None else offsets_RG, out,
         rows, columns, codes.shape[1], columns if shared else group, 0 if shared else scales_RG.shape[1],
         BITS=bits, TERNARY=ternary, OFFSETS=offsets_RG is not None, ROWS=ROWS, COLUMNS=COLUMNS,
