@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from smidgen.laws import float_bits, qid
-from smidgen.papers import _p045_float_bits, p042_qid, p068_qat
+from smidgen.papers import p045_float_bits, p042_qid, p068_qat
 
 
 def test_042_finds_a_law_in_its_rows_and_counts_cells():
@@ -31,7 +31,7 @@ def test_045_tells_the_law_from_one_of_bits_alone():
                 lost = float(truth.penalty(n, d, e, m, block))
                 rows.append((width, n, d, e, m, block, whole + lost, lost, whole))
     names = ["width", "n", "d", "e", "m", "block", "loss", "penalty", "whole"]
-    found = _p045_float_bits.judged(pd.DataFrame(rows, columns=names))
+    found = p045_float_bits.judged(pd.DataFrame(rows, columns=names))
     assert found["error of the law"] < 0.1 * found["error of E + M alone"] < 0.2 * found["error of no penalty"]
     assert (found["delta"], found["nu"]) == pytest.approx((2.5, 1.5), rel=0.05)
     shares = [found[f"share {s}"] for s in ("of E2M1 better", "growing with D", "falling with N", "growing with B")]
