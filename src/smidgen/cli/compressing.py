@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from smidgen.cli.output import say, say_json, stdout_kept, table
+from smidgen.cli.output import say, say_json, stdout_kept, table, tell
 from smidgen.cli.progress import progress
 from smidgen.web import words
 
@@ -13,12 +13,22 @@ def compress(model: str, *, as_json: bool, **options: Any) -> int:
     """See `smidgen.compress`."""
     import smidgen
 
-    with stdout_kept(), progress() as told:
+    try:
+        with stdout_kept(), progress() as told:
 
-        def tell(text: str, share: float) -> None:
-            told({"kind": "round", "text": f"{text[:1].upper()}{text[1:]}", "done": int(100 * share), "total": 100})
+            def tell_progress(text: str, share: float) -> None:
+                told({"kind": "round", "text": f"{text[:1].upper()}{text[1:]}", "done": int(100 * share), "total": 100})
 
-        found = smidgen.compress(model, progress=tell, **options)
+            found = smidgen.compress(model, progress=tell_progress, **options)
+    except KeyboardInterrupt:
+        from smidgen.compress.work_folder import beside
+        from smidgen.studies.compressing import place_of
+
+        kept = beside(place_of(model, options.get("out")))
+        if not kept.is_dir():
+            raise
+        tell(f"Stopped. What was worked out is kept in {kept}: the same command goes on from it.")
+        return 130
     if as_json:
         first = {k: found[k] for k in HEADS if k in found}
         say_json({**first, **{k: v for k, v in found.items() if k not in first}})

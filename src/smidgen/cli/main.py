@@ -218,6 +218,9 @@ def compress(
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal results.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what sizes can be reached.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew: do not go on from what a run that was stopped has left.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Make a model fit: so many megabytes, so many bits, or no more than so much lost."""
@@ -225,7 +228,7 @@ def compress(
 
     options = {"size": size, "bits": bits, "max_loss": max_loss, "calibration": calibration, "column": column}
     options |= {"time": time, "steps": steps, "out": out, "seed": seed, "dry_run": dry_run}
-    options |= {"with_encoder": with_encoder}
+    options |= {"with_encoder": with_encoder, "fresh": fresh}
     raise typer.Exit(compressing.compress(model, as_json=as_json, **options))
 
 

@@ -8,21 +8,24 @@ What is measured to choose, and what the result is judged by, are different batc
 """
 
 import copy
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from smidgen.compress import options
 from smidgen.compress.allocate import Choice, Infeasible, best_mix, frontier
 from smidgen.compress.gptq import gptq
 from smidgen.compress.inputs import Inputs
+from smidgen.compress.kept_results import inputs_of, quantized_once
 from smidgen.compress.layers import Layer, find, kept, pack, set_weight, swap, weight_of
 from smidgen.compress.recover import RecoverySettings, recover
 from smidgen.compress.subject import Subject
-from smidgen.compress.walk import walk
+from smidgen.compress.walk import MOST_BYTES, portions, walk
+from smidgen.compress.work_folder import Key, WorkFolder
 from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput, bad
 
@@ -117,24 +120,39 @@ def outlook(
     size: Callable[[Mixture], int],
     tell: Tell = lambda *_: None,
     where: Callable[[Layer], bool] = lambda layer: True,
+    folder: WorkFolder | None = None,
 ) -> Outlook:
-    """Weighs the layers. `size`: of a mix the bytes of all that is saved. `where`: layers that may be quantized."""
+    """Weighs the layers. `size`: of a mix the bytes of all that is saved. `where`: layers that may be quantized.
+    `folder`: of the work, open; default: nothing is kept."""
+    folder = folder or WorkFolder(None, "")
     layers = [layer for layer in find(subject.model) if where(layer)]
     if not layers:
         raise BadInput("The model has no layer that can be quantized: no linear layer, embedding or convolution.")
     inputs: dict[Layer, Inputs] = {}
     if len(subject.learn):
+        folder.agrees(["answer"], subject.answers(subject.learn[:1])[0])
         tell("reading the calibration data", 0.0)
-        inputs = walk(subject.model, subject.learn, subject.answer, layers=layers, mask=subject.mask)
+        for some in portions(subject.model, layers, MOST_BYTES):
+            inputs |= inputs_of(
+                folder, some,
+                lambda some=some: walk(subject.model, subject.learn, subject.answer, layers=some, mask=subject.mask),
+            )  # fmt: skip
         harm = options.harms(
             subject, layers, list(subject.learn)[:: max(1, len(subject.learn) // WEIGH_ON)][:WEIGH_ON],
             lambda i, n: tell("weighing layers", i / n),
+            lambda layer, make: folder.value(["harm", layer.name], make),
         )  # fmt: skip
     else:
         harm = {layer: float(weight_of(subject.model, layer).square().sum()) for layer in layers}
         harm = {layer: h / max(harm.values()) for layer, h in harm.items()}
     weights = {layer: weight_of(subject.model, layer) for layer in layers}
-    made = options.choices(layers, weights, inputs, harm)
+    made = []
+    for layer in layers:
+        found = folder.value(
+            ["options", layer.name],
+            lambda layer=layer: [[c.option, c.bytes, c.loss] for c in options.choices([layer], weights, inputs, harm)],
+        )
+        made += [Choice(layer.name, *c) for c in found]
     uniforms = []
     for bits in (*options.WIDTHS, 8):
         for format in options.uniform(bits):
@@ -154,29 +172,34 @@ def fit(
     seed: int = 0,
     tell: Tell = lambda *_: None,
     seen: Outlook | None = None,
+    folder: WorkFolder | None = None,
 ) -> Fitted:
     """The network within the limit, with the least loss that the time allows.
 
     Args:
         seconds: of wall time; rounding is always finished, recovery takes what is left.
         recovery_steps: in place of the time that is left.
+        folder: of the work, open: what lies there is not worked out again. Default: nothing is kept.
 
     Raises:
         Infeasible: the limit is below what any mix reaches; it names the smallest.
         BadInput: see `layers.find`.
     """
     began = time.perf_counter()
-    seen = seen or outlook(subject, size, tell)
-    work = _Work(subject, seen, tell)
+    folder = folder or WorkFolder(None, "")
+    seen = seen or outlook(subject, size, tell, folder=folder)
+    work = _Work(subject, seen, tell, folder)
     if limit.loss is not None:
-        chosen = _within_loss(work, limit.loss, began + 0.6 * seconds)
+        chosen = _within_loss(work, limit.loss, began + 0.6 * seconds if recovery_steps is None else math.inf)
     else:
         most = limit.bytes if limit.bytes is not None else bytes_of_bits(seen, limit.bits or 0.0)
         chosen = _within_bytes(work, most)
     result = work.fitted(chosen)
     left = seconds - (time.perf_counter() - began)
-    if len(subject.learn) and (recovery_steps or (recovery_steps is None and left > LEAST_RECOVERY)):
-        work.recover(result, chosen, recovery_steps, SHARE * left, settings, seed)
+    key = ["recovery", chosen.mixture, recovery_steps, seed, repr(settings)]
+    timed = recovery_steps is None and (left > LEAST_RECOVERY or key in folder)  # what was begun is ended
+    if len(subject.learn) and (recovery_steps or timed):
+        work.recover(result, chosen, recovery_steps, SHARE * left, settings, seed, key)
     elif len(subject.learn):
         result.notes.append("No time was left to let the network recover: --time gives it more.")
     return result
@@ -185,8 +208,8 @@ def fit(
 class _Work:
     """Rounds and measures mixes, each layer in each format once."""
 
-    def __init__(self, subject: Subject, seen: Outlook, tell: Tell) -> None:
-        self.subject, self.seen, self.tell = subject, seen, tell
+    def __init__(self, subject: Subject, seen: Outlook, tell: Tell, folder: WorkFolder) -> None:
+        self.subject, self.seen, self.tell, self.folder = subject, seen, tell, folder
         self.kept: dict[tuple[str, str], Quantized] = {}
         self.own = {layer: weight_of(subject.model, layer) for layer in seen.layers}
         self.model = copy.deepcopy(subject.model)
@@ -199,13 +222,17 @@ class _Work:
             return None
         key = (layer.name, option)
         if key not in self.kept:
-            format, inputs = Format.parse(option), self.seen.inputs.get(layer)
-            weight = self.own[layer]
-            if inputs is None or inputs.hessian is None or not inputs.rows:
-                self.kept[key] = format.quantize(weight, search="mse")
-            else:
-                self.kept[key] = gptq(weight, inputs.hessian, format, refine=REFINE if format.levels.bits < 5 else 0)
+            format, weight = Format.parse(option), self.own[layer]
+            self.kept[key] = quantized_once(
+                self.folder, ["rounded", *key], weight, format, lambda: self._round(layer, format, weight)
+            )
         return self.kept[key]
+
+    def _round(self, layer: Layer, format: Format, weight: Tensor) -> Quantized:
+        inputs = self.seen.inputs.get(layer)
+        if inputs is None or inputs.hessian is None or not inputs.rows:
+            return format.quantize(weight, search="mse")
+        return gptq(weight, inputs.hessian, format, refine=REFINE if format.levels.bits < 5 else 0)
 
     def measure(self, name: str, mixture: Mixture) -> Tried:
         """Rounds the network so, and measures it on the batches that choose."""
@@ -217,10 +244,13 @@ class _Work:
             weight = self.own[layer].half().float() if quantized is None else quantized.dequantize()
             set_weight(self.model, layer, weight)
             self.tell(f"rounding: {name}", (i + 1) / len(self.seen.layers))
-        loss = self.subject.distances(self.model, self.subject.choose, self.wanted) if self.wanted else float("nan")
+        loss = self.folder.value(["measured", mixture], self._distance) if self.wanted else float("nan")
         made = Tried(name, dict(mixture), self.seen.size(mixture), loss)
         self.tried.append(made)
         return made
+
+    def _distance(self) -> float:
+        return self.subject.distances(self.model, self.subject.choose, self.wanted)
 
     def fitted(self, chosen: Tried) -> Fitted:
         """The packed network of a mix, judged."""
@@ -237,7 +267,7 @@ class _Work:
         )  # fmt: skip
 
     def recover(
-        self, result: Fitted, chosen: Tried, steps: int | None, seconds: float, settings: Any, seed: int
+        self, result: Fitted, chosen: Tried, steps: int | None, seconds: float, settings: Any, seed: int, key: Key
     ) -> None:
         """Lets the network learn; keeps what came of it where that is better on the batches that choose."""
         subject = self.subject
@@ -247,6 +277,7 @@ class _Work:
         made = recover(
             subject, start, steps=steps, seconds=None if steps else seconds, settings=settings, seed=seed,
             progress=lambda i, n, loss: self.tell(f"recovering, loss {loss:.4g}", i / max(n, i)),
+            folder=self.folder, key=key,
         )  # fmt: skip
         loss = subject.distances(made.model, subject.choose, self.wanted)
         self.tried.append(Tried(f"{chosen.name}, recovered", chosen.mixture, chosen.bytes, loss, recovered=True))

@@ -65,18 +65,29 @@ def choices(
 
 
 def harms(
-    subject: Subject, layers: Sequence[Layer], batches: Sequence, progress: Callable[[int, int], None] | None = None
+    subject: Subject,
+    layers: Sequence[Layer],
+    batches: Sequence,
+    progress: Callable[[int, int], None] | None = None,
+    known: Callable[[Layer, Callable[[], float]], float] = lambda _, measure: measure(),
 ) -> dict[Layer, float]:
-    """What the network's answers lose when one layer after the other is rounded by `PROBE`."""
+    """What the network's answers lose when one layer after the other is rounded by `PROBE`.
+
+    known: gives what is known of a layer, or measures it.
+    """
     model, wanted = subject.model, subject.answers(batches)
     out = {}
-    for i, layer in enumerate(layers):
+
+    def measured(layer: Layer) -> float:
         own = weight_of(model, layer)
         set_weight(model, layer, PROBE.quantize(own, search="absmax").dequantize())
         try:
-            out[layer] = max(subject.distances(model, batches, wanted), 1e-9)
+            return max(subject.distances(model, batches, wanted), 1e-9)
         finally:
             set_weight(model, layer, own)
+
+    for i, layer in enumerate(layers):
+        out[layer] = known(layer, lambda layer=layer: measured(layer))
         if progress:
             progress(i + 1, len(layers))
     return out

@@ -18,8 +18,10 @@ from torch import Tensor, nn
 
 from smidgen.compress.capture import quiet
 from smidgen.compress.fake import FakeQuantized, learnable, put
+from smidgen.compress.kept_results import RecoveryState
 from smidgen.compress.layers import Layer, set_weight, weight_of
 from smidgen.compress.subject import Subject, blocks
+from smidgen.compress.work_folder import Key, WorkFolder
 from smidgen.formats import rounding
 from smidgen.formats.format import Quantized, as_matrix
 from smidgen.kit.errors import bad
@@ -69,9 +71,13 @@ def recover(
     settings: RecoverySettings | None = None,
     seed: int = 0,
     progress: Callable[[int, int, float], None] | None = None,
+    folder: WorkFolder | None = None,
+    key: Key | None = None,
 ) -> Recovered:
     """Teaches for so many steps, or for as many as fit into the time (their number is settled after a few, so that the
     rate can fall to 0 in time; give it as `steps` to have the same again).
+
+    folder: of the work, open: how far it is is kept there by this key from time to time, and it goes on from there.
 
     Raises:
         BadInput: neither steps nor seconds, or no batches to learn from.
@@ -89,6 +95,13 @@ def recover(
     generator = torch.Generator().manual_seed(seed)
     began, step, curve = time.perf_counter(), 0, []
     places = _endless(len(subject.learn), generator)
+    learned = [p for g in groups for p in g["params"]]
+    state = RecoveryState(folder or WorkFolder(None, ""), key or ["recovery"], learned, optimizer)
+    if was := state.restore():
+        step, steps, seconds, curve = was["step"], was["steps"], was["seconds"], was["curve"]
+        began -= was["spent"]
+        for _ in range(step):
+            next(places)
     with quiet(student), _Watch(blocks(student)) as watch:
         while steps is None or step < steps:
             share = min(1.0, (step + 1) / settings.warmup) * (1 - (step / steps if steps else 0.0))
@@ -103,6 +116,7 @@ def recover(
                 steps = step  # the machine became slower than its first steps were
             if progress:
                 progress(step, steps or 0, curve[-1])
+            state.keep({"step": step, "steps": steps, "seconds": seconds, "curve": curve, "spent": spent})
     return _settled(student, start, step, curve)
 
 

@@ -19,6 +19,7 @@ from smidgen.compress.allocate import best_mix
 from smidgen.compress.fitting import Limit
 from smidgen.compress.options import KEPT, bytes_of
 from smidgen.compress.subject import Subject
+from smidgen.compress.work_folder import WorkFolder
 from smidgen.formats.format import Format
 from smidgen.kit.errors import MissingExtra
 from smidgen.nets import minilm
@@ -59,12 +60,12 @@ class Encoding:
         before: bytes of the installed one. After `fit`: files, layers, tried, recovery_steps.
     """
 
-    def __init__(self, opened: Opened, seed: int, tell: "Tell") -> None:
+    def __init__(self, opened: Opened, seed: int, tell: "Tell", work_folder: WorkFolder) -> None:
         place = minilm.folder()
         if place is None:
             raise MissingExtra("Compressing the sentence encoder needs it: pip install 'smidgen[text]'")
         tell("opening the sentence encoder", 0.0)
-        self.opened, self.seed, self.tell, self.place = opened, seed, tell, place
+        self.opened, self.seed, self.tell, self.place, self.work_folder = opened, seed, tell, place, work_folder
         opened.beside = (described(dict.fromkeys(FILES, b""), minilm.load().identity), 0)  # counts in model.json
         self.before = sum((place / n).stat().st_size for n in FILES)
         model = from_pretrained(place).float()
@@ -83,7 +84,7 @@ class Encoding:
             model, learn, choose, choose[:1], embed, angle, _unknown, "", compress_pretrained.mask_of,
             opened=opened, place=place,
         )  # fmt: skip
-        self.seen = fitting.outlook(self.subject, self.count, tell)
+        self.seen = fitting.outlook(self.subject, self.count, tell, folder=work_folder)
         self.numbers = sum(layer.numbers for layer in self.seen.layers)
         self.smallest = self.seen.smallest
         self.smallest_packed = fitting.min_bytes(self.seen.choices)
@@ -109,7 +110,7 @@ class Encoding:
         made = fitting.fit(
             self.subject, limit, self.count, seconds=1e9 if seconds is None else seconds,
             recovery_steps=steps if seconds is not None or steps is not None else 0, seed=self.seed, tell=self.tell,
-            seen=self.seen,
+            seen=self.seen, folder=self.work_folder,
         )  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
             at = Path(folder) / "encoder"

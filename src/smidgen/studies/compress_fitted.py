@@ -16,12 +16,15 @@ import numpy as np
 
 from smidgen.compress.allocate import Choice, Infeasible, best_mix, frontier
 from smidgen.compress.fitting import Limit
+from smidgen.compress.work_folder import WorkFolder, beside, identity
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import new_folder, write_bytes
 from smidgen.learn.model import check_place, write_encoder
 from smidgen.learn.packed_arrays import empty_parts, pack_array, packable, unpack_array
+from smidgen.nets import minilm
 from smidgen.studies.compress_opened import Opened, open_fitted, reads_texts
 from smidgen.studies.compress_weighing import Array, Weighed, weigh
+from smidgen.studies.trialfile import content
 
 AS_IS = "as it is"
 OPTIONS = (  # the coarsest first
@@ -41,13 +44,14 @@ class Work:
     """The options of a model's arrays and the mixes that were measured.
 
     Attributes:
-        until: when the time is over, by `now`; None: never.
+        until: when the time is over, by `now`; None: never. folder: of the work, open: what was measured is kept there.
     """
 
     opened: Opened
     tell: Tell
     now: Callable[[], float]
     until: float | None
+    folder: WorkFolder
     choices: list[Choice] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
     told: Weighed | None = None
@@ -68,7 +72,7 @@ class Work:
             return opened.choose is not None and (ends is None or self.now() < ends)
 
         self.told = weigh(
-            arrays, lambda name, option: opened.lost({name: option}), more,
+            arrays, lambda name, option: self.lost({name: option}), more,
             lambda done, of: self.tell("weighing arrays", done / of),
         )  # fmt: skip
         for array in arrays:
@@ -91,12 +95,16 @@ class Work:
         """The option for all arrays that have it."""
         return {c.layer: option for c in self.choices if c.option == option}
 
+    def lost(self, options: Mixture) -> float:
+        """On the rows that choose, read by the encoder that there is now."""
+        return self.folder.value(["lost", options, self.opened.beside[0]], lambda: self.opened.lost(options))
+
     def measure(self, name: str, mixture: Mixture) -> dict[str, Any]:
         options = options_of(mixture)
         for one in self.tried:
             if one["options"] == options:
                 return one
-        loss = self.opened.lost(options)
+        loss = self.lost(options)
         made = {"name": name, "bytes": self.opened.size(options), "options": options, "loss": loss, "recovered": False}
         self.tried.append(made)
         self.tell(f"measured: {name}", 1.0)
@@ -139,7 +147,7 @@ class Work:
 
 def compress_fitted(
     folder: Path, limit: Limit, calibration: Any, place: Path, seed: int, dry_run: bool, tell: Tell, *,
-    seconds: float | None = None, steps: int | None = None, with_encoder: bool | None = None,
+    seconds: float | None = None, steps: int | None = None, with_encoder: bool | None = None, fresh: bool = False,
     now: Callable[[], float] = clock.perf_counter,
 ) -> dict[str, Any]:  # fmt: skip
     """See `smidgen.studies.compressing.compress`. seconds: None, or where there are steps: all that there is to measure
@@ -147,16 +155,37 @@ def compress_fitted(
     start = now()
     check_place(place)
     opened = open_fitted(folder, calibration, seed, tell)
+    with WorkFolder(None if dry_run else beside(place), _identity(opened, seed), fresh=fresh) as work_folder:
+        made = _compressed(
+            opened, limit, place, seed, dry_run, tell, start - work_folder.before, seconds, steps, with_encoder, now,
+            work_folder,
+        )  # fmt: skip
+    return made if dry_run else {**made, "notes": [*made["notes"], *work_folder.notes]}
+
+
+def _identity(opened: Opened, seed: int) -> str:
+    rows = [r.frame for r in (opened.choose, opened.check, opened.learn) if r is not None]
+    cells = [content(frame[name]) for frame in rows for name in frame.columns]
+    encoder = minilm.load().identity if rows and reads_texts(opened.model) else ""
+    return identity(opened.head, opened.arrays, cells, encoder, seed)
+
+
+def _compressed(
+    opened: Opened, limit: Limit, place: Path, seed: int, dry_run: bool, tell: Tell, start: float,
+    seconds: float | None, steps: int | None, with_encoder: bool | None, now: Callable[[], float],
+    work_folder: WorkFolder,
+) -> dict[str, Any]:  # fmt: skip
+    folder = opened.folder
     own = _own_encoder(opened, limit, with_encoder)
     until = None if seconds is None or steps is not None else start + seconds
     share = 0.2 if own else 1.0  # of the time for arrays, which are little beside an encoder
-    work = Work(opened, tell, now, None if until is None else start + share * (until - start))
+    work = Work(opened, tell, now, None if until is None else start + share * (until - start), work_folder)
     work.weigh()
     encoder = None
     if own:
         from smidgen.studies.compress_encoder import Encoding
 
-        encoder = Encoding(opened, seed, tell)
+        encoder = Encoding(opened, seed, tell, work_folder)
     numbers = sum(opened.arrays[n].size for n in work.least) + (encoder.numbers if encoder else 0)
     beside = encoder.smallest if encoder else 0
     least = work.size(work.least) + beside

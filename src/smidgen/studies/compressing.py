@@ -13,6 +13,7 @@ from smidgen.compress import fitting
 from smidgen.compress.allocate import Infeasible, frontier
 from smidgen.compress.fitting import Limit, Outlook
 from smidgen.compress.options import KEPT
+from smidgen.compress.work_folder import WorkFolder, beside, identity
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import read_json, write_bytes
@@ -40,6 +41,7 @@ def compress(
     with_encoder: bool | None = None,
     seed: int = 0,
     dry_run: bool = False,
+    fresh: bool = False,
     progress: Progress | None = None,
     render: Render | None = None,
 ) -> dict[str, Any]:
@@ -64,6 +66,9 @@ def compress(
             into its size, and reads its texts from then on; so the folder needs the encoder's package no more. None:
             where `size` has room for the rest of the model as it is, so that only the encoder can be meant.
         dry_run: what would be tried and what sizes can be reached; writes nothing.
+        fresh: begins anew. Else what an earlier run that was stopped had worked out for the same model and calibration
+            data (it lies beside `out`, until the work has ended well) is not worked out again; the time that it took
+            counts into `time`.
         progress: called with what is done and its share.
 
     Returns:
@@ -81,11 +86,11 @@ def compress(
         raise bad("steps", "0 or more", steps)
     tell = progress or (lambda *_: None)
     if not isinstance(model, str | Path):
-        return _of_module(model, limit, calibration, loss, seconds, steps, out, seed, dry_run, tell, began)
+        return _of_module(model, limit, calibration, loss, seconds, steps, out, seed, dry_run, fresh, tell, began)
     folder = Path(model)
     if not folder.is_dir():
         raise BadInput(f"{folder}: there is no such model folder. Check the path.")
-    place = Path(out) if out is not None else Path(f"{folder.resolve().name}-small")
+    place = place_of(model, out)
     if (folder / "model.json").is_file():
         from smidgen.studies.compress_fitted import compress_fitted
 
@@ -93,7 +98,7 @@ def compress(
             raise BadInput(f"--out {place} is the model itself: name another folder.")
         result = compress_fitted(
             folder, limit, calibration, place, seed, dry_run, tell, seconds=seconds, steps=steps,
-            with_encoder=with_encoder,
+            with_encoder=with_encoder, fresh=fresh,
         )  # fmt: skip
         return result if dry_run else _reported(result, place, render, began)
     if with_encoder is not None:
@@ -105,21 +110,31 @@ def compress(
     opened = open_pretrained(folder, calibration, column, seed)
     carried, config = compress_pretrained.carried_files(folder), compress_folder.config_of(opened.model)
     count = compress_folder.Size(opened.model, config, carried)
-    seen = fitting.outlook(opened.subject, count, tell)
     whole = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
     told = {"unit": opened.subject.unit, "bytes_before": whole, "own_calibration": opened.own}
     if dry_run:
+        seen = fitting.outlook(opened.subject, count, tell)
         return {**_planned(seen, limit), **told, "dry_run": True, "seconds": round(clock.perf_counter() - began, 2)}
-    left = max(seconds - (clock.perf_counter() - began), 0.0)
-    made = fitting.fit(
-        opened.subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen
-    )
-    tell("writing", 0.0)
-    written = compress_folder.write(place, made.model, config, made.mixture, made.layers, carried)
+    with WorkFolder(beside(place), identity(opened.subject, seed), fresh=fresh) as work:
+        began -= work.before
+        seen = fitting.outlook(opened.subject, count, tell, folder=work)
+        left = max(seconds - (clock.perf_counter() - began), 0.0)
+        made = fitting.fit(
+            opened.subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen,
+            folder=work,
+        )  # fmt: skip
+        tell("writing", 0.0)
+        written = compress_folder.write(place, made.model, config, made.mixture, made.layers, carried)
     result = {"model": str(place), "bytes": written, **_said(made), **told}
+    result["notes"] += work.notes
     if opened.own:
         result["notes"].insert(0, _without_data(opened.subject.unit))
     return _reported(result, place, render, began)
+
+
+def place_of(model: str | Path, out: str | Path | None) -> Path:
+    """The folder that a model folder is compressed into."""
+    return Path(out) if out is not None else Path(f"{Path(model).resolve().name}-small")
 
 
 def _reported(result: dict[str, Any], place: Path, render: Render | None, began: float) -> dict[str, Any]:
@@ -134,7 +149,7 @@ def _reported(result: dict[str, Any], place: Path, render: Render | None, began:
 
 def _of_module(
     model: Any, limit: Limit, calibration: Any, loss: Any, seconds: float, steps: int | None, out: Any, seed: int,
-    dry_run: bool, tell: Progress, began: float,
+    dry_run: bool, fresh: bool, tell: Progress, began: float,
 ) -> dict[str, Any]:  # fmt: skip
     """`compress` of a network of torch; without `out` nothing is written."""
     if not isinstance(model, nn.Module):
@@ -143,21 +158,27 @@ def _of_module(
         check_place(Path(out))
     subject = compress_module.subject_of(model, calibration, loss, seed)
     count = compress_folder.Size(subject.model, None, {})
-    seen = fitting.outlook(subject, count, tell)
     held = {id(t): t for t in (*subject.model.parameters(), *subject.model.buffers())}.values()
     before = sum(t.numel() * t.element_size() for t in held)
     told = {"unit": subject.unit, "bytes_before": before, "own_calibration": False}
     if dry_run:
+        seen = fitting.outlook(subject, count, tell)
         return {**_planned(seen, limit), **told, "dry_run": True, "seconds": round(clock.perf_counter() - began, 2)}
-    left = max(seconds - (clock.perf_counter() - began), 0.0)
-    made = fitting.fit(subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen)
-    written = made.bytes
-    if out is not None:
-        config = compress_folder.packed_config({layer.name: layer for layer in made.layers}, made.mixture)
-        written = compress_module.write_module(Path(out), made.model, config)
+    with WorkFolder(None if out is None else beside(Path(out)), identity(subject, seed), fresh=fresh) as work:
+        began -= work.before
+        seen = fitting.outlook(subject, count, tell, folder=work)
+        left = max(seconds - (clock.perf_counter() - began), 0.0)
+        made = fitting.fit(
+            subject, limit, count, seconds=left, recovery_steps=steps, seed=seed, tell=tell, seen=seen, folder=work
+        )
+        written = made.bytes
+        if out is not None:
+            config = compress_folder.packed_config({layer.name: layer for layer in made.layers}, made.mixture)
+            written = compress_module.write_module(Path(out), made.model, config)
     result = {"model": None if out is None else str(out), "bytes": written, **_said(made), **told}
     if calibration is None:
         result["notes"].insert(0, "No calibration data were given: weights were rounded without looking at inputs.")
+    result["notes"] += work.notes
     return {**result, "module": made.model, "seconds": round(clock.perf_counter() - began, 2)}
 
 
