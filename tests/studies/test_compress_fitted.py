@@ -9,6 +9,7 @@ import pytest
 
 import smidgen
 from smidgen.compress.allocate import Infeasible
+from smidgen.compress.work_folder import WorkFolder
 from smidgen.kit.errors import BadInput
 from smidgen.learn.packed_arrays import pack_array, unpack_array
 
@@ -43,6 +44,35 @@ def test_it_fits_and_predicts_nearly_the_same(model: tuple[Path, pd.DataFrame], 
         smidgen.compress(out, bits=4)  # type: ignore[operator]
     with pytest.raises(Infeasible, match="smallest reachable"):
         smidgen.compress(folder, size="1KB", calibration=rows[:20], out=tmp_path / "x")  # type: ignore[operator]
+
+
+def test_after_a_stop_nothing_is_measured_twice(
+    model: tuple[Path, pd.DataFrame], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rows = model
+    kept: list[str] = []
+    write = WorkFolder.write
+
+    def stopping(self: WorkFolder, key: list, *rest: object) -> None:
+        write(self, key, *rest)  # type: ignore[arg-type]
+        kept.append(json.dumps(key))
+        if len(kept) == stop:
+            raise KeyboardInterrupt
+
+    def compressed(out: Path) -> None:
+        smidgen.compress(folder, bits=5, calibration=rows[:40], out=out, steps=0)  # type: ignore[operator]
+
+    stop = 0
+    monkeypatch.setattr(WorkFolder, "write", stopping)
+    compressed(tmp_path / "whole")
+    whole, stop = list(kept), len(kept) // 2
+    kept.clear()
+    with pytest.raises(KeyboardInterrupt):
+        compressed(tmp_path / "out")
+    compressed(tmp_path / "out")
+    assert [k for k in kept if "stopped" not in k] == whole and len(whole) == len(set(whole)) > 6
+    for file in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "out" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_a_limit_of_loss_is_met_and_damage_is_said(model: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:

@@ -12,12 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from smidgen.cli.main import main
 from smidgen.compress import fitting, kept_results, options, work_folder
 from smidgen.compress.work_folder import WorkFolder, beside
 from smidgen.kit.errors import BadInput
+from smidgen.studies import compressing
 from smidgen.studies.compressing import compress
 
-LIMIT, STEPS = 4500, 12
+LIMIT, STEPS = 4700, 6
 
 
 class Kill(BaseException):
@@ -29,6 +31,7 @@ def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "WIDTHS", (3, 4, 6))
     monkeypatch.setattr(options, "GROUPS", (32,))
     monkeypatch.setattr(kept_results, "EVERY", 0.0)  # a state after each step
+    monkeypatch.setattr(kept_results, "SLACK", 0.0)
     monkeypatch.setattr(work_folder, "_code", lambda: "this code")
 
 
@@ -99,7 +102,7 @@ import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import test_compress_resume as t
 from pathlib import Path
-t.options.WIDTHS, t.options.GROUPS, t.kept_results.EVERY = (3, 4, 6), (32,), 0.0
+t.options.WIDTHS, t.options.GROUPS, t.kept_results.EVERY = (3, 4, 6), (32,), 1e9
 t.work_folder._code = lambda: "this code"
 own, count = t.WorkFolder.write, 0
 def write(self, key, *rest):
@@ -204,3 +207,16 @@ def test_time_spent_counts_and_a_begun_recovery_is_ended(tmp_path: Path, monkeyp
         assert again.before == 7 and again.read(["a"]) == (1, {}) and ["b"] not in again
     monkeypatch.setattr(fitting, "LEAST_RECOVERY", 1e9)  # no time would be left
     assert run(tmp_path / "short", steps=None, time="1s")["recovery_steps"] == 0
+
+
+def test_ctrl_c_says_where_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(model: str, *, out: str, **_: Any) -> None:
+        beside(Path(out)).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compressing, "compress", interrupted)
+    assert main(["compress", "model", "--bits", "4", "--out", str(tmp_path / "out")]) == 130
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(beside(tmp_path / "out")) in last and "the same command goes on" in last

@@ -13,7 +13,8 @@ from smidgen.compress.layers import Layer
 from smidgen.compress.work_folder import Key, WorkFolder
 from smidgen.formats.format import Format, Quantized
 
-EVERY = 15.0  # seconds between two states of a recovery; more where writing one takes over a twentieth of that
+EVERY = 15.0  # seconds between two states of a recovery
+SLACK = 20.0  # or so many times what writing one takes, where that is more
 _SEEN = ("hessian", "mean", "magnitude", "largest", "counts")
 
 
@@ -96,4 +97,4 @@ class RecoveryState:
             tensors |= {f"{i}": p, **{f"{i}.{k}": v for k, v in self.optimizer.state.get(p, {}).items()}}
         self.work.write(self.key, said, tensors)
         ended = time.perf_counter()
-        self._due = ended + max(EVERY, 20 * (ended - began))
+        self._due = ended + max(EVERY, SLACK * (ended - began))
