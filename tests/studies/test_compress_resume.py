@@ -1,6 +1,7 @@
 """A compression that was stopped goes on where it stopped, and ends in the same bytes."""
 
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -155,7 +156,7 @@ def test_what_does_not_fit_is_not_used(tmp_path: Path, monkeypatch: pytest.Monke
         data[-1] ^= 1
         file.write_bytes(data)
     found = run(out)
-    assert "damaged" in found["notes"][-1] and content(out) == content(tmp_path / "whole")
+    assert "A part of what" in found["notes"][-1] and content(out) == content(tmp_path / "whole")
 
     stopped(out, monkeypatch, 14)
     lines = (work / "results.jsonl").read_text().splitlines(keepends=True)
@@ -195,7 +196,7 @@ def test_one_at_a_time_and_nothing_stays_after_an_error(tmp_path: Path) -> None:
     assert not beside(out).exists()
 
 
-def test_time_spent_counts_and_a_begun_recovery_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_spent_counts(tmp_path: Path) -> None:
     now = [100.0]
     folder = WorkFolder(tmp_path / "w", "x", clock=lambda: now[0])
     with contextlib.suppress(Kill), folder:
@@ -205,8 +206,27 @@ def test_time_spent_counts_and_a_begun_recovery_is_ended(tmp_path: Path, monkeyp
         raise Kill
     with WorkFolder(tmp_path / "w", "x", clock=lambda: now[0]) as again:
         assert again.before == 7 and again.read(["a"]) == (1, {}) and ["b"] not in again
-    monkeypatch.setattr(fitting, "LEAST_RECOVERY", 1e9)  # no time would be left
-    assert run(tmp_path / "short", steps=None, time="1s")["recovery_steps"] == 0
+
+
+def test_a_recovery_that_was_begun_is_ended_whatever_time_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "LEAST_RECOVERY", -math.inf)
+        own = WorkFolder.write
+
+        def write(self: WorkFolder, key: list[Any], *rest: Any) -> None:
+            own(self, key, *rest)
+            if key[0] == "recovery":
+                raise Kill
+
+        patch.setattr(WorkFolder, "write", write)
+        with pytest.raises(Kill):
+            run(out, steps=None, time="1s")
+    monkeypatch.setattr(fitting, "LEAST_RECOVERY", math.inf)
+    assert run(out, steps=None, time="1s")["recovery_steps"] > 0
+    assert run(out, steps=None, time="1s")["recovery_steps"] == 0
 
 
 def test_ctrl_c_says_where_it_goes_on(
