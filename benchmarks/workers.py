@@ -17,7 +17,9 @@ PostgreSQL is a temporary cluster of the installed programs with its own default
 import argparse
 import contextlib
 import json
+import multiprocessing
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -47,28 +49,9 @@ from smidgen.studies.work import Worker
 from smidgen.tasks.read import read
 
 RESULTS = Path(__file__).parent / "results" / "workers.jsonl"
-RECORDED, WORKERS = 2000, {"sqlite": 4, "postgresql": 16}
+RECORDED, BATCH, WORKERS = 2000, 8, {"sqlite": 4, "postgresql": 16}
 TRIALS, PARTS, SECONDS = 40, 4, 0.2
 LISTED = 100_000
-
-TAKER = """
-import sys, time
-import numpy as np
-from smidgen.studies import offers
-from smidgen.studies.sharing import program
-from smidgen.studies.store import RunStore
-from smidgen.studies.trial import Result
-
-result = Result(np.full((100, 2), 0.5), 0.01, 0.01, 1000, 100)
-with RunStore(sys.argv[1]) as store:
-    offers.take(store, 1, program=program(), study="none")  # all is imported and connected
-    print("ready", flush=True)
-    sys.stdin.readline()
-    recorded, cpu = 0, time.process_time()
-    while taken := offers.take(store, 8, program=program()):
-        recorded += sum(store.finish_all([(t.key, t.fence, result) for t in taken]))
-    print(recorded, time.process_time() - cpu, flush=True)
-"""
 
 METHOD = """
 import time
@@ -104,43 +87,77 @@ def wanted(count: int, method: str = "learn/logistic") -> list[Trial]:
 
 
 def record(kind: str) -> dict[str, Any]:
-    with store_url(kind) as url, RunStore(url) as store:
-        study = store.open_study("many", "f" * 32, {}).id
-        todo = wanted(RECORDED)
-        offers.announce(store, study, "d" * 32, None, program())
-        offers.offer(store, todo)
-        command = [sys.executable, "-c", TAKER, url]
-        processes = [
-            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            for _ in range(WORKERS[kind])
-        ]
-        for process in processes:
+    """The processes are made by `fork`, so that 16 that start do not take the machine for a minute."""
+    own = multiprocessing.get_context("fork")
+    with store_url(kind) as url:
+        ready, go, said = own.Semaphore(0), own.Event(), own.Queue()
+        processes = [own.Process(target=_record, args=(url, ready, go, said)) for _ in range(WORKERS[kind])]
+        with RunStore(url) as store:
+            study = store.open_study("many", "f" * 32, {}).id
+            todo = wanted(RECORDED)
             offers.announce(store, study, "d" * 32, None, program())
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        start = time.perf_counter()
+            offers.offer(store, todo)
         for process in processes:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        ended: list[str] = []
+            process.start()
+        for _ in processes:
+            ready.acquire()
+        disk = commits(Path(tempfile.gettempdir()), 1.0)
+        with RunStore(url) as other:
+            other.owner = store.owner
+            offers.announce(other, study, "d" * 32, None, program())
+            start = time.perf_counter()
+            go.set()
+            ended = []
+            for _ in processes:
+                offers.announce(other, study, "d" * 32, None, program())  # its heartbeat, where they are slow
+                ended.append(said.get())
+            seconds = time.perf_counter() - start
+            found = other.get([t.key for t in todo])
         for process in processes:
-            offers.announce(store, study, "d" * 32, None, program())  # its heartbeat, where they are slow
-            ended.append(process.communicate()[0])
-        seconds = time.perf_counter() - start
-        counts = [int(text.split()[0]) for text in ended]
-        cpu = sum(float(text.split()[1]) for text in ended)
-        found = store.get([t.key for t in todo])
+            process.join()
     return {
         "store": kind,
         "workers": WORKERS[kind],
         "trials": RECORDED,
         "seconds": round(seconds, 3),
         "trials_a_second": round(RECORDED / seconds, 1),
-        "cpu_ms_a_trial": round(1000 * cpu / RECORDED, 2),
+        "cpu_ms_a_trial": round(1000 * sum(cpu for _, cpu in ended) / RECORDED, 2),
         "lost": RECORDED - len(found),
-        "doubled": sum(counts) - RECORDED,
-        "least_of_a_worker": min(counts),
+        "doubled": sum(count for count, _ in ended) - RECORDED,
+        "least_of_a_worker": min(count for count, _ in ended),
+        "disk_commits_a_second": round(disk, 1),
     }
+
+
+def _record(url: str, ready: Any, go: Any, said: Any) -> None:
+    result = Result(np.full((100, 2), 0.5), 0.01, 0.01, 1000, 100)
+    with RunStore(url) as store:
+        offers.take(store, 1, program=program(), study="none")  # it is connected
+        ready.release()
+        go.wait()
+        recorded, cpu, ended = 0, time.process_time(), []
+        while True:
+            accepted, taken = offers.exchange(store, ended, BATCH, program=program())
+            recorded += sum(accepted)
+            if not taken:
+                break
+            ended = [(t.key, t.fence, result) for t in taken]
+        said.put((recorded, time.process_time() - cpu))
+
+
+def commits(folder: Path, seconds: float) -> float:
+    """What the disk allows one process: commits of one row a second, by Python's own sqlite3, each on the disk."""
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        plain = sqlite3.connect(Path(name) / "plain.db", isolation_level=None)
+        plain.execute("PRAGMA journal_mode=WAL")
+        plain.execute("PRAGMA synchronous=FULL")
+        plain.execute("CREATE TABLE rows (id INTEGER PRIMARY KEY, content BLOB)")
+        count, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < seconds:
+            plain.execute("INSERT INTO rows (content) VALUES (?)", (bytes(500),))
+            count += 1
+        plain.close()
+    return count / spent
 
 
 @contextlib.contextmanager

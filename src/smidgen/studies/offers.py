@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from smidgen.studies import shipping
 from smidgen.studies.owner import is_gone
+from smidgen.studies.result import Result
 from smidgen.studies.store import LEASE_SECONDS, RunStore
 from smidgen.studies.tables import coordinators, offers, trials, workers
 from smidgen.studies.trial import Trial
@@ -116,53 +117,82 @@ def present(store: RunStore, study: str) -> int:
 # -- the taker's side --
 
 
-def take(
-    store: RunStore,
-    count: int = 1,
-    *,
-    program: str,
-    coordinator: str | None = None,
-    study: str | None = None,
-    data: str | None = None,
-    only: bool = False,
-    memory: int | None = None,
-    refused: Collection[str] = (),
-    thorough: bool = False,
-) -> list[Taken]:
-    """Claims up to `count` open trials, in the order in which their studies want them.
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which trials a taker wants.
 
-    Args:
+    Attributes:
         program: version of smidgen; the offers of another are left alone.
         coordinator, study: only of this one. data: what this process has loaded, taken first; `only`: nothing else.
         memory: bytes that a trial may take here: those that are known to need more are left alone. None: any.
         refused: methods, as in `Taken`, that this process does not have.
         thorough: looks for trials whose process on this machine is gone, instead of waiting for its lease.
     """
-    for _ in range(_TRIES):
-        with store._db.write(durable=False) as c:
-            now = store._db.now(c)
-            gone = _gone(c, now) if thorough else []
-            query = _open_offers(
-                coordinator is not None, study is not None, only, memory is not None, bool(refused), bool(gone)
-            )
-            values = {"now": now, "program": program, "count": count, "data": data or "", "memory": memory}
-            values |= {"coordinator": coordinator, "study": study, "refused": list(refused), "gone": gone}
-            found = c.execute(query, values).all()
-            dead = {row.owner for row in found if row.owner != store.owner and is_gone(row.owner)}
-            if dead:
-                c.execute(coordinators.update().where(coordinators.c.owner.in_(dead)).values(lease_until=0.0))
-            taken = []
-            for i, row in sorted(enumerate(found), key=lambda pair: pair[1].key):  # all alike: none wait in a circle
-                if row.owner in dead:
-                    continue
-                fence = store._claim(c, row.key, row.trial, store.owner, LEASE_SECONDS, study=row.study)
-                if fence is not None:
-                    names = Taken.__dataclass_fields__.keys() - {"fence", "coordinator"}
-                    own = {name: row._mapping[name] for name in names}
-                    taken.append((i, Taken(fence=fence, coordinator=row.owner, **own)))
+
+    program: str
+    coordinator: str | None = None
+    study: str | None = None
+    data: str | None = None
+    only: bool = False
+    memory: int | None = None
+    refused: Collection[str] = ()
+    thorough: bool = False
+
+
+def take(store: RunStore, count: int = 1, **choice: Any) -> list[Taken]:
+    """Claims up to `count` open trials of this `Choice`, in the order in which their studies want them."""
+    return exchange(store, (), count, **choice)[1]
+
+
+def exchange(
+    store: RunStore, ended: Sequence[tuple[str, int, Result]], count: int, **choice: Any
+) -> tuple[list[bool], list[Taken]]:
+    """`RunStore.finish_all` and `take` in one transaction: waits once for other processes and once for the disk."""
+    made, rows = Choice(**choice), store._ended(ended)
+    recorded: list[bool] = []
+    taken: list[Taken] = []
+    for attempt in range(_TRIES):
+        last = rows if attempt == 0 else []
+        with store._db.write(durable=bool(last)) as c:
+            if last:
+                recorded = store._finish(c, last)
+            found, taken = _take(store, c, count, made) if count > 0 else (0, [])
         if taken or not found:
-            return [one for _, one in sorted(taken, key=lambda pair: pair[0])]
-    return []
+            break
+    return recorded, taken
+
+
+def _take(store: RunStore, c: sa.Connection, count: int, choice: Choice) -> tuple[int, list[Taken]]:
+    """How many open offers were found, and those of them that are this process's now."""
+    now = store._db.now(c)
+    gone = _gone(c, now) if choice.thorough else []
+    query = _open_offers(
+        choice.coordinator is not None,
+        choice.study is not None,
+        choice.only,
+        choice.memory is not None,
+        bool(choice.refused),
+        bool(gone),
+    )
+    values = {"now": now, "program": choice.program, "count": count, "data": choice.data or "", "gone": gone}
+    values |= {"memory": choice.memory, "coordinator": choice.coordinator, "study": choice.study}
+    found = c.execute(query, values | {"refused": list(choice.refused)}).all()
+    dead = {owner for owner in {row.owner for row in found} if owner != store.owner and is_gone(owner)}
+    if dead:
+        c.execute(coordinators.update().where(coordinators.c.owner.in_(dead)).values(lease_until=0.0))
+    rows = sorted((row for row in found if row.owner not in dead), key=lambda row: row.key)  # none wait in a circle
+    fences: dict[str, int | None] = {}
+    fences |= store._claim_new(c, [(row.key, row.trial, row.study) for row in rows if row.begun is None])
+    for row in rows:
+        if row.begun is not None:
+            fences[row.key] = store._claim(c, row.key, row.trial, store.owner, LEASE_SECONDS, study=row.study)
+    taken = []
+    names = Taken.__dataclass_fields__.keys() - {"fence", "coordinator"}
+    for row in found:
+        if row.owner not in dead and (fence := fences.pop(row.key, None)) is not None:
+            own = {name: row._mapping[name] for name in names}
+            taken.append(Taken(fence=fence, coordinator=row.owner, **own))
+    return len(found), taken
 
 
 def give_back(
@@ -233,7 +263,7 @@ def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refus
     if gone:
         free |= trials.c.owner.in_(value("gone", expanding=True))
     query = (
-        sa.select(offers, coordinators.c.study, coordinators.c.data, coordinators.c.memory)
+        sa.select(offers, coordinators.c.study, coordinators.c.data, coordinators.c.memory, trials.c.key.label("begun"))
         .join(coordinators, coordinators.c.owner == offers.c.owner)
         .outerjoin(trials, trials.c.key == offers.c.key)
         .where(trials.c.key.is_(None) | ((trials.c.state == "running") & free))

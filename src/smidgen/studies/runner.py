@@ -57,8 +57,8 @@ class Runner:
         whole = True
         if self.trials_left is not None and len(wanted) > self.trials_left:
             wanted, whole = wanted[: self.trials_left], False
-        results = {key: r for key, r in self.store.get([t.key for t in wanted]).items() if r is not None}
-        self.store.use(self.study, list(results))
+        results = {key: r for key, r in again(lambda: self.store.get([t.key for t in wanted])).items() if r is not None}
+        again(lambda: self.store.use(self.study, list(results)))
         try:
             whole &= self._measure([t for t in wanted if t.key not in results], results)
         finally:
@@ -116,10 +116,10 @@ class Runner:
                 self.pool.kill(job)
                 self.cut.append(trial)
             if offered:
-                self.cut += [offered[key] for key in held(self.store, offered.keys())]
+                self.cut += [offered[key] for key in again(lambda: held(self.store, offered.keys()))]
             if self.sharing:
                 self.sharing.withdraw()
-            self.store.release()
+            again(self.store.release)
 
     def _ended_elsewhere(self, offered: dict[str, Trial], results: dict[str, Result]) -> int:
         """Takes over what others measured; gives how many."""

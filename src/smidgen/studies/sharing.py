@@ -109,7 +109,7 @@ class Sharing:
     def drop(self, key: str) -> None:
         """The trial is not wanted from others any more."""
         if self.offering:
-            offers.drop(self.store, key)
+            again(lambda: offers.drop(self.store, key))
 
     def beat(self) -> None:
         if self.offering and self.clock() - self._last_beat > BEAT_SECONDS:
@@ -118,12 +118,12 @@ class Sharing:
     def withdraw(self) -> None:
         if self.offering:
             self.offering, self._last_look = False, float("-inf")
-            offers.withdraw(self.store)
+            again(lambda: offers.withdraw(self.store))
 
     def close(self) -> None:
         if self._mark:
             self._mark = ""
-            offers.retire(self.store)
+            again(lambda: offers.retire(self.store))
 
     def __enter__(self) -> "Sharing":
         return self

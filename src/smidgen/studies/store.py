@@ -38,7 +38,10 @@ _FINISH = (
     .where(trials.c.state == "running")
     .values({name: sa.bindparam(name) for name in _RESULT})
 )
-_LOCK = sa.select(offers.c.key).where(offers.c.key.in_(sa.bindparam("keys", expanding=True))).with_for_update()
+_LOCK = sa.select(offers.c.key).where(offers.c.key.in_(sa.bindparam("keys", expanding=True)))
+_LOCK = _LOCK.order_by(offers.c.key, offers.c.owner).with_for_update()
+_HELD = sa.select(trials.c.key, trials.c.fence).where(trials.c.key.in_(sa.bindparam("keys", expanding=True)))
+_OPEN = _HELD.where(trials.c.state == "running").order_by(trials.c.key).with_for_update()
 _DONE = offers.delete().where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
 
 
@@ -304,6 +307,21 @@ class RunStore:
         )
         return row.fence + 1
 
+    def _claim_new(self, c: sa.Connection, wanted: Sequence[tuple[str, str, str]]) -> dict[str, int]:
+        """`_claim` of many (key, trial, study) that nobody had begun: the fences of those that nobody else was quicker
+        to begin."""
+        now, rows = self._db.now(c), []
+        for key, trial_json, study in wanted:
+            fence = secrets.randbelow(2**40) + 1  # see `_claim`
+            row = {"key": key, "trial": trial_json, "state": "running", "owner": self.owner, "fence": fence}
+            rows.append(row | {"study": study, "lease_until": now + LEASE_SECONDS, "created": now})
+        if not rows:
+            return {}
+        c.execute(self._db.insert(study_trials), [{"study": row["study"], "key": row["key"]} for row in rows])
+        c.execute(self._db.insert(trials), [{k: v for k, v in row.items() if k != "study"} for row in rows])
+        there = {row.key: row.fence for row in c.execute(_HELD, {"keys": [row["key"] for row in rows]})}
+        return {row["key"]: row["fence"] for row in rows if there.get(row["key"]) == row["fence"]}
+
     def beat(
         self, owner: str | None = None, lease_seconds: float = LEASE_SECONDS, keys: Iterable[str] | None = None
     ) -> int:
@@ -319,16 +337,24 @@ class RunStore:
 
     def finish_all(self, ended: Sequence[tuple[str, int, Result]]) -> list[bool]:
         """`finish` of several (key, fence, result) at once, which waits for the disk only once."""
-        rows = [{"of_key": key, "of_fence": fence, **self._values(result)} for key, fence, result in ended]
+        rows = self._ended(ended)
         with self._db.write() as c:
-            now, taken = self._db.now(c), {}
-            c.execute(_LOCK, {"keys": [row["of_key"] for row in rows]})  # first, as who takes one: then its trial
-            for i in sorted(range(len(rows)), key=lambda i: rows[i]["of_key"]):  # see `offers.take`
-                taken[i] = c.execute(_FINISH, rows[i] | {"finished": now}).rowcount == 1
-            done = [rows[i]["of_key"] for i, was in taken.items() if was]
-            if done:
-                c.execute(_DONE, {"done": done})  # nobody else needs to look at them
-        return [taken[i] for i in range(len(rows))]
+            return self._finish(c, rows)
+
+    def _ended(self, ended: Sequence[tuple[str, int, Result]]) -> list[dict[str, Any]]:
+        """What `_finish` writes; made before the store is locked."""
+        return [{"of_key": key, "of_fence": fence, **self._values(result)} for key, fence, result in ended]
+
+    def _finish(self, c: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[bool]:
+        now, keys = self._db.now(c), [row["of_key"] for row in rows]
+        c.execute(_LOCK, {"keys": keys})  # first, as who takes one: then its trial
+        fences = {row.key: row.fence for row in c.execute(_OPEN, {"keys": keys})}
+        taken = [fences.get(row["of_key"]) == row["of_fence"] for row in rows]
+        mine = [row | {"finished": now} for row, was in zip(rows, taken, strict=True) if was]
+        if mine:
+            c.execute(_FINISH, mine)
+            c.execute(_DONE, {"done": [row["of_key"] for row in mine]})  # nobody else needs to look at them
+        return taken
 
     def _values(self, result: Result) -> dict[str, Any]:
         values: dict[str, Any] = {

@@ -66,6 +66,7 @@ class Worker:
         self._bound: int | None = None  # of the pool's processes
         self._data = ""  # what they have loaded
         self._running: dict[Any, Taken] = {}
+        self._ended: list[tuple[Taken, Result]] = []  # not recorded yet
         self._refused: set[str] = set()
         self._told: set[str] = set()
         self._last_beat = self._last_thorough = float("-inf")
@@ -92,6 +93,10 @@ class Worker:
                 nap = min(2 * nap, NAP[1])
         finally:
             self._close_pool()
+            with contextlib.suppress(SmidgenError):
+                if self._ended:
+                    self.store.finish_all([(taken.key, taken.fence, result) for taken, result in self._ended])
+                    self.done += len(self._ended)
             with contextlib.suppress(SmidgenError):  # else the lease's end frees them
                 offers.leave(self.store)
 
@@ -107,15 +112,17 @@ class Worker:
                 self._pool.kill(job)  # `_collect` hears of it
 
     def _take(self) -> None:
+        """Records what has ended, and takes as many as there is room for."""
         free = self.count + self._ahead.count - len(self._running)
-        if free < 1:
+        if free < 1 and not self._ended:
             return
         thorough = self.clock() - self._last_thorough > THOROUGH_SECONDS
         if thorough:
             self._last_thorough = self.clock()
-        found = again(
-            lambda: offers.take(
+        _, found = again(
+            lambda: offers.exchange(
                 self.store,
+                [(taken.key, taken.fence, result) for taken, result in self._ended],
                 free,
                 program=program(),
                 study=self.study,
@@ -126,6 +133,10 @@ class Worker:
                 thorough=thorough,
             )
         )
+        ended, self._ended = self._ended, []
+        self.done += len(ended)
+        for taken, result in ended:
+            self._say(taken, "failed" if result.error else f"{result.seconds:.2f} s")
         for taken in found:
             # Of one query, but perhaps of several studies: the first one's are done first.
             if not self._known(taken) or (self._running and taken.data != self._data) or not self._ready(taken):
@@ -199,17 +210,10 @@ class Worker:
 
     def _collect(self, patience: float) -> None:
         assert self._pool is not None
-        ended = []
         for job, outcome in self._pool.wait(patience):
             if (taken := self._running.pop(job, None)) is not None:
-                ended += self._end(taken, outcome)
+                self._ended += self._end(taken, outcome)
                 self._ahead.note(job.seconds)
-        if ended:
-            rows = [(taken.key, taken.fence, result) for taken, result in ended]
-            again(lambda: self.store.finish_all(rows))
-            self.done += len(rows)
-            for taken, result in ended:
-                self._say(taken, "failed" if result.error else f"{result.seconds:.2f} s")
         if self._pool.broken and not self._running:
             self._close_pool()  # the next data may be smaller
 
