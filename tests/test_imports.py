@@ -44,3 +44,15 @@ def test_help_is_fast():
 def test_nothing_heavy_is_imported(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_list_of_studies_needs_little(tmp_path):
+    """It waits for the run store only: for SQLAlchemy, and not for arrays or what raises older stores."""
+    heavy = ("numpy", "alembic", *(name for name in HEAVY if name != "sqlalchemy"))
+    say = f"import sys; print([m for m in {heavy} if m in sys.modules], file=sys.stderr)"
+    place = str(tmp_path / "runs.db")
+    make = f"from smidgen.studies.store import RunStore; RunStore({place!r}).open_study('t', 'f', {{}})"
+    subprocess.run([sys.executable, "-c", make], check=True)
+    code = CALL.format(args=["studies", "ls", "--store", place]) + say
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() and done.stderr.strip().splitlines()[-1] == "[]", done.stderr

@@ -8,11 +8,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from smidgen.kit.errors import BadInput
+
+if TYPE_CHECKING:  # who reads text only needs no array
+    import numpy as np
 
 MAX_HEADER = 8 << 20  # bytes; the format itself allows 100 MB, our folders need a few KB
 MAX_TENSORS = 50_000
@@ -71,14 +72,15 @@ def read_json(path: Path, limit: int = MAX_JSON) -> Any:
         raise BadInput(f"{path} is not valid JSON ({str(error)[:80]}): the file is damaged or was edited.") from None
 
 
-def tensor_bytes(arrays: dict[str, np.ndarray]) -> bytes:
+def tensor_bytes(arrays: "dict[str, np.ndarray]") -> bytes:
     """The arrays in safetensors form; the same arrays always give the same bytes."""
+    import numpy as np
     from safetensors.numpy import save
 
     return save({k: np.asarray(v, order="C") for k, v in sorted(arrays.items())})
 
 
-def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
+def read_tensors(path: Path, limit: int = 4 << 30) -> "dict[str, np.ndarray]":
     """Arrays of a safetensors file; everything is checked before anything is allocated.
 
     Raises:
@@ -87,8 +89,9 @@ def read_tensors(path: Path, limit: int = 4 << 30) -> dict[str, np.ndarray]:
     return parse_tensors(read_bytes(path, limit), str(path))
 
 
-def parse_tensors(data: bytes, where: str = "tensors") -> dict[str, np.ndarray]:
+def parse_tensors(data: bytes, where: str = "tensors") -> "dict[str, np.ndarray]":
     """Arrays from safetensors bytes, as `read_tensors`."""
+    import numpy as np
 
     def fail(why: str) -> BadInput:
         return BadInput(f"{where} is not a whole safetensors file ({why}): the file is damaged or was edited.")

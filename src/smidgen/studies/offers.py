@@ -154,17 +154,17 @@ def exchange(
     for attempt in range(_TRIES):
         last = rows if attempt == 0 else []
         with store._db.write(durable=bool(last)) as c:
+            now = store._db.now(c)
             if last:
-                recorded = store._finish(c, last)
-            found, taken = _take(store, c, count, made) if count > 0 else (0, [])
+                recorded = store._finish(c, last, now)
+            found, taken = _take(store, c, now, count, made) if count > 0 else (0, [])
         if taken or not found:
             break
     return recorded, taken
 
 
-def _take(store: RunStore, c: sa.Connection, count: int, choice: Choice) -> tuple[int, list[Taken]]:
+def _take(store: RunStore, c: sa.Connection, now: float, count: int, choice: Choice) -> tuple[int, list[Taken]]:
     """How many open offers were found, and those of them that are this process's now."""
-    now = store._db.now(c)
     gone = _gone(c, now) if choice.thorough else []
     query = _open_offers(
         choice.coordinator is not None,
@@ -182,7 +182,7 @@ def _take(store: RunStore, c: sa.Connection, count: int, choice: Choice) -> tupl
         c.execute(coordinators.update().where(coordinators.c.owner.in_(dead)).values(lease_until=0.0))
     rows = sorted((row for row in found if row.owner not in dead), key=lambda row: row.key)  # none wait in a circle
     fences: dict[str, int | None] = {}
-    fences |= store._claim_new(c, [(row.key, row.trial, row.study) for row in rows if row.begun is None])
+    fences |= store._claim_new(c, [(row.key, row.trial, row.study) for row in rows if row.begun is None], now)
     for row in rows:
         if row.begun is not None:
             fences[row.key] = store._claim(c, row.key, row.trial, store.owner, LEASE_SECONDS, study=row.study)

@@ -1,8 +1,10 @@
 """What a trial gave."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:  # `smidgen studies ls` needs no array
+    import numpy as np
 
 
 @dataclass
@@ -17,7 +19,7 @@ class Result:
         error: why it failed. notes: what a person should know of how it was done, see `kit.notes`.
     """
 
-    predictions: np.ndarray | None = None
+    predictions: "np.ndarray | None" = None
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     peak_bytes: int = 0

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 
 from smidgen.kit.config import nearest
@@ -307,10 +306,10 @@ class RunStore:
         )
         return row.fence + 1
 
-    def _claim_new(self, c: sa.Connection, wanted: Sequence[tuple[str, str, str]]) -> dict[str, int]:
+    def _claim_new(self, c: sa.Connection, wanted: Sequence[tuple[str, str, str]], now: float) -> dict[str, int]:
         """`_claim` of many (key, trial, study) that nobody had begun: the fences of those that nobody else was quicker
         to begin."""
-        now, rows = self._db.now(c), []
+        rows = []
         for key, trial_json, study in wanted:
             fence = secrets.randbelow(2**40) + 1  # see `_claim`
             row = {"key": key, "trial": trial_json, "state": "running", "owner": self.owner, "fence": fence}
@@ -339,14 +338,14 @@ class RunStore:
         """`finish` of several (key, fence, result) at once, which waits for the disk only once."""
         rows = self._ended(ended)
         with self._db.write() as c:
-            return self._finish(c, rows)
+            return self._finish(c, rows, self._db.now(c))
 
     def _ended(self, ended: Sequence[tuple[str, int, Result]]) -> list[dict[str, Any]]:
         """What `_finish` writes; made before the store is locked."""
         return [{"of_key": key, "of_fence": fence, **self._values(result)} for key, fence, result in ended]
 
-    def _finish(self, c: sa.Connection, rows: Sequence[dict[str, Any]]) -> list[bool]:
-        now, keys = self._db.now(c), [row["of_key"] for row in rows]
+    def _finish(self, c: sa.Connection, rows: Sequence[dict[str, Any]], now: float) -> list[bool]:
+        keys = [row["of_key"] for row in rows]
         c.execute(_LOCK, {"keys": keys})  # first, as who takes one: then its trial
         fences = {row.key: row.fence for row in c.execute(_OPEN, {"keys": keys})}
         taken = [fences.get(row["of_key"]) == row["of_fence"] for row in rows]
@@ -371,6 +370,8 @@ class RunStore:
             "shape": None,
         }
         if result.predictions is not None:
+            import numpy as np
+
             array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
             values |= {"predictions": zlib.compress(array.tobytes(), 1), "shape": json.dumps(result.predictions.shape)}
         return values
@@ -434,6 +435,8 @@ class RunStore:
     def _result(self, row: sa.Row) -> Result:
         predictions = None
         if row.predictions is not None:
+            import numpy as np
+
             try:
                 shape = tuple(json.loads(row.shape))
                 if not 1 <= len(shape) <= 2 or not all(type(d) is int and d >= 0 for d in shape):
