@@ -1,10 +1,12 @@
 """Workers of other processes: the same results as without them, whatever becomes of one."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -87,26 +89,34 @@ def coordinate(place, task, trials, said=None, **options):
     return whole, got, runner
 
 
-def work(place, tmp_path, events=None, **options):
-    """A worker in a thread of its own; gives it and the thread."""
-    store = RunStore(place)
+def work(place, tmp_path, events=None, idle=300.0, **options):
+    """A worker in a thread of its own; gives it and a function that ends it: by its clock, which then leaps."""
+    store, over, leaps = RunStore(place), threading.Event(), itertools.count()
     told = [] if events is None else events
-    worker = Worker(store, 1, idle=0.5, cache=tmp_path / "cache", tell=told.append, **{"pool": InlinePool, **options})
+    options = {"pool": InlinePool, "cache": tmp_path / "cache", "tell": told.append, **options}
+    clock = lambda: time.monotonic() + (2 * idle * next(leaps) if over.is_set() else 0)  # noqa: E731
+    worker = Worker(store, 1, idle=idle, clock=clock, **options)
 
     def run():
         with store:
             worker.run()
 
-    thread = threading.Thread(target=run)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    return worker, thread
+
+    def end(leap=True):
+        if leap:
+            over.set()
+        thread.join()
+
+    return worker, end
 
 
 def test_what_others_measure_comes_back_in_the_order_asked(place, task, ran, tmp_path):
     trials = wanted(task, 6)
-    worker, thread = work(place, tmp_path)
+    worker, end = work(place, tmp_path)
     whole, got, runner = coordinate(place, task, trials)
-    thread.join()
+    end()
     assert whole and [t for t, _ in got] == trials and ran == [t.draw for t in trials] and worker.done == 6
     assert [r.predictions[0, 0] for _, r in got] == [0, 1, 2, 3, 4, 5]
     spent = runner.meter.spent()
@@ -117,12 +127,12 @@ def test_what_others_measure_comes_back_in_the_order_asked(place, task, ran, tmp
 
 
 def test_the_count_and_the_time_bind_all_workers(place, task, ran, tmp_path):
-    _, thread = work(place, tmp_path)
+    _, end = work(place, tmp_path)
     whole, got, runner = coordinate(place, task, wanted(task, 6), trials_left=4)
     assert not whole and len(got) == 4 and runner.trials_left == 0 and len(ran) == 4
     clock = iter(np.arange(0.0, 1e6, 5.0))
     whole, got, _ = coordinate(place, task, wanted(task, 9)[6:], clock=lambda: float(next(clock)), stop_at=3.0)
-    thread.join()
+    end()
     assert not whole and got == []
 
 
@@ -130,9 +140,9 @@ def test_the_count_and_the_time_bind_all_workers(place, task, ran, tmp_path):
 def test_what_a_machine_forbids_is_not_held_against_the_trial(tmp_path, task, ran, monkeypatch, kind):
     place = f"sqlite:///{tmp_path}/runs.db"
     monkeypatch.setattr(Failing, "failure", Failure("why", kind))
-    _, thread = work(place, tmp_path, pool=Failing)
+    _, end = work(place, tmp_path, pool=Failing)
     _, got, _ = coordinate(place, task, wanted(task, 2))
-    thread.join()
+    end()
     assert [r.error for _, r in got] == ["why", None]
     with RunStore(place) as store:
         assert len(store.get([t.key for t, _ in got])) == 1
@@ -144,11 +154,11 @@ def test_another_version_is_left_alone_and_said(tmp_path, task, ran, monkeypatch
         study = study_of(store, task)
         offers.announce(store, study, "d", None, program())
         offers.offer(store, [*wanted(task, 1, version=99), *wanted(task, 1, "learn/not_there")])
-        _, thread = work(place, tmp_path, events)
-        thread.join()
+        _, end = work(place, tmp_path, events, idle=0.5)
+        end(leap=False)  # it looks first, is idle then
         offers.announce(store, study, "d", None, "9.9")
-        _, thread = work(place, tmp_path, events)
-        thread.join()
+        _, end = work(place, tmp_path, events, idle=0.5)
+        end(leap=False)  # it looks first, is idle then
     said = [e["text"] for e in events if e["kind"] == "note"]
     assert ran == [] and len(said) == 3
     assert "version 99" in said[0] and "no such method" in said[1] and "smidgen 9.9" in said[2]
