@@ -1,6 +1,7 @@
 """Workers of other processes: the same results as without them, whatever becomes of one."""
 
 import itertools
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -233,3 +234,26 @@ def test_one_killed_one_that_stays_and_the_same_leaderboard(place, tmp_path, tab
     assert second[0].wait() == 143
     said = (tmp_path / "1.log").read_text()
     assert "measured, the unfinished given back" in said and "learn/" in said
+
+
+def _measure_forever(place):
+    with RunStore(place) as store:
+        Worker(store, 1, cache=None, pool=InlinePool).run()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="its workers begin as copies of this process")
+def test_four_workers_give_what_none_gives(place, tmp_path, table):
+    frame, options = table("tab_adult", 80), {"methods": METHODS, "trials": 9, "seed": 3}
+    own = multiprocessing.get_context("fork")
+    workers = [own.Process(target=_measure_forever, args=(place,), daemon=True) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    try:
+        shared = smidgen.fit(frame, "target", store=place, workers=0, **options)
+        assert all(worker.is_alive() for worker in workers)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.join()
+    alone = smidgen.fit(frame, "target", store=f"sqlite:///{tmp_path}/alone.db", workers=1, **options)
+    assert board(shared) == board(alone)
