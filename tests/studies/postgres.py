@@ -51,6 +51,18 @@ def server(*settings: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def restart(url: str) -> None:
+    """The server of `server` falls, as in a power cut, and comes back."""
+    import sqlalchemy as sa
+
+    bin, user = programs(), _user()
+    assert bin is not None
+    folder = Path(str(sa.engine.make_url(url).query["host"]))
+    command = [str(bin / "pg_ctl"), "-D", str(folder / "data"), "-w", "-m", "immediate", "-l", str(folder / "log")]
+    who = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []} if user else {}
+    subprocess.run([*command, "restart"], check=True, stdout=subprocess.DEVNULL, cwd=folder, **who)
+
+
 @contextmanager
 def database(url: str) -> Iterator[str]:
     """The URL of a new database on that server, dropped after the block."""

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pandas as pd
+import postgres
 import pytest
 
 import smidgen
@@ -257,3 +258,24 @@ def test_four_workers_give_what_none_gives(place, tmp_path, table):
             worker.join()
     alone = smidgen.fit(frame, "target", store=f"sqlite:///{tmp_path}/alone.db", workers=1, **options)
     assert board(shared) == board(alone)
+
+
+def test_postgresql_falls_and_comes_back_in_the_middle(task, ran, tmp_path):
+    """Of its own server. Both sides go on, and each trial has one result."""
+    pytest.importorskip("psycopg", reason="the driver of PostgreSQL is not installed")
+    if postgres.programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    trials, fallen = wanted(task, 12), []
+
+    def tell(event):
+        if event["kind"] == "trial" and not fallen:
+            fallen.append(event["text"])
+            postgres.restart(url)
+
+    with postgres.server() as url:
+        _, end = work(url, tmp_path, tell=tell)
+        whole, got, _ = coordinate(url, task, trials)
+        end()
+        with RunStore(url) as store:
+            assert len(store.get([t.key for t in trials])) == 12
+    assert fallen and whole and [r.predictions[0, 0] for _, r in got] == [float(t.draw[-1]) for t in trials]

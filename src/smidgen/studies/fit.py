@@ -22,6 +22,7 @@ from smidgen.kit.machine import cores
 from smidgen.learn.model import check_place
 from smidgen.studies import priors
 from smidgen.studies.candidates import Candidate, candidates
+from smidgen.studies.database import again
 from smidgen.studies.encoding import encode_within, while_opened
 from smidgen.studies.executor import executor_named
 from smidgen.studies.fitted import Fitted
@@ -167,7 +168,7 @@ def fit(
         asked = {"time": time, "trials": trials, "memory": memory, "size": size, "workers": workers}
         asked["executor"] = executor
         asked["out"] = None if place is None else str(place.absolute())
-        study = runs.open_study(plan.name, task.fingerprint, options, asked)
+        study = again(lambda: runs.open_study(plan.name, task.fingerprint, options, asked))
         rows = Rows(task.frame)
         if known is None:
             plan.leave_out_the_slow()  # what they alone would need is not encoded
@@ -212,7 +213,7 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         )
     if "time" in overrides or "trials" in overrides:  # the new budget takes the place of the old one
         asked = {k: v for k, v in asked.items() if k not in ("time", "trials")}
-    again = {
+    wanted = {
         **asked,
         **{k: options[k] for k in ("group", "methods", "seed", "unlabelled")},
         "kind": options["named_kind"],
@@ -220,7 +221,7 @@ def resume(study_id: str, *, store: str | None = None, **overrides: Any) -> Fitt
         "settings": flat(options["settings"]),
         **overrides,
     }
-    return fit(source, options["target"], store=store, **again)
+    return fit(source, options["target"], store=store, **wanted)
 
 
 def _place(unlabelled: Any) -> str | None:

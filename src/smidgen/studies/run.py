@@ -19,6 +19,7 @@ from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.compare import compare
 from smidgen.studies.curve import curve_draws, curve_points
+from smidgen.studies.database import again
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.estimate import judge
 from smidgen.studies.fitted import Fitted
@@ -95,7 +96,7 @@ class Run:
             about["pool"] = self._pool(model)
             path = self._save(model, about)
             state = "stopped" if self.interrupted else "done"
-            self.store.finish_study(self.study.id, state, about, self.race.used)
+            again(lambda: self.store.finish_study(self.study.id, state, about, self.race.used))
             return Fitted(model, about, self.study.id, path, self.interrupted)
         except BaseException as error:
             state = "stopped" if isinstance(error, KeyboardInterrupt) else state
