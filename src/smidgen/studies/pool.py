@@ -147,6 +147,13 @@ class Pool:
         self._finished.append((job, outcome))
         self._changed.notify_all()
 
+    def _give(self, process: Process) -> None:
+        """The next job goes to an idle worker that has the data."""
+        job = self._queue.popleft()
+        process.state, self._running[process] = "busy", job
+        process.deadline = time.monotonic() + (math.inf if job.deadline_seconds is None else job.deadline_seconds)
+        process.send(job.packed)
+
     def _stop(self, process: Process, failure: Failure) -> None:
         """Kills the worker and gives its job, if any, the failure."""
         process.kill()
@@ -165,6 +172,8 @@ class Pool:
                 self._early_deaths = 0
             else:
                 self._end(*outcome(self._running.pop(process), message))
+            if process.version == self._version and self._queue and not (self._broken or self._closed):
+                self._give(process)  # here: the manager's thread would wake first, and wait for its turn
             self._changed.notify_all()
 
     def _lost(self, process: Process, kind: str, why: str) -> None:
@@ -223,10 +232,7 @@ class Pool:
                 process.state, process.version = "loading", self._version
                 process.send(self._data)
             elif process.state == "idle" and self._queue:
-                job = self._queue.popleft()
-                process.state, self._running[process] = "busy", job
-                process.deadline = now + (math.inf if job.deadline_seconds is None else job.deadline_seconds)
-                process.send(job.packed)
+                self._give(process)
         # A lost worker is replaced when there is work that no other will soon be free for.
         free = sum(p.state != "busy" for p in self._processes)
         room = self.workers - len(self._processes)
