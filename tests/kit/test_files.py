@@ -211,6 +211,7 @@ def test_a_folder_that_fails_at_any_step_leaves_the_old_one(tmp_path, monkeypatc
     target.mkdir()
     (target / "old").write_text("o")
     with monkeypatch.context() as patch:
+        patch.setattr(files, "_exchange", lambda one, other: False)  # as on systems that cannot
         fails(patch, step, nth)
         with pytest.raises(Full), new_folder(target) as new:
             (new / "new").write_text("n")
@@ -219,6 +220,17 @@ def test_a_folder_that_fails_at_any_step_leaves_the_old_one(tmp_path, monkeypatc
         (new / "new").write_text("n")
         assert [p.name for p in target.iterdir()] == ["old"]  # until it is whole
     assert [p.name for p in tmp_path.iterdir()] == ["m"] and [p.name for p in target.iterdir()] == ["new"]
+
+
+def test_what_a_killed_process_left_goes_and_what_is_in_use_stays(tmp_path):
+    for stray in ("f.unfinished-1", "m.unfinished-1", "[m].unfinished-1", "m.mine", "f.mine"):
+        (tmp_path / f".{stray}").mkdir() if "m" in stray[:2] else (tmp_path / f".{stray}").write_text("half")
+    with new_folder(tmp_path / "m") as outer, new_folder(tmp_path / "m") as inner:
+        write_bytes(outer / "a", b"1")
+        assert outer.is_dir() and inner.is_dir() and outer != inner
+        write_bytes(tmp_path / "f", b"1")
+    left = {"f", "m", ".[m].unfinished-1", ".m.mine", ".f.mine"}
+    assert {p.name for p in tmp_path.iterdir()} == left and [p.name for p in (tmp_path / "m").iterdir()] == ["a"]
 
 
 def test_a_folder_whose_making_fails_never_appears(tmp_path):

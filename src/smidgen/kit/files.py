@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import glob
 import hashlib
 import json
 import os
@@ -39,7 +40,14 @@ _DTYPES = {
 def write_bytes(path: Path, data: bytes) -> None:
     """Writes the file as a whole or not at all: temporary name, fsync, rename."""
     path = Path(path)
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    _sweep(path)
+    while True:
+        fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=_prefix(path))
+        lock = os.dup(fd) if _lock(fd) else -1
+        if lock < 0 or os.path.lexists(temporary):
+            break
+        os.close(fd)  # a sweeper was quicker than the lock
+        os.close(lock)
     try:
         with os.fdopen(fd, "wb") as out:
             out.write(data)
@@ -51,6 +59,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -153,14 +164,26 @@ def _digest_of(path: str, size: int, changed: int) -> str:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when the block ends well; replaces an older one of the same name."""
+    """A folder that appears under its name only when the block ends well; replaces an older one of the same name, on
+    Linux in one step, so that there is one at every moment."""
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    _sweep(path)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+    lock = -1
     try:
+        if os.name == "posix":
+            lock = os.open(temporary, os.O_RDONLY)
+            _lock(lock)
+            if not temporary.exists():  # a sweeper was quicker than the lock
+                temporary.mkdir()
         yield temporary
         os.chmod(temporary, 0o755)
-        if path.exists():
+        if not path.exists():
+            os.replace(temporary, path)
+        elif _exchange(temporary, path):
+            remove_tree(temporary)  # it is the older one now
+        else:
             aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
             try:
                 os.replace(path, aside / "old")
@@ -171,11 +194,53 @@ def new_folder(path: Path) -> Iterator[Path]:
                 remove_tree(aside)
                 raise
             remove_tree(aside)
-        else:
-            os.replace(temporary, path)
     except BaseException:
         remove_tree(temporary)
         raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
+
+
+def _prefix(path: Path) -> str:
+    return f".{path.name}.unfinished-"
+
+
+def _lock(fd: int, wait: bool = True) -> bool:
+    """Locks what is open there until it is closed, or the process ends in whatever way. False: not possible."""
+    try:
+        import fcntl
+
+        fcntl.flock(fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes that were killed left of this file or folder; who is still writing holds a lock."""
+    if os.name != "posix":
+        return
+    for stray in path.parent.glob(glob.escape(_prefix(path)) + "*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(stray, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                if _lock(fd, wait=False):
+                    remove_tree(stray) if stray.is_dir() else stray.unlink(missing_ok=True)
+            finally:
+                os.close(fd)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Each gets the other's name, in one step. False: nothing was done, this system or disk cannot."""
+    import ctypes
+
+    try:
+        call = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return call(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def remove_tree(path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Shared by the tests of faults: processes to be killed, stores, and how much of it is done.
+
+On a push each test does a little. `make faults` does much: SMIDGEN_FAULTS names the seconds that all of it may take.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "studies")]
+
+from calls import build
+from forks import Forks
+from postgres import GIVEN, database, programs, server
+
+LONG = float(os.environ.get("SMIDGEN_FAULTS", 0))
+COUNTS: list[str] = []
+
+
+@pytest.fixture
+def rounds(request):
+    """`rounds(few, many, share)` counts rounds: `few` on a push, else up to `many` in this share of the time.
+    `rounds.note(text)` is shown at the end of the tests."""
+
+    class Rounds:
+        def __call__(self, few: int, many: int, share: float) -> Iterator[int]:
+            end = time.monotonic() + share * LONG
+            for i in range(many if LONG else few):
+                if LONG and i >= few and time.monotonic() > end:
+                    return
+                yield i
+
+        long = bool(LONG)
+
+        def note(self, text: str) -> None:
+            COUNTS.append(f"{request.node.name}: {text}")
+
+    return Rounds()
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    for line in COUNTS:
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory) -> Path:
+    made = build(tmp_path_factory.mktemp("library"))
+    if made is None:
+        pytest.skip("no C compiler, or not Linux: file calls cannot be made to fail")
+    return made
+
+
+@pytest.fixture(scope="session")
+def forks(library) -> Iterator[Forks]:
+    """For work on a store."""
+    with Forks(library, "deeds") as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def big_forks(library) -> Iterator[Forks]:
+    """For whole commands: what they need is imported."""
+    with Forks(library, "deeds", "smidgen.cli.main", "smidgen.cli.fitting", "smidgen.studies.run", "torch",
+               "smidgen.learn.logistic", "smidgen.learn.lda", "smidgen.learn.knn",
+               "smidgen.studies.compress_fitted", "smidgen.cli.compressing") as made:  # fmt: skip
+        yield made
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server."""
+    pytest.importorskip("psycopg")
+    if given := os.environ.get(GIVEN):
+        yield given
+    elif programs() is None:
+        pytest.skip(f"PostgreSQL is not installed, and {GIVEN} names no server")
+    else:
+        with server("fsync=off", "max_connections=60") as url:
+            yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path) -> Iterator[str]:
+    """URL of a run store that is not there yet, in each kind of database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'runs.db'}"
+    else:
+        with database(request.getfixturevalue("postgres")) as url:
+            yield url
+
+
+@pytest.fixture
+def memory_disk(tmp_path) -> Iterator[Path]:
+    """A folder in memory, where there is one: for tests in which no power is lost."""
+    if not os.access("/dev/shm", os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="smidgen-") as made:
+        yield Path(made)

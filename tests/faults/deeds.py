@@ -1,0 +1,80 @@
+"""What the processes do that the tests of faults kill: work on a store, whole commands."""
+
+import os
+
+import numpy as np
+from calls import LIBRARY, Calls
+from forks import say
+
+from smidgen.studies import offers
+from smidgen.studies import trial as trial_module
+from smidgen.studies.inline import InlinePool
+from smidgen.studies.result import Result
+from smidgen.studies.sharing import program
+from smidgen.studies.store import RunStore
+from smidgen.studies.trial import Trial
+from smidgen.studies.work import Worker
+
+
+def predictions(key: str) -> np.ndarray:
+    """What the trial of this key gives, whoever runs it."""
+    return np.random.default_rng(int(key[:12], 16)).normal(size=(40, 3))
+
+
+def wanted(count: int, task: str = "t", begin: int = 0) -> list[Trial]:
+    from smidgen.kit import methods
+
+    made = {"method": "learn/logistic", "version": methods.card("learn/logistic").version, "view": "linear", "seed": 0}
+    return [Trial(task=task, draw=f"cv:k=3:r={i}", **made) for i in range(begin, begin + count)]
+
+
+def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
+    """The real worker, but for what a trial computes. It says "ran KEY" and, when the store has acknowledged it, "done
+    KEY"; "late KEY" where the store did not take it."""
+    import time
+
+    def run_trial(task, rows, trial):
+        say("ran", trial.key)
+        time.sleep(pause)
+        return Result(predictions(trial.key), 0.01, 0.01, 100, 10)
+
+    trial_module.run_trial = run_trial
+    with RunStore(store) as opened:
+        real = opened.finish_all
+
+        def finish_all(rows):
+            taken = real(rows)
+            for (key, _, _), was in zip(rows, taken, strict=True):
+                say("done" if was else "late", key)
+            return taken
+
+        opened.finish_all = finish_all
+        Worker(opened, 1, idle=idle, cache=None, pool=InlinePool).run()
+    return 0
+
+
+def command(words: list[str], folder: str, nth: int = 0, how: int = 0, code: int = 0) -> int:
+    """`smidgen WORDS` in that folder, its trials in this process, with a fault at the n-th file call there."""
+    from smidgen.cli.main import main
+    from smidgen.studies import fit
+
+    fit.Pool = InlinePool
+    os.chdir(folder)
+    calls = Calls() if LIBRARY in os.environ else None
+    if calls:
+        calls.arm(folder, nth, how, code)
+    status = main(words)
+    if calls:
+        say("calls", *calls.disarm())
+    return status
+
+
+def take_all(store: str, key: str = "") -> int:
+    """Takes what is offered and holds it until it is killed."""
+    with RunStore(store) as opened:
+        for taken in offers.take(opened, 9, program=program()):
+            say("took", taken.key)
+        while True:
+            import time
+
+            time.sleep(1)
