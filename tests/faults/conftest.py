@@ -14,9 +14,10 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "studies")]
 
-from calls import build
-from forks import Forks
-from postgres import GIVEN, database, programs, server
+from calls import build  # noqa: E402
+from deeds import FIT, write_rows  # noqa: E402
+from forks import Forks  # noqa: E402
+from postgres import GIVEN, database, programs, server  # noqa: E402
 
 LONG = float(os.environ.get("SMIDGEN_FAULTS", 0))
 COUNTS: list[str] = []
@@ -70,6 +71,16 @@ def big_forks(library) -> Iterator[Forks]:
                "smidgen.learn.logistic", "smidgen.learn.lda", "smidgen.learn.knn",
                "smidgen.studies.compress_fitted", "smidgen.cli.compressing") as made:  # fmt: skip
         yield made
+
+
+@pytest.fixture(scope="session")
+def fitted(big_forks, tmp_path_factory) -> Path:
+    """The folder of a model that `fit` made."""
+    folder = tmp_path_factory.mktemp("fitted")
+    write_rows(folder / "rows.csv")
+    status = big_forks.run("deeds:command", folder / "log", words=FIT, folder=str(folder))
+    assert status == 0, (folder / "log").read_text()
+    return folder / "model"
 
 
 @pytest.fixture(scope="session")

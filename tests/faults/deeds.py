@@ -1,8 +1,10 @@
 """What the processes do that the tests of faults kill: work on a store, whole commands."""
 
 import os
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from calls import LIBRARY, Calls
 from forks import say
 
@@ -14,6 +16,17 @@ from smidgen.studies.sharing import program
 from smidgen.studies.store import RunStore
 from smidgen.studies.trial import Trial
 from smidgen.studies.work import Worker
+
+FIT = ["fit", "rows.csv", "--target", "target", "--trials", "6", "--methods", "logistic,knn", "--workers", "1"]
+FIT += ["--out", "model", "--json"]
+
+
+def write_rows(path: Path) -> None:
+    """60 rows of numbers, of two kinds that overlap."""
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame(rng.normal(size=(60, 12)).round(4), columns=list("abcdefghijkl"))
+    frame["target"] = np.where(frame.a + rng.normal(size=60) > 0, "yes", "no")
+    frame.to_csv(path, index=False)
 
 
 def predictions(key: str) -> np.ndarray:

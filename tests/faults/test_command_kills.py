@@ -6,24 +6,13 @@ import random
 import shutil
 import time
 
-import numpy as np
-import pandas as pd
 import pytest
 from calls import KILL, KILL_TORN
+from deeds import FIT, write_rows
 
 from smidgen.learn.model import read_parts
 
-FIT = ["fit", "rows.csv", "--target", "target", "--trials", "6", "--methods", "logistic,knn", "--workers", "1"]
-FIT += ["--out", "model", "--json"]
 COMPRESS = ["compress", "model", "--bits", "6", "--steps", "2", "--out", "small", "--json"]
-
-
-def rows_of(folder):
-    """What the person has: 60 rows of numbers, of two kinds that overlap."""
-    rng = np.random.default_rng(3)
-    frame = pd.DataFrame(rng.normal(size=(60, 12)).round(4), columns=list("abcdefghijkl"))
-    frame["target"] = np.where(frame.a + rng.normal(size=60) > 0, "yes", "no")
-    frame.to_csv(folder / "rows.csv", index=False)
 
 
 def result(folder, log):
@@ -46,33 +35,22 @@ class Place:
         self.count += 1
         folder = self.base / f"{self.count}"
         folder.mkdir()
-        rows_of(folder)
+        write_rows(folder / "rows.csv")
         if self.model is not None:
             shutil.copytree(self.model, folder / "model")
         return folder
 
 
-@pytest.fixture(scope="module")
-def fitted(big_forks, tmp_path_factory):
-    place = Place(tmp_path_factory.mktemp("fit"), FIT)
-    folder = place.new()
-    began = time.monotonic()
-    status = big_forks.run("deeds:command", folder / "log", words=FIT, folder=str(folder))
-    assert status == 0, (folder / "log").read_text()
-    return place, folder, time.monotonic() - began
-
-
 @pytest.fixture(scope="module", params=["fit", "compress"])
 def verb(request, fitted, big_forks, tmp_path_factory):
     """(place, what the undisturbed command gave, its seconds, its file calls)."""
-    place, folder, seconds = fitted
+    place = Place(tmp_path_factory.mktemp("verb"), FIT)
     if request.param == "compress":
-        place = Place(tmp_path_factory.mktemp("compress"), COMPRESS, folder / "model")
-        folder = place.new()
-        began = time.monotonic()
-        status = big_forks.run("deeds:command", folder / "log", words=COMPRESS, folder=str(folder))
-        assert status == 0, (folder / "log").read_text()
-        seconds = time.monotonic() - began
+        place = Place(place.base, COMPRESS, fitted)
+    folder, began = place.new(), time.monotonic()
+    status = big_forks.run("deeds:command", folder / "log", words=place.words, folder=str(folder))
+    assert status == 0, (folder / "log").read_text()
+    seconds = time.monotonic() - began
     place.older = folder / ("small" if place.model else "model")
     calls = int((folder / "log").read_text().splitlines()[-1].split()[1])
     return place, result(folder, folder / "log"), seconds, calls

@@ -1,9 +1,10 @@
 """The command line. Each verb is a thin layer over the Python API, which is imported only when the verb runs.
 
-Exit status: 0 done; 2 the input or a flag is wrong; 3 the budget ended before any model was fitted; 130 stopped by
-Ctrl-C (the best so far is kept). Errors are one sentence on standard error.
+Exit status: 0 done; 1 it failed (a full disk, say); 2 the input, a place or a flag is wrong; 3 the budget ended before
+any model was fitted; 130 stopped by Ctrl-C (the best so far is kept). Errors are one sentence on standard error.
 """
 
+import errno
 import sys
 from typing import Annotated
 
@@ -28,6 +29,10 @@ from smidgen.cli.options import (
 )
 from smidgen.cli.papers_app import papers
 from smidgen.kit.errors import SmidgenError
+
+# Errors of the system that say that a path which was given is wrong; others (disk full, not readable) are not.
+_WRONG_PLACE = {errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP}
+_WRONG_PLACE |= {errno.ENAMETOOLONG, errno.EINVAL}
 
 app = typer.Typer(
     help="Get the most from little: a model from few labels, and how good it really is.",
@@ -411,7 +416,7 @@ def main(args: list[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         tell(f"smidgen: {where}{error.strerror or error}.")
-        return 2
+        return 2 if error.errno in _WRONG_PLACE else 1
     except Exception as error:
         told = getattr(
             error, "format_message", None

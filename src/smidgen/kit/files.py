@@ -55,9 +55,10 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(out.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        _name(error, path)
         raise
     finally:
         if lock >= 0:
@@ -194,8 +195,11 @@ def new_folder(path: Path) -> Iterator[Path]:
                 remove_tree(aside)
                 raise
             remove_tree(aside)
-    except BaseException:
+    except BaseException as error:
         remove_tree(temporary)
+        inside = getattr(error, "filename", None)
+        if isinstance(inside, str | Path) and Path(inside).is_relative_to(temporary):
+            _name(error, path / Path(inside).relative_to(temporary))
         raise
     finally:
         if lock >= 0:
@@ -204,6 +208,22 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def _prefix(path: Path) -> str:
     return f".{path.name}.unfinished-"
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Lets an error of the system speak of the file as a person knows it."""
+    if isinstance(error, OSError):
+        error.filename, error.filename2 = str(path), None
+
+
+def settle(temporary: Path, path: Path) -> None:
+    """A file that a library wrote gets its name, when all of it is on the disk."""
+    fd = os.open(temporary, os.O_RDWR)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    os.replace(temporary, path)
 
 
 def _lock(fd: int, wait: bool = True) -> bool:

@@ -18,6 +18,7 @@ import torch
 
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.extras import need
+from smidgen.kit.files import settle
 from smidgen.lm.model import LanguageModel
 from smidgen.nets.decoder import DecoderConfig
 from smidgen.nets.folder import fold
@@ -67,7 +68,7 @@ def export(model: LanguageModel, path: Path | str, precision: str = "fp32") -> N
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        made.replace(path)
+        settle(made, path)
 
 
 def interleaved(rows: np.ndarray, heads: int) -> np.ndarray:

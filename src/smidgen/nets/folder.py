@@ -18,7 +18,7 @@ from torch import Tensor
 
 from smidgen.kit.config import from_mapping
 from smidgen.kit.errors import BadInput, bad
-from smidgen.kit.files import new_folder, read_json, write_json
+from smidgen.kit.files import new_folder, read_json, write_bytes, write_json
 from smidgen.nets.decoder import Decoder, DecoderConfig
 from smidgen.nets.packed_pretrained import PackedConfig, dequantized
 
@@ -48,12 +48,12 @@ def write(
     model: Decoder, folder: Path, *, bos: int | None = None, eos: int | None = None, pad: int | None = None
 ) -> None:
     """Writes the three files into an existing folder."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     ids = {"bos_token_id": bos, "eos_token_id": eos, "pad_token_id": pad}
     tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     folded = fold(tensors, model.config)
-    save_file(folded, folder / WEIGHTS, metadata={"format": "pt"})
+    write_bytes(folder / WEIGHTS, save(folded, metadata={"format": "pt"}))
     dtype = str(model.model.embed_tokens.weight.dtype).removeprefix("torch.")
     write_json(folder / CONFIG, to_llama(model.config) | ids | {"dtype": dtype, "torch_dtype": dtype})
     write_json(folder / GENERATION, ids)

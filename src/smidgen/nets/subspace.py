@@ -159,7 +159,7 @@ class SubspaceTuner(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Writes the folder anew, whole or not at all: settings as JSON, numbers as safetensors."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         state = self.state_dict_small()
         tensors = {k: v.cpu().contiguous() for k, v in state.items() if isinstance(v, Tensor)}
@@ -170,7 +170,7 @@ class SubspaceTuner(nn.Module):
         }  # fmt: skip
         with new_folder(Path(folder)) as made:
             write_json(made / SETTINGS, settings)
-            save_file(tensors, made / NUMBERS)
+            write_bytes(made / NUMBERS, save(tensors))
 
     @classmethod
     def load(cls, folder: Path | str, module: nn.Module) -> "SubspaceTuner":
