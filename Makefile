@@ -8,7 +8,7 @@ QUANTIZERS := benchmarks/.quantizers
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test fuzz check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
+.PHONY: help setup demo test faults fuzz check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ test: setup  ## all tests
 
 fuzz: setup  ## hostile input, 20 times as much as the tests try on every push (half an hour at most)
 	SMIDGEN_FUZZ=20 timeout 1800 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hostile
+
+faults: setup  ## kills, failing disks, lost power, many processes: SECONDS of them, 600 unless given; the figures are shown
+	SMIDGEN_FAULTS=$(or $(SECONDS),600) $(BIN)/python -m pytest -q -o timeout=3600 -p no:randomly tests/faults
 
 check: setup docs  ## style, types, import levels, docs and benchmark tables
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from smidgen.kit.errors import BadInput, bad
-from smidgen.kit.files import digest, new_folder, read_json, write_json
+from smidgen.kit.files import digest, new_folder, read_json, write_bytes, write_json
 from smidgen.nets.projections import Kind, projection
 
 SCHEMA = 1
