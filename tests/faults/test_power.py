@@ -15,12 +15,12 @@ from smidgen.studies.result import Result
 from smidgen.studies.store import RunStore
 
 
-def run_recorded(folder: str, log: str, count: int) -> int:
+def run_recorded(folder: str, into: str, count: int) -> int:
     """In a process with the library: a study's trials, one after the other, then a model's folder, twice."""
     from smidgen.kit.files import new_folder, write_bytes
 
     calls = Calls()
-    with open(log, "wb") as file:  # noqa: PTH123
+    with open(into, "wb") as file:  # noqa: PTH123
         calls.record(file.fileno())
         calls.arm(folder)
         with RunStore(Path(folder) / "runs.db") as store:
@@ -60,7 +60,7 @@ class Disk:
             self.synced.setdefault(name, b"")
         elif op == "c":
             self.open.setdefault(name, []).append((at, None))
-        elif op == "s":
+        elif op == "s" and name in self.synced:  # not a folder
             self.synced[name] = written(self.synced.get(name, b""), self.open.get(name, []))
             self.open[name] = []
         elif op == "u":
@@ -111,7 +111,7 @@ def test_every_moment_at_which_the_power_may_fail(big_forks, memory_disk, tmp_pa
     base, log = tmp_path / "run", tmp_path / "calls"
     base.mkdir()
     count = 30 if rounds.long else 6
-    status = big_forks.run("test_power:run_recorded", tmp_path / "log", folder=str(base), log=str(log), count=count)
+    status = big_forks.run("test_power:run_recorded", tmp_path / "log", folder=str(base), into=str(log), count=count)
     assert status == 0, (tmp_path / "log").read_text()
     calls, rng = list(recorded(log)), random.Random(5)
     disk, acknowledged, opened, model, states = Disk(str(base)), [], False, None, 0
