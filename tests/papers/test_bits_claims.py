@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from smidgen.laws import float_bits, qid
-from smidgen.papers import p045_float_bits, p042_qid, p068_qat
+from smidgen.papers import p042_qid, p045_float_bits, p068_qat
 
 
 def test_042_finds_a_law_in_its_rows_and_counts_cells():
