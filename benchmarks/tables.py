@@ -55,8 +55,8 @@ def logistic(draw: Draw, folder: Path) -> dict:
     return {"seconds": seconds}
 
 
-def smidgen(draw: Draw, folder: Path, seconds_given: float = 18) -> dict:
-    """The command line as a person has it, with the time limit of the comparison."""
+def smidgen(draw: Draw, folder: Path, seconds_given: float = 18, more: tuple[str, ...] = ()) -> dict:
+    """The command line as a person has it, with the time limit of the comparison and further words."""
     start = time.perf_counter()
     done = subprocess.run(
         [
@@ -72,6 +72,7 @@ def smidgen(draw: Draw, folder: Path, seconds_given: float = 18) -> dict:
             "--store",
             f"sqlite:///{folder}/runs.db",
             "--json",
+            *more,
         ],
         check=True,
         capture_output=True,

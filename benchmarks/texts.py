@@ -5,7 +5,7 @@
 
 `run` measures what results/texts.jsonl still lacks, every tool on the same draw. SetFit fine-tunes the encoder and
 takes minutes: one draw, in the peers' environment (see tables.py), ended after --limit seconds. `smidgen_long` is
-smidgen with the seconds that SetFit's training took on that draw.
+smidgen with the seconds that SetFit's training took on that draw, one core each (OMP_NUM_THREADS=1).
 """
 
 import argparse
@@ -62,8 +62,8 @@ def tfidf_logistic(draw: Draw, folder: Path) -> dict:
 
 
 def smidgen_long(draw: Draw, folder: Path) -> dict:
-    """smidgen in SetFit's time on this draw."""
-    return smidgen(draw, folder, math.floor(setfit_seconds()[draw.key]))
+    """smidgen in SetFit's time on this draw, on one core as that was."""
+    return smidgen(draw, folder, math.floor(setfit_seconds()[draw.key]), ("--workers", "1"))
 
 
 def setfit_seconds() -> dict[str, float]:

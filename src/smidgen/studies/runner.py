@@ -91,12 +91,14 @@ class Runner:
                         self._submit(offered.pop(taken.key), taken.fence, running)
                 while todo and len(running) < slots:
                     self._start(todo.pop(0), running, waiting, results)
-                ended = []
-                for job, outcome in self.pool.wait(self._patience(bool(waiting or todo or offered))) if running else []:
-                    if job in running:
-                        ended += self._end(outcome, *running.pop(job), results)
-                        ahead.note(job.seconds)
-                self._record(ended, results)
+                ended, patience = [], self._patience(bool(waiting or todo or offered))
+                try:
+                    for job, outcome in self.pool.wait(patience) if running else []:
+                        if job in running:
+                            ended += self._end(outcome, *running.pop(job), results)
+                            ahead.note(job.seconds)
+                finally:  # Ctrl-C in between loses nothing that was measured
+                    self._record(ended, results)
                 if offered and not (running and self.clock() - last_look < POLL_SECONDS):
                     last_look = self.clock()
                     if not self._ended_elsewhere(offered, results) and not running:
@@ -167,7 +169,6 @@ class Runner:
                 return []
         else:
             result = outcome
-        self._count(trial, result)
         return [(trial, fence, result)]
 
     def _record(self, ended: list[tuple[Trial, int, Result]], results: dict[str, Result]) -> None:
@@ -178,6 +179,8 @@ class Runner:
             # Not taken: someone else finished it while this process slept; equal keys give equal results.
             kept = result if taken else again(lambda key=trial.key: self.store.get([key])).get(trial.key)
             results[trial.key] = kept or result
+        for trial, _, result in ended:  # told when it is on disk
+            self._count(trial, result)
 
     def _look_again(self, waiting: list[Trial], todo: list[Trial], results: dict[str, Result]) -> list[Trial]:
         found = again(lambda: self.store.get([t.key for t in waiting]))
