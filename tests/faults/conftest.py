@@ -3,6 +3,7 @@
 On a push each test does a little. `make faults` does much: SMIDGEN_FAULTS names the seconds that all of it may take.
 """
 
+import math
 import os
 import sys
 import tempfile
@@ -36,6 +37,10 @@ def rounds(request):
                     return
                 yield i
 
+        def stride(self, few: int, seconds: float, share: float) -> int:
+            """Of what would take these seconds, each how-many-th is done; `few` on a push."""
+            return max(1, math.ceil(seconds / (share * LONG))) if LONG else few
+
         long = bool(LONG)
 
         def note(self, text: str) -> None:
@@ -60,7 +65,7 @@ def library(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def forks(library) -> Iterator[Forks]:
     """For work on a store."""
-    with Forks(library, "deeds") as made:
+    with Forks(library, "deeds", "warm", "sqlalchemy.dialects.postgresql.psycopg") as made:
         yield made
 
 

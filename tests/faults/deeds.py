@@ -10,6 +10,7 @@ from forks import say
 
 from smidgen.studies import offers
 from smidgen.studies import trial as trial_module
+from smidgen.studies import work as work_module
 from smidgen.studies.inline import InlinePool
 from smidgen.studies.result import Result
 from smidgen.studies.sharing import program
@@ -52,6 +53,7 @@ def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
         return Result(predictions(trial.key), 0.01, 0.01, 100, 10)
 
     trial_module.run_trial = run_trial
+    work_module.THOROUGH_SECONDS = 0.2  # what a killed one held is looked for often: kills come one after the other
     with RunStore(store) as opened:
         real = opened.finish_all
 

@@ -101,7 +101,7 @@ def test_every_order_of_their_steps(kind, workers, steps, total, memory_disk, re
     # On a push, of three workers: each so many-th order, at the pace at which hands change most.
     few = {"sqlite": 4, "postgresql": 20} if workers == 3 else {"sqlite": 1, "postgresql": 5}
     each = 1 if rounds.long else few[kind]
-    paces = PACES if rounds.long or workers == 2 else PACES[1:2]
+    paces = PACES if workers == 2 else PACES[1:2]
     hands = played = 0
 
     def play_all(place):

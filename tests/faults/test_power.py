@@ -116,7 +116,7 @@ def test_every_moment_at_which_the_power_may_fail(big_forks, memory_disk, tmp_pa
     calls, rng = list(recorded(log)), random.Random(5)
     disk, acknowledged, opened, model, states = Disk(str(base)), [], False, None, 0
     assert sum(op == "s" for op, *_ in calls) > count, "each acknowledged trial waits for the disk"
-    turn = rounds(10**6, 10**6, 0.0) if not rounds.long else rounds(0, 10**6, 0.15)
+    stride = rounds.stride(4, len(calls) * 3 * 0.15, 0.15)
     for i, call in enumerate(calls):
         if call[0] == "m":
             word, _, what = call[1].partition(" ")
@@ -125,7 +125,7 @@ def test_every_moment_at_which_the_power_may_fail(big_forks, memory_disk, tmp_pa
             model = what if word == "model" else model
             continue
         disk.apply(*call)
-        if not rounds.long and i % 4:
+        if i % stride:
             continue
         choices = {"all": lambda w: w, "none": lambda w: [], "some": lambda w: [x for x in w if rng.random() < 0.5]}
         for name, choose in choices.items():
@@ -143,8 +143,5 @@ def test_every_moment_at_which_the_power_may_fail(big_forks, memory_disk, tmp_pa
                 assert texts in ({b"old" * 100}, {b"new" * 100}) and (model != "new" or texts == {b"new" * 100})
             shutil.rmtree(folder, ignore_errors=True)
             states += 1
-        if next(turn, None) is None:
-            break
-    else:
-        assert len(acknowledged) == count and model == "new"
+    assert len(acknowledged) == count and model == "new"
     rounds.note(f"{states} states of {len(calls)} calls, {len(acknowledged)} trials acknowledged, 0 lost, 0 damaged")
