@@ -55,15 +55,22 @@ def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
     trial_module.run_trial = run_trial
     work_module.THOROUGH_SECONDS = 0.2  # what a killed one held is looked for often: kills come one after the other
     with RunStore(store) as opened:
-        real = opened.finish_all
+        record, exchange = opened.finish_all, offers.exchange
 
-        def finish_all(rows):
-            taken = real(rows)
+        def tell(rows, taken):
             for (key, _, _), was in zip(rows, taken, strict=True):
                 say("done" if was else "late", key)
+
+        def finish_all(rows):
+            tell(rows, taken := record(rows))
             return taken
 
-        opened.finish_all = finish_all
+        def exchanged(store, rows, *args, **choice):
+            taken, found = exchange(store, rows, *args, **choice)
+            tell(rows, taken)
+            return taken, found
+
+        opened.finish_all, offers.exchange = finish_all, exchanged
         Worker(opened, 1, idle=idle, cache=None, pool=InlinePool).run()
     return 0
 
