@@ -21,6 +21,8 @@ from smidgen.studies.work import Worker
 FIT = ["fit", "rows.csv", "--target", "target", "--trials", "6", "--methods", "logistic,knn", "--workers", "1"]
 FIT += ["--out", "model", "--json"]
 
+EXCHANGE = offers.exchange  # as it is, before `work` listens to it
+
 
 def write_rows(path: Path) -> None:
     """60 rows of numbers, of two kinds that overlap."""
@@ -55,7 +57,7 @@ def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
     trial_module.run_trial = run_trial
     work_module.THOROUGH_SECONDS = 0.2  # what a killed one held is looked for often: kills come one after the other
     with RunStore(store) as opened:
-        record, exchange = opened.finish_all, offers.exchange
+        record = opened.finish_all
 
         def tell(rows, taken):
             for (key, _, _), was in zip(rows, taken, strict=True):
@@ -66,7 +68,7 @@ def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
             return taken
 
         def exchanged(store, rows, *args, **choice):
-            taken, found = exchange(store, rows, *args, **choice)
+            taken, found = EXCHANGE(store, rows, *args, **choice)
             tell(rows, taken)
             return taken, found
 
