@@ -132,6 +132,8 @@ class NewStore(FinishTrial):
 
 
 class Compress(Operation):
+    free = (".small.compress",)  # what was worked out, for the same command when it is run again
+
     def __init__(self, model: str) -> None:
         self.model = model
 

@@ -4,6 +4,7 @@ Seconds come from the speed measured on the very shape; memory is counted; bits 
 other texts (`laws.text_loss`).
 """
 
+import importlib.util
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from smidgen.nets.decoder import flops_per_token
 from smidgen.train.precision import Precision
 
 LIBRARIES = 120 << 20  # bytes that the first products and updates take, whatever the model
+TRITON = 84 << 20  # and what torch takes for triton then, where it is installed
 # Bytes that making a tokenizer and tokens takes: a table of the words, which fills up as it grows; for each byte of a
 # piece of the longest document, and of the document, and what of the latter stays. Set by hand to texts of 0.4 to 44 MB
 # (`benchmarks/forecast.py`).
@@ -91,7 +93,8 @@ def memory_bytes(
     size, longest = sum(s.bytes for s in surveys), max((s.longest for s in surveys), default=0)
     table = TABLE * math.sqrt(min(size, TABLE_FULL))
     piece = PIECE * min(longest, PIECE_FULL)
-    return round(held + LIBRARIES + table + piece + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
+    libraries = LIBRARIES + (TRITON if importlib.util.find_spec("triton") else 0)
+    return round(held + libraries + table + piece + max(DOCUMENT * longest, DOCUMENT_LEFT * longest + training))
 
 
 def judging_seconds(plan: Plan, matrix_speed: float) -> float:
