@@ -18,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "stu
 from calls import build  # noqa: E402
 from deeds import FIT, write_rows  # noqa: E402
 from forks import Forks  # noqa: E402
-from postgres import GIVEN, database, programs, server  # noqa: E402
+from postgres import place, postgres  # noqa: E402, F401
 
 LONG = float(os.environ.get("SMIDGEN_FAULTS", 0))
 COUNTS: list[str] = []
@@ -86,29 +86,6 @@ def fitted(big_forks, tmp_path_factory) -> Path:
     status = big_forks.run("deeds:command", folder / "log", words=FIT, folder=str(folder))
     assert status == 0, (folder / "log").read_text()
     return folder / "model"
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server."""
-    pytest.importorskip("psycopg")
-    if given := os.environ.get(GIVEN):
-        yield given
-    elif programs() is None:
-        pytest.skip(f"PostgreSQL is not installed, and {GIVEN} names no server")
-    else:
-        with server("fsync=off", "max_connections=60") as url:
-            yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path) -> Iterator[str]:
-    """URL of a run store that is not there yet, in each kind of database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'runs.db'}"
-    else:
-        with database(request.getfixturevalue("postgres")) as url:
-            yield url
 
 
 @pytest.fixture

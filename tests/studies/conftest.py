@@ -1,6 +1,5 @@
 """Shared by the tests of studies: few labels of real tables, and a package of ill-behaved methods from outside."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from misfits import BASE, BODIES, COIN, COINS, REST
-from postgres import GIVEN, database, programs, server
+from postgres import place, postgres  # noqa: F401
 
 from smidgen.kit import methods
 
@@ -71,27 +70,3 @@ def python(outside):
     """Environment of a Python process that sees smidgen and the package from outside."""
     path = os.pathsep.join([str(outside), *(p for p in sys.path if p)])
     return {**os.environ, "PYTHONPATH": path}
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """URL of a PostgreSQL server: the one that is named, or an own one; absent: skip with the reason."""
-    if importlib.util.find_spec("psycopg") is None:
-        pytest.skip("psycopg is not installed")
-    if given := os.environ.get(GIVEN):
-        yield given
-    elif programs() is None:
-        pytest.skip(f"PostgreSQL is not installed, and {GIVEN} names no server")
-    else:
-        with server("fsync=off", "max_connections=50") as url:  # what survives a power cut is not asked here
-            yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request, tmp_path) -> Iterator[str]:
-    """URL of a run store that is not there yet, in each kind of database."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'runs.db'}"
-    else:
-        with database(request.getfixturevalue("postgres")) as url:
-            yield url

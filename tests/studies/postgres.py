@@ -1,5 +1,7 @@
-"""A PostgreSQL of the tests' own: a temporary cluster of what is installed, reached by a socket in its folder."""
+"""A PostgreSQL of the tests' own: a temporary cluster of what is installed, reached by a socket in its folder; and
+fixtures for who needs a run store in each kind of database."""
 
+import importlib.util
 import os
 import pwd
 import secrets
@@ -9,6 +11,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 GIVEN = "SMIDGEN_TEST_POSTGRES"  # URL of a server where databases may be made and dropped
 
@@ -90,3 +94,27 @@ def _user() -> str | None:
             continue
         return name
     raise RuntimeError("no user but root to run PostgreSQL as")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """URL of a PostgreSQL server: the one that is named, or an own one; absent: skip with the reason."""
+    if importlib.util.find_spec("psycopg") is None:
+        pytest.skip("psycopg is not installed")
+    if given := os.environ.get(GIVEN):
+        yield given
+    elif programs() is None:
+        pytest.skip(f"PostgreSQL is not installed, and {GIVEN} names no server")
+    else:
+        with server("fsync=off", "max_connections=60") as url:  # what survives a power cut is not asked here
+            yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request, tmp_path) -> Iterator[str]:
+    """URL of a run store that is not there yet, in each kind of database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'runs.db'}"
+    else:
+        with database(request.getfixturevalue("postgres")) as url:
+            yield url

@@ -251,3 +251,27 @@ def test_progress_is_told_at_once_and_only_of_what_is_run_here(start, work):
     runner.run(trials_of(0, 1), each)
     runner.run(trials_of(0, 1, 2), each)
     assert told == ["learn/m0", "learn/m1", "learn/m2"]
+
+
+class AtOnce(InlinePool):
+    """All that was submitted ends in one wait."""
+
+    def wait(self, timeout=None):
+        return [pair for _ in range(self.outstanding) for pair in super(AtOnce, self).wait(timeout)]
+
+
+def test_what_ended_is_stored_before_it_is_told_and_whatever_then_comes(start, work):
+    pool = AtOnce()
+    pool.workers = 3
+    runner, got, each = start(pool)
+    trials = trials_of(0, 1, 2)
+
+    def stop(trial, result):
+        assert trial.key in runner.store.get([trial.key])
+        raise KeyboardInterrupt
+
+    runner.live = stop
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(trials, each)
+    assert len(runner.store.get([t.key for t in trials])) == 3 == len(got)
+    assert work[0] == ["learn/m0", "learn/m1", "learn/m2"]

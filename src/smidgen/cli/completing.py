@@ -6,7 +6,7 @@ from pathlib import Path
 
 def studies(incomplete: str) -> list[str]:
     """Ids of the studies in the run store here."""
-    from smidgen.cli.listing import DEFAULT_STORE
+    from smidgen.studies import DEFAULT_STORE
 
     if not Path(DEFAULT_STORE).is_file():  # looking must not make one
         return []

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import smidgen
-from smidgen.cli.listing import DEFAULT_STORE
 from smidgen.cli.output import say, say_json, table
 from smidgen.formats import native
 from smidgen.kit.extras import BRINGS, Part, parts
 from smidgen.kit.machine import cores, free_bytes, gpus, machine, memory_limit
+from smidgen.studies import DEFAULT_STORE
 from smidgen.web import words
 
 MOST_WORKERS = 8  # that fit starts unasked

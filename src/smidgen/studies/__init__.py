@@ -1,1 +1,3 @@
 """Comparing honestly: trials, run store, workers, racing, choosing, estimating."""
+
+DEFAULT_STORE = ".smidgen/runs.db"  # the run store, below the working directory

@@ -25,11 +25,10 @@ from smidgen.kit import methods
 from smidgen.kit.errors import BadInput, BudgetSpent, bad
 from smidgen.kit.files import write_bytes
 from smidgen.kit.machine import cores
-from smidgen.studies import findings, other_results
+from smidgen.studies import DEFAULT_STORE, findings, other_results
 from smidgen.studies.bits_ladder import bits_ladder
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.encoding import CACHE
-from smidgen.studies.fit import DEFAULT_STORE
 from smidgen.studies.fitted import Fitted
 from smidgen.studies.language_bits import is_language_model, plan_bits
 from smidgen.studies.other_offers import Other, other_offers

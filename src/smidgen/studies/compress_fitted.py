@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from smidgen.compress.allocate import Choice, Infeasible, best_mix, frontier
-from smidgen.compress.fitting import Limit
+from smidgen.compress.fitting import Limit, best_within, smallest_mix
 from smidgen.compress.work_folder import WorkFolder, beside, identity
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import new_folder, write_bytes
@@ -86,7 +86,7 @@ class Work:
     @property
     def least(self) -> Mixture:
         """The smallest mix."""
-        return {c.layer: c.option for c in sorted(self.choices, key=lambda c: -c.bytes)}
+        return smallest_mix(self.choices)
 
     def size(self, mixture: Mixture) -> int:
         return self.opened.size(options_of(mixture))
@@ -113,7 +113,7 @@ class Work:
     def within_bytes(self, most: int) -> dict[str, Any]:
         """The better one of the best mix and the uniform widths within so many bytes, the largest of them first, the
         others as long as there is time."""
-        self.measure("mixed", self.mix_within(most))
+        self.measure("mixed", best_within(self.choices, self.size, most, most))
         fits = sorted(
             ((self.size(self.uniform(o)), o) for o in UNIFORM if self.size(self.uniform(o)) <= most), reverse=True
         )
@@ -130,19 +130,6 @@ class Work:
             if one["loss"] <= most:
                 return one
         return self.tried[-1]
-
-    def mix_within(self, most: int) -> Mixture:
-        """Of least forecast loss, within bytes of the whole folder."""
-        budget = most
-        while True:
-            try:
-                mix = best_mix(self.choices, most_bytes=budget)
-            except Infeasible:
-                return self.least
-            over = self.size(mix.options) - most
-            if over <= 0:
-                return mix.options
-            budget = mix.bytes - over  # below what this mix takes: the next one is another
 
 
 def compress_fitted(

@@ -19,12 +19,12 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
+from smidgen.studies import DEFAULT_STORE
 from smidgen.studies.tables import HEAD, SCHEMA, metadata, revision_table, store_table
 
 T = TypeVar("T")
 BUSY_SECONDS = 60.0
 LOST_SECONDS = 60.0
-DEFAULT = Path(".smidgen") / "runs.db"
 _PASSING = ("40P01", "40001")  # PostgreSQL ended one of two that waited for each other
 _NETWORK = {
     "nfs",
@@ -75,7 +75,7 @@ class Database:
     """
 
     def __init__(self, url_or_path: str | Path | None = None) -> None:
-        text = str(DEFAULT if url_or_path is None else url_or_path)
+        text = str(DEFAULT_STORE if url_or_path is None else url_or_path)
         if "://" in text:
             try:
                 url = sa.engine.make_url(text)

@@ -20,7 +20,7 @@ from smidgen.kit import methods as registry
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.machine import cores
 from smidgen.learn.model import check_place
-from smidgen.studies import priors
+from smidgen.studies import DEFAULT_STORE, priors
 from smidgen.studies.candidates import Candidate, candidates
 from smidgen.studies.database import again
 from smidgen.studies.encoding import encode_within, while_opened
@@ -39,7 +39,6 @@ from smidgen.tasks.read import read
 from smidgen.tasks.task import Finding, Task
 
 DEFAULT_SECONDS = 60.0
-DEFAULT_STORE = ".smidgen/runs.db"
 GIVEN = "(rows)"  # stands for rows without labels that were no file
 
 

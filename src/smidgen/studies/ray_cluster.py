@@ -16,6 +16,7 @@ from typing import Any
 
 from smidgen.kit.errors import BadInput, MissingExtra
 from smidgen.kit.extras import need
+from smidgen.kit.machine import cores
 
 CONNECT_SECONDS = 10.0
 END_SECONDS = 10.0
@@ -83,7 +84,7 @@ class Cluster:
         try:
             self._init(
                 "local",
-                num_cpus=cpus or os.cpu_count() or 1,
+                num_cpus=cpus or cores(),
                 include_dashboard=False,
                 _temp_dir=folder if len(folder) <= _FOLDER else None,
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.kit.errors import NotFound
-from smidgen.studies.database import DEFAULT
+from smidgen.studies import DEFAULT_STORE
 from smidgen.studies.removal import Removed
 from smidgen.web.guard import Keys, equal
 
@@ -48,7 +48,7 @@ class Place:
 
         if not self.has_store():
             raise NotFound(f"There are no studies here: no {self.store_name}. `smidgen fit` makes one.")
-        with RunStore(self.url or DEFAULT) as opened:
+        with RunStore(self.url or DEFAULT_STORE) as opened:
             yield opened
 
     def knows(self, request: Any) -> bool:
@@ -57,7 +57,7 @@ class Place:
 
     def _file(self) -> Path | None:
         """The store's file; None where it is no file or its name makes no sense (opening will say so)."""
-        url = str(self.url or DEFAULT)
+        url = str(self.url or DEFAULT_STORE)
         if "://" not in url:
             return Path(url)
         import sqlalchemy as sa
