@@ -1,4 +1,5 @@
-"""File calls of a process that fail, are cut short or kill it, by `calls.c` before its C library: also in SQLite."""
+"""File calls of a process that fail, are cut short or kill it, and memory that it does not get: by `calls.c` and
+`memory.c` before its C library, so also in SQLite and in compiled libraries."""
 
 import ctypes
 import errno
@@ -9,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-SOURCE = Path(__file__).with_name("calls.c")
+SOURCES = [str(Path(__file__).with_name(name)) for name in ("calls.c", "memory.c")]
 LIBRARY = "SMIDGEN_TEST_CALLS"
 COUNT, ONCE, ON, SHORT, TORN, KILL, KILL_TORN = range(7)
 FAULTS = {
@@ -28,7 +29,7 @@ def build(folder: Path) -> Path | None:
     if compiler is None or os.uname().sysname != "Linux":
         return None
     made = folder / "calls.so"
-    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(made), str(SOURCE), "-ldl"], check=True)
+    subprocess.run([compiler, "-O1", "-shared", "-fPIC", "-o", str(made), *SOURCES, "-ldl"], check=True)
     return made
 
 
@@ -49,6 +50,15 @@ class Calls:
     def record(self, file: int) -> None:
         """Writes each call to this file descriptor; -1: not any more."""
         self._library.calls_record(file)
+
+    def refuse(self, size: int, nth: int = 0, on: bool = False) -> None:
+        """From now on allocations of so many bytes and more count, and the n-th (from 1; `on`: each from there on) is
+        refused."""
+        self._library.memory_arm(ctypes.c_size_t(size), ctypes.c_long(nth), int(on))
+
+    def grant(self) -> tuple[int, int]:
+        """How many allocations counted, and how many were refused."""
+        return self._library.memory_disarm(), self._library.memory_fired()
 
     def mark(self, text: str) -> None:
         self._library.calls_mark(text.encode())

@@ -1,5 +1,6 @@
 """What the processes do that the tests of faults kill: work on a store, whole commands."""
 
+import faulthandler
 import os
 from pathlib import Path
 
@@ -24,11 +25,11 @@ FIT += ["--out", "model", "--json"]
 EXCHANGE = offers.exchange  # as it is, before `work` listens to it
 
 
-def write_rows(path: Path) -> None:
-    """60 rows of numbers, of two kinds that overlap."""
+def write_rows(path: Path, rows: int = 60) -> None:
+    """Rows of numbers, of two kinds that overlap."""
     rng = np.random.default_rng(3)
-    frame = pd.DataFrame(rng.normal(size=(60, 12)).round(4), columns=list("abcdefghijkl"))
-    frame["target"] = np.where(frame.a + rng.normal(size=60) > 0, "yes", "no")
+    frame = pd.DataFrame(rng.normal(size=(rows, 12)).round(4), columns=list("abcdefghijkl"))
+    frame["target"] = np.where(frame.a + rng.normal(size=rows) > 0, "yes", "no")
     frame.to_csv(path, index=False)
 
 
@@ -77,12 +78,14 @@ def work(store: str, idle: float = 0.0, pause: float = 0.0) -> int:
     return 0
 
 
-def command(words: list[str], folder: str, nth: int = 0, how: int = 0, code: int = 0) -> int:
-    """`smidgen WORDS` in that folder, its trials in this process, with a fault at the n-th file call there."""
+def command(words: list[str], folder: str, nth: int = 0, how: int = 0, code: int = 0, inline: bool = True) -> int:
+    """`smidgen WORDS` in that folder, its trials in this process (or, not `inline`, in workers), with a fault at the
+    n-th file call there."""
     from smidgen.cli.main import main
     from smidgen.studies import fit
 
-    fit.Pool = InlinePool
+    if inline:
+        fit.Pool = InlinePool
     os.chdir(folder)
     calls = Calls() if LIBRARY in os.environ else None
     if calls:
@@ -90,6 +93,24 @@ def command(words: list[str], folder: str, nth: int = 0, how: int = 0, code: int
     status = main(words)
     if calls:
         say("calls", *calls.disarm())
+    return status
+
+
+def short_of_memory(words: list[str], folder: str, size: int, nth: int = 0, on: bool = False) -> int:
+    """`smidgen WORDS` in that folder, its trials in this process, with allocations of so many bytes and more refused:
+    the n-th, or all from there on. Says "memory", how many there were and how many were refused."""
+    from smidgen.cli.main import main
+    from smidgen.studies import fit
+
+    fit.Pool = InlinePool
+    os.chdir(folder)
+    calls = Calls()
+    faulthandler.enable()
+    calls.refuse(size, nth, on)
+    try:
+        status = main(words)
+    finally:
+        say("memory", *calls.grant())
     return status
 
 

@@ -417,6 +417,10 @@ def main(args: list[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         tell(f"smidgen: {where}{error.strerror or error}.")
         return 2 if error.errno in _WRONG_PLACE else 1
+    except MemoryError as error:
+        detail = f" ({error})" if str(error) else ""
+        tell(f"smidgen: There is too little memory{detail}: close what else runs, or give fewer rows or columns.")
+        return 1
     except Exception as error:
         told = getattr(
             error, "format_message", None
