@@ -1,5 +1,5 @@
-"""Allocations of a command that are refused, each in turn: it ends with a model, where a trial lacked memory without that
-trial, or with one sentence and nothing half made."""
+"""Allocations of a command that are refused, each in turn: it ends with a model, where a trial lacked memory without
+that trial, or with one sentence and nothing half made."""
 
 import signal
 

@@ -1,5 +1,5 @@
-"""Ctrl-C at random moments of `fit`: status 130 and the best so far, or, before anything was measured, one sentence; the
-same command afterwards ends as if nothing had been."""
+"""Ctrl-C at random moments of `fit`: status 130 and the best so far, or, before anything was measured, one sentence;
+the same command afterwards ends as if nothing had been."""
 
 import os
 import random
