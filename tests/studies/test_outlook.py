@@ -34,6 +34,17 @@ def test_forecasts_are_of_round_numbers_and_of_the_money_as_far_as_they_reach():
     assert [f["amount"] for f in poor.forecasts(1000.0)] == [60, 180, 540, 9000]
 
 
+def test_what_there_is_now_has_the_score_of_the_curve():
+    found = outlook({"label": 1.0, "label@0.1": 0.3}, {"label@0.1": 0.5})
+    plain = {n: float(np.exp(np.median(found.curve.log_losses(float(n), False)))) for n in (60, 120)}
+    assert found.now()[0] == pytest.approx(plain[60], rel=1e-12)  # to the last digit, whatever luck was drawn
+    twice = next(f for f in found.forecasts(60.0) if f["purchase"] == "label" and f["total"] == 120)
+    assert twice["estimate"] == pytest.approx(plain[120], rel=1e-12)
+    surely = np.exp(np.quantile(found.curve.log_losses(60.0, False), [0.05, 0.95]))
+    low, high = found.now()[1]
+    assert low < surely[0] and surely[1] < high  # the luck of one training is in the interval
+
+
 def test_money_beyond_the_reach_of_forecasts_is_kept():
     found = outlook({"label": 0.01})
     assert found.split(1000.0).money[0] == pytest.approx(found.reach * 0.01)

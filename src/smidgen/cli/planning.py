@@ -1,5 +1,6 @@
 """`smidgen plan`: calls the library, shows what would be bought for what."""
 
+from collections import Counter
 from typing import Any
 
 from smidgen.cli.output import say, say_json, stdout_kept, table, tell
@@ -31,7 +32,8 @@ def planned(found: dict[str, Any]) -> list[str]:
     from smidgen.studies.trial import draw_in_words
 
     lines = [f"{found['measured_method']}, on parts of the {found['n']:,} labels: {words.plural(found['fits'], 'fit')}"]
-    lines += [f"   {draw_in_words(draw)}" for draw in found["would_measure"]]
+    for told, times in Counter(draw_in_words(draw) for draw in found["would_measure"]).items():
+        lines.append(f"   {told}" + (f", {times} times" if times > 1 else ""))
     lines.append(
         f"About {words.duration(found['seconds'])} of one core, less what the study has; nothing was measured."
     )

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-_NAMES = {"auc": "AUC", "macro_f1": "macro F1", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "mse": "MSE"}
+_NAMES = {
+    "auc": "AUC", "macro_f1": "macro F1", "log_loss": "log loss", "rmse": "RMSE", "mae": "MAE", "mse": "MSE",
+    "r2": "R²",
+}  # fmt: skip
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
@@ -90,9 +93,9 @@ def _worths(found: dict[str, Any]) -> list[str]:
     for name, known in found["worth"].items():
         if name == "label":
             continue
-        low, high = known["interval"]
+        (low, high), many = known["interval"], things(name)
         out.append(
-            f"One of {things(name)} is worth about {number(known['estimate'])} of a clean label "
+            f"{many[0].upper()}{many[1:]} are each worth about {number(known['estimate'])} of a clean label "
             f"({number(low)} to {number(high)}{'' if known.get('measured', 1) else '; assumed, not measured'})."
         )
     return out

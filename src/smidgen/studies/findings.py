@@ -60,7 +60,9 @@ def result(
     bought = {o.name: float(m / o.price) for o, m in zip(offers, split.money, strict=True)}
     now, now_ends = outlook.now()
     # the split is chosen without the luck of one training; what comes of it has that, as every forecast
-    after, after_ends = with_steps(scale, outlook.log_losses(bought, True), [step for _, step in beside])
+    after, after_ends = with_steps(
+        scale, outlook.log_losses(bought, True), [step for _, step in beside], outlook.log_losses(bought, False)
+    )
     luck = curve.prior.luck * (HOME / len(task)) ** 0.5
     gain = np.log(max(scale.loss(now), 1e-9)) - np.log(max(scale.loss(after), 1e-9))
     reached = target is not None and scale.loss(now) <= scale.loss(target)
@@ -91,7 +93,8 @@ def result(
         "greater_is_better": scale.metric.greater_is_better, "level": LEVEL,
         "measured_method": ready.measured, "now": {"estimate": now, "interval": now_ends},
         "forecasts": [
-            *outlook.forecasts(spend), *forecasts_of(others or [], scale, outlook.curve.log_losses(float(len(task))))
+            *outlook.forecasts(spend),
+            *forecasts_of(others or [], scale, outlook.curve.log_losses(float(len(task))), now_K),
         ],
         "split": {o.name: round(float(m), 6) for o, m in zip(offers, split.money, strict=True)} | extra["split"],
         "split_amounts": {o.name: float(round(m / o.price)) for o, m in zip(offers, split.money, strict=True)}
@@ -145,7 +148,7 @@ def _band(outlook: Outlook) -> list[dict[str, Any]]:
     """The forecast by clean labels, for a picture."""
     out = []
     for n in np.geomspace(max(outlook.labels / 4, 2), outlook.labels * 10, 24):
-        estimate, interval = outlook.score(outlook.curve.log_losses(float(n)))
+        estimate, interval = outlook.at(n)
         out.append({"n": round(float(n), 1), "estimate": estimate, "interval": interval})
     return out
 

@@ -23,26 +23,25 @@ NORMAL = 1.6449  # sds to either side that hold `LEVEL`
 TINY = 1e-4  # a loss below it says nothing in proportion
 
 
-def scored(scale: Scale, log_K: np.ndarray) -> tuple[float, list[float]]:
-    """(likely score, its interval) of plausible log losses."""
-    ends = np.quantile(log_K, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2])
-    low, middle, high = (scale.score(float(np.exp(e))) for e in ends)
-    return middle, sorted((low, high))
+def with_steps(
+    scale: Scale, log_K: np.ndarray, steps: list[Step], plain_K: np.ndarray | None = None
+) -> tuple[float, list[float]]:
+    """(likely score, its interval) after steps, from plausible log losses without them: medians add up. `plain_K`: the
+    losses without the luck of one training, which the likely score is of; None: `log_K` has none."""
+    middle = np.median(log_K if plain_K is None else plain_K) + sum(float(np.median(s.change_K)) for s in steps)
+    after_K = sum((step.change_K for step in steps), log_K)
+    low, high = (scale.score(float(np.exp(e))) for e in np.quantile(after_K, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return scale.score(float(np.exp(middle))), sorted((low, high))
 
 
-def with_steps(scale: Scale, log_K: np.ndarray, steps: list[Step]) -> tuple[float, list[float]]:
-    """(likely score, its interval) after steps, from plausible log losses without them: medians add up."""
-    middle = np.median(log_K) + sum(float(np.median(step.change_K)) for step in steps)
-    _, interval = scored(scale, sum((step.change_K for step in steps), log_K))
-    return scale.score(float(np.exp(middle))), interval
-
-
-def forecasts_of(others: list[Other], scale: Scale, now_K: np.ndarray) -> list[dict[str, Any]]:
+def forecasts_of(
+    others: list[Other], scale: Scale, now_K: np.ndarray, plain_K: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """One entry a step; `now_K`: log losses of one model as it is now, its luck included."""
     out = []
     for other in others:
         for step in other.steps:
-            estimate, interval = with_steps(scale, now_K, [step])
+            estimate, interval = with_steps(scale, now_K, [step], plain_K)
             out.append({
                 "purchase": other.offer.name, "amount": short(step.amount), "total": short(step.total),
                 "cost": short(other.cost(step)), "metric": scale.metric.name, "estimate": estimate,

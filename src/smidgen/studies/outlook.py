@@ -4,6 +4,7 @@ Dims: K draws.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -64,14 +65,19 @@ class Outlook:
         reach = float(int(self.reach / worth))
         return min(reach, float(UNLABELLED_MOST * self.labels)) if offer.kind == "unlabelled" else reach
 
-    def score(self, log_losses_K: np.ndarray, level: float = LEVEL) -> tuple[float, list[float]]:
-        """(likely score, its interval)."""
-        ends = np.quantile(log_losses_K, [(1 - level) / 2, 0.5, (1 + level) / 2])
-        low, middle, high = (self.scale.score(float(np.exp(e))) for e in ends)
-        return middle, sorted((low, high))
+    def score(self, log_losses: Callable[[bool], np.ndarray]) -> tuple[float, list[float]]:
+        """(likely score, its interval) of plausible log losses with or without the luck of one training: it widens the
+        interval and does not move the score, so that what there is now has the study's own."""
+        ends = np.quantile(log_losses(True), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        low, high = (self.scale.score(float(np.exp(e))) for e in ends)
+        return self.scale.score(float(np.exp(np.median(log_losses(False))))), sorted((low, high))
 
     def now(self) -> tuple[float, list[float]]:
-        return self.score(self.curve.log_losses(float(self.labels)))
+        return self.at(self.labels)
+
+    def at(self, labels: float) -> tuple[float, list[float]]:
+        """`score` with so many clean labels in all."""
+        return self.score(lambda luck: self.curve.log_losses(float(labels), luck))
 
     def forecasts(self, spend: float) -> list[dict[str, Any]]:
         """For each offer: 2, 4 and 10 times the labels, and what the money alone would buy, as far as it is known."""
@@ -81,7 +87,7 @@ class Outlook:
             amounts = {float(round((t - 1) * self.labels)) for t in TIMES}
             amounts.add(min(float(int(spend / offer.price + 1e-9)), most))
             for amount in sorted(a for a in amounts if 1 <= a <= most):
-                estimate, interval = self.score(self.log_losses({offer.name: amount}, True))
+                estimate, interval = self.score(lambda luck, b={offer.name: amount}: self.log_losses(b, luck))
                 out.append({
                     "purchase": offer.name, "amount": amount, "total": self.labels + amount,
                     "cost": round(amount * offer.price, 6), "metric": self.scale.metric.name, "estimate": estimate,

@@ -117,7 +117,7 @@ def draw_in_words(draw: str) -> str:
         return f"all labels of {values['k'] - 1} folds in {values['k']}{bits}"
     said = f"{values['n']} labels"
     if values.get("m"):
-        said += f", {values['m']} more of which {100 * error:g} % are wrong"
+        said += f", {values['m']} more of which {100 * error:.3g} % are wrong"
     if bare := values.get("u") or values.get("p"):
         said += f", {bare} rows without labels"
     return said

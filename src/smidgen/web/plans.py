@@ -1,5 +1,6 @@
 """A plan's forecast as a picture: what was measured, and where more labels are expected to lead."""
 
+import math
 from typing import Any
 
 from smidgen.web import svg, words
@@ -34,7 +35,8 @@ def outlook(plan: Any) -> str | None:
     parts.append(label("now", x(plan["n"]) + 4, _TOP + 9, "note"))
     if finite(target):
         parts.append(line(left, y(target), _RIGHT, y(target), "base"))
-        parts.append(label("target", _RIGHT, y(target) - 4, "note", "end"))
+        marks = [(x(p["n"]), y(p["estimate"])) for p in [*band, *points]]
+        parts.append(_target(y(target), left, marks))
     corners = " ".join(f"{x(p['n']):.1f},{y(p['estimate']):.1f}" for p in band)
     parts.append(tag("polyline", points=corners, class_="curve"))
     for p in points:
@@ -62,6 +64,14 @@ def outlook(plan: Any) -> str | None:
     parts.append(label("labelled rows", (x.start + x.stop) / 2, _BOTTOM + 34, "name", "middle"))
     ends = f"{number(band[-1]['estimate'])} at {whole(round(band[-1]['n']))}"
     return svg.picture(_W, _H, f"Forecast of {metric} by labelled rows: {ends}", parts)
+
+
+def _target(at: float, left: float, marks: list[tuple[float, float]]) -> str:
+    """The word beside its line: above or below it, at the end where dots and curve are farthest."""
+    middles = [(x, at + dy) for dy in (-8.0, 10.0) for x in (_RIGHT - 18, left + 22)]
+    apart = [min(math.hypot((x - a) / 3, y - b) for a, b in marks) for x, y in middles]  # it is wider than high
+    x, y = middles[apart.index(max(apart))]
+    return label("target", x, y + 4, "note", "middle")
 
 
 def section(s: dict[str, Any]) -> dict[str, Any] | None:
