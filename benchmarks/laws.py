@@ -83,10 +83,16 @@ def bootstrap_speed() -> dict[str, Any]:
 
 
 def released() -> dict[str, float]:
+    from smidgen.laws.step_excess import excess_of
+    from smidgen.laws.step_rules import RULES, setting
     from smidgen.papers import p044_overtraining, p097_step_law
+    from smidgen.tasks.scaling_testbed import steps
 
     parts = [p097_step_law.excesses(seed) for seed in range(p097_step_law.FOLDS)]  # each cell once
     whole = {f"excess of {name}": float(np.mean([e for part in parts for e in part[name]])) for name in parts[0]}
+    for rule in RULES:  # none was fitted to these runs
+        excess = excess_of(steps(), setting(rule)).values()
+        whole[f"excess of the rule {rule(1e9, 2e10).name}"] = 100 * float(np.mean(list(excess)))
     return {**p044_overtraining.released(), **whole}
 
 

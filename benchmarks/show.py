@@ -19,7 +19,7 @@ from show_incontext import incontext_table
 from show_packed import packed_table
 from show_page import checkpoint_table, cpu_table, doubts_tables, find_table, page_table, products_table
 from show_pictures import pictures_table
-from show_plans import curves_table, laws_table, planning_table
+from show_plans import curves_table, laws_table, mixtures_table, planning_table
 from show_speed import attention_table, barlow_table
 from show_training import forecast_table, galore_table, language_table, start_table, trainers_table
 
@@ -294,6 +294,7 @@ def parts() -> dict[Path, dict[str, Callable[[], str]]]:
             "incontext": lambda: incontext_table(read_one("incontext.json")),
             "start": lambda: start_table(read_one("language_start.json")),
             "laws": lambda: laws_table(read_one("laws.json")),
+            "mixtures": lambda: mixtures_table(read_one("mixtures.json")),
             "planning": lambda: planning_table(read_one("planning.json")),
             "page": lambda: page_table(read_one("report.json"), read_lines("ui.jsonl")),
         },

@@ -66,6 +66,29 @@ def planning_table(found: Row) -> str:
     return table + "\n\n" + gap_table + held + "\n\n" + markdown(BAR_HEAD, bars)
 
 
+TESTS = ("inside", "outside", "larger")
+SHARES = ("shares, linear", "shares and squares", "shares, quadratic", "ratio")
+
+
+def mixtures_table(found: Row) -> str:
+    if not found:
+        return WAITING
+    markets = list(found["markets"].values())
+
+    def mean(key: str) -> float:
+        return sum(m[key] for m in markets) / len(markets)
+
+    names = {"smidgen": "smidgen, by distance", "ratio": "shares, a ratio"}
+    lines = [(names.get(n, n), *(f"{mean(f'{t}, {n}'):.2f}" for t in TESTS)) for n in ("smidgen", *SHARES)]
+    bars = []
+    for test, where in zip(TESTS, ("inside the pilots' range", "outside of it", "at five times the rows"), strict=True):
+        least = min(mean(f"{test}, {name}") for name in SHARES)
+        bars.append(bar(f"error over the best form of the shares, {where}", mean(f"{test}, smidgen") / least, 1))
+    bars.append(bar("a forecast of one mixture, pilots there", mean("seconds") / found["timed"], 5, " s"))
+    head = (f"{len(markets)} markets, points of accuracy off", "inside", "outside", "five times the rows")
+    return markdown(head, lines) + "\n\n" + markdown(BAR_HEAD, bars)
+
+
 def laws_table(found: Row) -> str:
     if not found:
         return WAITING

@@ -1,12 +1,14 @@
 """`smidgen laws step`: the published law, or one fitted to a person's own sweep."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from smidgen.cli.output import say, say_json, table, tell
 from smidgen.kit.errors import BadInput
 from smidgen.laws import optimal_step, step_law
+from smidgen.laws.step_rules import other_rules
 
 PARTS = ("interval", "plateau")
 
@@ -26,6 +28,11 @@ def step(params: float, tokens: float, length: int, sweep: str | None, as_json: 
     say("\n".join(table(rows, ["", "best", f"{100 * found['level']:g} % sure", "nearly as good"], right=(1,))))
     say()
     say(found["source"])
+    if found.get("others"):
+        say("Other published rules:")
+    for rule in found.get("others", []):
+        rate = "" if rule["lr"] is None else f"a rate of {rule['lr']:.3g}, "
+        say(f"   {rule['name']} ({rule['source']}): {rate}a batch of {rule['batch_tokens']:,.0f} tokens.")
     if found["outside"] > 1:
         warn = "is an extrapolation" if found["outside"] <= optimal_step.FAR else "should not be relied on"
         tell(f"Warning: this is {found['outside']:.3g} times outside the runs that the law was fitted on, and {warn}.")
@@ -39,7 +46,7 @@ def _published(params: float, tokens: float) -> dict[str, Any]:
         "params": params, "tokens": tokens, "lr": law.lr, "batch_tokens": law.batch_tokens,
         "lr_interval": law.lr_interval, "batch_interval": law.batch_interval, "level": law.level,
         "lr_plateau": [law.lr / lr, law.lr * lr], "batch_plateau": [law.batch_tokens / batch, law.batch_tokens * batch],
-        "outside": law.outside,
+        "outside": law.outside, "others": [asdict(rule) for rule in other_rules(params, tokens)],
         "source": "Step Law (arXiv 2503.04715), for AdamW with weight decay 0.1; not to be used on top of width "
         "scaling (muP). How sure: by bootstrap fits of the released runs, and by how far their cells lie from the law; "
         "the band reaches around the published law and our refit, which part far from the runs. Nearly as good: loss "
