@@ -11,7 +11,7 @@ from hostile_help import cli, files_in
 from smidgen.data.views.image import decode
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import parse_tensors, read_json
-from smidgen.tasks import files
+from smidgen.tasks import file_bytes, files
 from smidgen.tasks.images import unreadable
 from smidgen.tasks.read import read, read_new
 
@@ -50,18 +50,18 @@ def test_cells_that_look_like_dates_and_are_none():
 def test_a_packed_table_may_grow_a_hundredfold(tmp_path, monkeypatch):
     path = tmp_path / "t.csv.gz"
     path.write_bytes(gzip.compress(b"a,label\n" + b"1,u\n2,v\n" * 10_000))
-    monkeypatch.setattr(files, "ROOM", 1000)
+    monkeypatch.setattr(file_bytes, "ROOM", 1000)
     assert len(path.read_bytes()) < 800
     with pytest.raises(BadInput, match="unpacks to more than"):
         read(path, "label")
-    monkeypatch.setattr(files, "GROWTH", 1000)
+    monkeypatch.setattr(file_bytes, "GROWTH", 1000)
     assert len(read(path, "label")) == 20_000
 
 
 def test_a_parquet_file_of_a_billion_equal_rows(tmp_path, monkeypatch):
     path = tmp_path / "t.parquet"
     pd.DataFrame({"a": np.zeros(300_000), "label": 1}).to_parquet(path, index=False)
-    monkeypatch.setattr(files, "ROOM", 1 << 20)
+    monkeypatch.setattr(file_bytes, "ROOM", 1 << 20)
     with pytest.raises(BadInput, match="300,000 rows of 2 columns, far more than its"):
         read(path, "label")
 

@@ -13,6 +13,7 @@ import typer
 from smidgen.cli import completing
 from smidgen.cli.laws_app import laws
 from smidgen.cli.lm_app import lm
+from smidgen.cli.methods_app import methods
 from smidgen.cli.options import (
     OPTIONS,
     Executor,
@@ -28,6 +29,7 @@ from smidgen.cli.options import (
     help_alone,
 )
 from smidgen.cli.papers_app import papers
+from smidgen.cli.studies_app import studies
 from smidgen.kit.errors import SmidgenError
 
 # Errors of the system that say that a path which was given is wrong; others (disk full, not readable) are not.
@@ -38,8 +40,6 @@ app = typer.Typer(
     help="Get the most from little: a model from few labels, and how good it really is.",
     **{**OPTIONS, "add_completion": True},
 )
-studies = typer.Typer(help="Studies in the run store: what was tried, and going on with it.", **OPTIONS)
-methods = typer.Typer(help="The methods that a study tries.", **OPTIONS)
 app.add_typer(studies, name="studies")
 app.add_typer(methods, name="methods")
 app.add_typer(papers, name="papers")
@@ -266,81 +266,6 @@ def demo(
     raise typer.Exit(fitting.demo(out))
 
 
-Study = Annotated[str, typer.Argument(autocompletion=completing.studies)]
-
-
-@studies.command("ls")
-def studies_ls(store: Store = None) -> None:
-    """List the studies."""
-    from smidgen.cli import listing
-
-    listing.list_studies(store)
-
-
-@studies.command("show")
-def studies_show(id: Study, store: Store = None) -> None:
-    """Show one study: its options, trials and result."""
-    from smidgen.cli import listing
-
-    listing.show_study(id, store)
-
-
-@studies.command("resume")
-def studies_resume(
-    id: Study,
-    out: Out = None,
-    time: Time = None,
-    trials: Trials = None,
-    memory: Memory = None,
-    size: Size = None,
-    workers: OwnWorkers = None,
-    executor: Executor = None,
-    store: Store = None,
-    as_json: Json = False,
-) -> None:
-    """Go on with a study: only what is missing is done."""
-    from smidgen.cli import fitting
-
-    raise typer.Exit(
-        fitting.resume(
-            id,
-            out=out,
-            time=time,
-            trials=trials,
-            memory=memory,
-            size=size,
-            workers=workers,
-            executor=executor,
-            store=store,
-            as_json=as_json,
-        )
-    )
-
-
-@studies.command("rm")
-def studies_rm(id: Study, store: Store = None) -> None:
-    """Remove a study and those of its trials that no other study uses."""
-    from smidgen.cli import listing
-
-    listing.remove_study(id, store)
-
-
-@methods.command("ls")
-def methods_ls() -> None:
-    """List the methods."""
-    from smidgen.cli import listing
-
-    listing.list_methods()
-
-
-@methods.command("show")
-def methods_show(name: Annotated[str, typer.Argument(autocompletion=completing.method)]) -> None:
-    """Show one method: what it is, needs and can be set to."""
-    from smidgen.cli import listing
-
-    listing.show_method(name)
-
-
 @app.command()
 def ui(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8765,
@@ -393,10 +318,6 @@ def _top(
     ] = False,
 ) -> None:
     help_alone(ctx)
-
-
-studies.callback()(help_alone)
-methods.callback()(help_alone)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -4,12 +4,9 @@ What a file is, is told by its first bytes rather than by its name. Text columns
 """
 
 import csv
-import gzip
 import io
 import json
-import sys
 import warnings
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from smidgen.kit.extras import need
 from smidgen.tasks.cells import is_text, whole
 from smidgen.tasks.delimited import check_rows, sniff
 from smidgen.tasks.exported import nameless_and_blank, without_frame
+from smidgen.tasks.file_bytes import GROWTH, ROOM, as_utf8, read_bytes, room
 from smidgen.tasks.number_cells import (
     DECIMAL_COMMA,
     NO_NUMBER,
@@ -33,18 +31,8 @@ from smidgen.tasks.number_cells import (
 )
 from smidgen.tasks.task import Finding
 
-MAX_BYTES = 8 << 30  # unpacked; beyond this one machine's pandas is the wrong tool
-ROOM, GROWTH = 256 << 20, 100  # a packed file may become the larger of so many bytes, and so many times its own
 # cells that mean "nothing here" in every column; others (-, ?, none) only where numbers are expected
 BLANK = ("", "NaN", "nan", "NA", "N/A", "n/a", "null", "NULL", "<NA>", "#N/A", "#NA", "NaT")
-
-MARKS = (
-    (b"\xef\xbb\xbf", "utf-8"),
-    (b"\xff\xfe\0\0", "utf-32"),
-    (b"\0\0\xfe\xff", "utf-32"),
-    (b"\xff\xfe", "utf-16"),
-    (b"\xfe\xff", "utf-16"),
-)
 
 
 @dataclass
@@ -68,7 +56,7 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
         BadInput: missing, empty, damaged, ragged, of a kind that is not read; names the file and the line.
     """
     where = "standard input" if str(path) == "-" else str(path)
-    data = _unzipped(_bytes(path), where)
+    data = read_bytes(path, where)
     if not data.strip(b" \t\r\n\0"):
         raise BadInput(f"{where} is empty: expected a table with a line of column names and at least 2 rows.")
     made = Loaded(pd.DataFrame(), where, None if str(path) == "-" else Path(path).absolute().parent)
@@ -80,7 +68,7 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
     elif data[:8] == b"\x89PNG\r\n\x1a\n" or data[:3] == b"\xff\xd8\xff" or data[:5] == b"%PDF-":
         raise BadInput(f"{where} is a picture or a PDF, not a table: give a table, or a folder of images by class.")
     else:
-        data = _utf8(data, where, made.findings)
+        data = as_utf8(data, where, made.findings)
         line = data.find(b"\0")
         if line >= 0:
             raise BadInput(
@@ -96,99 +84,6 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
     if not len(made.frame):
         raise BadInput(f"{where} has column names but no rows: add at least 2 rows with a target.")
     return made
-
-
-def _bytes(path: Path | str) -> bytes:
-    if str(path) == "-":
-        data = sys.stdin.buffer.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            raise BadInput(f"Standard input has more than the {MAX_BYTES:,} bytes that are read: take a part of it.")
-        return data
-    path = Path(path)
-    try:
-        if not path.exists():
-            beside = path.absolute().parent
-            hint = "" if beside.exists() else f" (nor is there a folder {beside})"
-            raise BadInput(f"{path}: there is no such file{hint}. Check the path.")
-        if not path.is_file():
-            raise BadInput(f"{path} is not a regular file: give a table file or a folder of images by class.")
-        if path.stat().st_size > MAX_BYTES:
-            raise BadInput(
-                f"{path} has {path.stat().st_size:,} bytes, more than the {MAX_BYTES:,} that are read: "
-                "take a part of it."
-            )
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        if isinstance(error, BadInput):
-            raise
-        raise BadInput(
-            f"{path} cannot be read: {getattr(error, 'strerror', None) or error}. Check the path and its permissions."
-        ) from None
-
-
-def _unzipped(data: bytes, where: str) -> bytes:
-    if data[:2] != b"\x1f\x8b":
-        return data
-    out, most = bytearray(), _room(data)
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            while part := file.read(1 << 20):
-                out += part
-                if len(out) > most:
-                    raise BadInput(
-                        f"{where} unpacks to more than {most:,} bytes, {len(out) // len(data):,} times what it has: "
-                        "unpack it yourself if it is to be trusted."
-                    )
-    except (zlib.error, EOFError, OSError) as error:
-        raise BadInput(f"{where} is a damaged gzip file ({str(error)[:100]}): make or copy it again.") from None
-    return bytes(out)
-
-
-def _room(data: bytes) -> int:
-    """How large a packed file may become: few grow a hundredfold, and what grows further is made to fill the memory."""
-    return min(MAX_BYTES, max(ROOM, GROWTH * len(data)))
-
-
-def _utf8(data: bytes, where: str, findings: list[Finding]) -> bytes:
-    """The text as UTF-8 without a byte-order mark."""
-    mark, code = next(((m, c) for m, c in MARKS if data.startswith(m)), (b"", "utf-8"))
-    if not mark:
-        head = np.frombuffer(data[:4096], np.uint8)
-        odd, even = ((head[1::2] == 0).mean(), (head[::2] == 0).mean()) if len(head) > 1 else (0, 0)
-        if max(odd, even) > 0.4 and min(odd, even) < 0.1:  # Latin letters in two bytes each
-            code = "utf-16-le" if odd > even else "utf-16-be"
-    if code != "utf-8":
-        try:
-            text = data.decode(code).removeprefix("\ufeff")
-        except UnicodeDecodeError as error:
-            raise BadInput(
-                f"{where} says it is {code.upper()} text but is damaged at byte {error.start:,}: export it "
-                "again as UTF-8."
-            ) from None
-        return text.encode("utf-8", "replace")
-    data = data[len(mark) :]
-    try:
-        data.decode()
-        return data
-    except UnicodeDecodeError as error:
-        line = data.count(10, 0, error.start) + 1
-    loose = data.decode("utf-8", "replace")
-    lost = loose.count("\ufffd")
-    good = sum(len(c.encode()) > 1 for c in loose if c > "\x7f") - lost if len(loose) < 50_000_000 else 0
-    if mark or good > 9 * lost:
-        findings.append(
-            Finding(level="warning", text=f"{where}, line {line}: {lost} damaged characters were replaced by \ufffd.")
-        )
-        return loose.encode()
-    findings.append(
-        Finding(
-            level="note", text=f"{where} is not UTF-8 (line {line}); it was read as Windows-1252 (Western European)."
-        )
-    )
-    try:
-        return data.decode("cp1252").encode()
-    except UnicodeDecodeError:  # a few bytes have no meaning there
-        return data.decode("latin-1").encode()
 
 
 def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None:
@@ -324,7 +219,7 @@ def _parquet(data: bytes, where: str) -> pd.DataFrame:
 
     try:
         told = parquet.ParquetFile(io.BytesIO(data)).metadata
-        if 8 * told.num_rows * told.num_columns > _room(data):
+        if 8 * told.num_rows * told.num_columns > room(data):
             raise BadInput(
                 f"{where} says it has {told.num_rows:,} rows of {told.num_columns:,} columns, far more than its "
                 f"{len(data):,} bytes hold: write it again, or take a part of it."
