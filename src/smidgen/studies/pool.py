@@ -83,6 +83,7 @@ class Pool:
         Blocks until there is one; returns an empty list after `timeout` seconds, or when no job is outstanding.
         """
         with self._changed:
+            self._changed.notify_all()  # a Ctrl-C may have come between a job and the word of it
             self._changed.wait_for(lambda: self._finished or not (self._queue or self._running), timeout)
             out = list(self._finished)
             self._finished.clear()

@@ -108,6 +108,7 @@ class RayPool:
 
         Blocks until there is one; returns an empty list after `timeout` seconds, or when no job is outstanding.
         """
+        self._inbox.put(None)  # a Ctrl-C may have come between a job and the word of it
         with self._changed:
             self._changed.wait_for(lambda: self._finished or self._error or not self.outstanding, timeout)
             if self._error is not None:
