@@ -290,6 +290,17 @@ def test_removing_a_study_leaves_the_trials_of_others(store):
     assert store.remove(two) == 2
 
 
+def test_a_list_of_studies_counts_their_trials_and_does_not_read_their_keys(store):
+    from smidgen.studies.listing import list_studies
+
+    study = store.open_study("s", "f", {}).id
+    store.finish("a", store.claim("a", "{}", study=study), result())
+    store.finish_study(study, "done", {"estimate": 0.4}, ["a"])
+    store.claim("b", "{}", study=study)
+    [(listed, count)] = list_studies(store).rows
+    assert (listed.id, listed.summary, listed.trials, count) == (study, {"estimate": 0.4}, [], 2)
+
+
 def test_a_study_whose_process_is_gone_shows_as_stopped(nursery, tmp_path, monkeypatch):
     from smidgen.studies import store as module
 

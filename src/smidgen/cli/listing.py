@@ -1,19 +1,18 @@
 """`smidgen studies ...` and `smidgen methods ...`: what there is, in tables."""
 
 import contextlib
-import inspect
 import json
 import re
 import time
 from pathlib import Path
 from typing import Any
 
-from smidgen.cli import results
 from smidgen.cli.output import say, table
-from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
 from smidgen.studies import DEFAULT_STORE
 from smidgen.web import words
+
+ALL = 10**9  # more than there are
 
 
 def _store(url: str | None) -> Any:
@@ -30,17 +29,19 @@ def list_studies(url: str | None) -> None:
     if url is None and not Path(DEFAULT_STORE).exists():
         say("No studies yet.")
         return
+    from smidgen.studies import listing
+
     with _store(url) as store:
-        found = store.studies()
+        found = listing.list_studies(store, size=ALL).rows
     rows = []
-    for study in found:
+    for study, count in found:
         s = study.summary or {}
         score = (
             f"{words.metric_name(s.get('metric'))} {words.number(s.get('estimate'))}"
             if words.finite(s.get("estimate"))
             else ""
         )
-        rows.append([study.id, study.task_name, study.state, _when(study.updated), str(len(study.trials)), score])
+        rows.append([study.id, study.task_name, study.state, _when(study.updated), str(count), score])
     say(
         "\n".join(table(rows, ["study", "task", "state", "last worked on", "trials", "result"], right=(4,)))
         if rows
@@ -66,6 +67,8 @@ def show_study(id: str, url: str | None) -> None:
         what = words.clean(f"{trial.trial.get('method')} on {trial.trial.get('view')}")
         say(f"  failed: {what}: {words.clean(trial.error)}")
     if study.summary:
+        from smidgen.cli import results
+
         say()
         results.show(study.summary, Path(study.summary["model"]) if study.summary.get("model") else None)
 
@@ -78,6 +81,8 @@ def remove_study(id: str, url: str | None) -> None:
 
 
 def list_methods() -> None:
+    from smidgen.kit import methods
+
     rows = []
     for name in methods.names():
         card = methods.card(name)
@@ -87,6 +92,8 @@ def list_methods() -> None:
 
 
 def show_method(name: str) -> None:
+    from smidgen.kit import methods
+
     name = methods.resolve(name)
     card = methods.card(name)
     say(f"{name}: {card.title}")
@@ -125,6 +132,7 @@ def show_method(name: str) -> None:
 def settings(config: Any) -> list[list[str]]:
     """Name, type, default and comment of each field of a config dataclass; the comments are those beside the fields."""
     import dataclasses
+    import inspect
 
     if config is None or not dataclasses.is_dataclass(config):
         return []
