@@ -289,6 +289,32 @@ def test_resume_goes_on_from_the_stored_options(few, whole, tmp_path, monkeypatc
         resume(mine.study, store="f.db")
 
 
+def test_a_study_whose_machine_is_lost_is_seen_to_stop_and_goes_on(few, tmp_path, monkeypatch, inline, capsys):
+    from smidgen.cli.main import main
+    from smidgen.studies import pulse
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pulse, "PULSE_SECONDS", 0.01)
+    leases = set()
+
+    def look(event):
+        if event["kind"] == "trial":
+            until(lambda: leases.update(rows("runs.db", "SELECT lease_until FROM studies")) or len(leases) > 2)
+
+    made = fit(str(few), "target", trials=4, methods="lda,naive_bayes", store="runs.db", progress=look)
+    assert len(leases) > 2, "its lease is extended while it runs"
+    with contextlib.closing(sqlite3.connect("runs.db")) as raw:  # as its machine left it, a minute ago
+        raw.execute("UPDATE studies SET state = 'running', owner = 'elsewhere:1:2:3', lease_until = ?", [time.time()])
+        raw.commit()
+    for line in (["studies", "ls"], ["studies", "show", made.study]):
+        assert main([*line, "--store", "runs.db"]) == 0
+        assert " stopped " in capsys.readouterr().out.replace("(stopped)", " stopped ")
+    again = resume(made.study, store="runs.db").summary
+    assert again["spent"]["reused"] == 4 and again["estimate"] == made.summary["estimate"]
+    with RunStore("runs.db") as runs:
+        assert runs.study(made.study).state == "done"
+
+
 # -- time, memory, bytes --
 
 

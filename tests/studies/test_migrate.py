@@ -35,7 +35,7 @@ def shape(path: Path) -> list[tuple]:
 
 
 def test_there_is_a_store_of_each_schema_before_this_one():
-    assert STORES == ["first", "notes"]
+    assert STORES == ["first", "machines", "notes"]
 
 
 @pytest.mark.parametrize("name", STORES)
@@ -47,7 +47,7 @@ def test_an_old_store_is_raised_and_keeps_what_it_held(tmp_path, name):
         for i, key in enumerate(study.trials[:2]):
             expected = np.random.default_rng(i).dirichlet(np.ones(3), 5)
             assert found[key].predictions.tobytes() == expected.tobytes()
-        assert found[study.trials[1]].notes == (("on the processor",) if name == "notes" else ())
+        assert found[study.trials[1]].notes == (() if name == "first" else ("on the processor",))
         assert found[study.trials[2]].error == "ValueError: no"
         running = [row.key for row in store.trials(study.id) if row.state == "running"]
         fence = store.claim(running[0], "{}")  # by a lease of long ago
@@ -56,6 +56,11 @@ def test_an_old_store_is_raised_and_keeps_what_it_held(tmp_path, name):
         with store._db.read() as c:
             assert c.scalar(sa.select(store_table.c.version)) == SCHEMA
             assert c.scalar(sa.select(revision_table.c.version_num)) == HEAD
+
+
+def test_a_study_that_an_older_program_left_running_elsewhere_shows_as_stopped(tmp_path):
+    with RunStore(old(tmp_path / "runs.db", "machines")) as store:
+        assert store.study("moons").state == "stopped"  # it was begun in 2025
 
 
 def test_raised_and_new_stores_are_what_the_tables_say(tmp_path, place):
@@ -93,7 +98,7 @@ def test_a_raise_that_breaks_off_leaves_the_old_store(tmp_path, monkeypatch):
     import shutil
 
     shutil.copytree(migrate.FOLDER, folder)
-    last = folder / "versions" / "0003_many_machines.py"
+    last = folder / "versions" / "0004_pulse.py"
     last.write_text(last.read_text() + '    raise RuntimeError("killed here")\n')
     monkeypatch.setattr(migrate, "FOLDER", folder)
     with pytest.raises(RuntimeError, match="killed here"):

@@ -9,6 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +18,10 @@ import pytest
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
 from smidgen.studies import database
-from smidgen.studies.database import hide_passwords, network_kind
+from smidgen.studies.database import StoreLost, hide_passwords, network_kind
 from smidgen.studies.owner import is_gone, new_owner
-from smidgen.studies.store import RunStore
+from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.tables import SCHEMA, studies
 from smidgen.studies.trial import Result
 
 # Imports once, then makes a fresh process for every order: {"do": "loop" | "share", "store": path, "keys": [...]}.
@@ -307,8 +310,55 @@ def test_a_study_whose_process_is_gone_shows_as_stopped(nursery, tmp_path, monke
     with RunStore(tmp_path / "runs.db") as store:
         study = store.open_study("s", "f", {})
         assert store.study(study.id).state == "running"
-        monkeypatch.setattr(module, "is_gone", lambda owner: True)
+        monkeypatch.setattr(module, "runs_here", lambda owner: False)
         assert store.study(study.id).state == "stopped"
+
+
+def test_a_study_of_another_machine_that_is_not_heard_of_shows_as_stopped(place, monkeypatch):
+    from smidgen.studies.listing import list_studies
+
+    def states(id):
+        return {store.study(id).state, store.studies()[0].state, list_studies(store).rows[0][0].state}
+
+    with RunStore(place) as store, RunStore(place) as away:
+        away.owner = "elsewhere:1:2:3"
+        study, now = away.open_study("s", "f", {}).id, store._db.now
+        monkeypatch.setattr(store._db, "now", lambda c: now(c) + LEASE_SECONDS / 2)
+        assert states(study) == {"running"}
+        monkeypatch.setattr(store._db, "now", lambda c: now(c) + LEASE_SECONDS + 30)
+        assert states(study) == {"stopped"}
+        monkeypatch.setattr(away._db, "now", store._db.now)
+        assert away.beat_study(study) and states(study) == {"running"}
+        monkeypatch.setattr(store._db, "now", lambda c: now(c) + 3 * LEASE_SECONDS)
+        assert store.open_study("s", "f", {}).state == "running"  # resumed here
+        assert not away.beat_study(study), "it is this run's now"
+        monkeypatch.setattr(store._db, "now", lambda c: now(c) + 1e6)
+        assert states(study) == {"running"}, "its process lives, whatever the clock says"
+
+
+def test_a_study_has_a_pulse_of_its_own(store, monkeypatch):
+    from smidgen.studies import pulse
+
+    monkeypatch.setattr(pulse, "PULSE_SECONDS", 0.01)
+    study, heard = store.open_study("s", "f", {}).id, threading.Event()
+    beat = store.beat_study
+    answers = iter([StoreLost("away"), SmidgenError("held"), None])
+
+    def beat_study(id):
+        if (answer := next(answers, None)) is not None:
+            raise answer
+        heard.set()
+        return beat(id)
+
+    monkeypatch.setattr(store, "beat_study", beat_study)
+    with pulse.pulse(store, study):
+        assert heard.wait(30), "it goes on when the store was away"
+        with store._db.write() as c:
+            c.execute(studies.update().values(owner="another"))
+        until = time.monotonic() + 30
+        while any(thread.name == "pulse" for thread in threading.enumerate()) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert time.monotonic() < until, "it ends when another run has the study"
 
 
 def filled(path, trials=30):
@@ -360,7 +410,7 @@ def test_a_newer_schema_is_refused_by_name_and_untouched(tmp_path):
     with sqlite3.connect(path) as raw:
         raw.execute("UPDATE smidgen_store SET version = 99")
     raw.close()
-    with pytest.raises(BadInput, match=r"newer smidgen \(schema 99, this one reads 2\)"):
+    with pytest.raises(BadInput, match=rf"newer smidgen \(schema 99, this one reads {SCHEMA}\)"):
         RunStore(path)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as raw:

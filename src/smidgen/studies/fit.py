@@ -29,6 +29,7 @@ from smidgen.studies.fitted import Fitted
 from smidgen.studies.named import flat, own_settings, wanted_methods
 from smidgen.studies.plan import Plan, Progress
 from smidgen.studies.pool import Pool
+from smidgen.studies.pulse import pulse
 from smidgen.studies.race import Race
 from smidgen.studies.replay import Replay
 from smidgen.studies.run import Run
@@ -168,6 +169,7 @@ def fit(
         asked["executor"] = executor
         asked["out"] = None if place is None else str(place.absolute())
         study = again(lambda: runs.open_study(plan.name, task.fingerprint, options, asked))
+        stack.enter_context(pulse(runs, study.id))
         rows = Rows(task.frame)
         if known is None:
             plan.leave_out_the_slow()  # what they alone would need is not encoded

@@ -50,7 +50,8 @@ def list_studies(
         query = sa.select(*columns, sa.literal("[]").label("trials"), count).where(*keep)
         query = query.order_by(by.desc() if down else by, studies.c.id)
         rows = c.execute(query.limit(size).offset((page - 1) * size)).all()
-        found = [(store._study(row), int(row._mapping["count"])) for row in rows]
+        now = store._db.now(c)
+        found = [(store._study(row, now), int(row._mapping["count"])) for row in rows]
     return Listed(rows=found, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 

@@ -16,19 +16,24 @@ def new_owner() -> str:
 
 def is_gone(owner: str) -> bool:
     """Whether the owner was a process on this machine, since this boot, that no longer runs. False when unknown."""
+    return runs_here(owner) is False
+
+
+def runs_here(owner: str) -> bool | None:
+    """Whether the owner, a process on this machine since this boot, still runs. None: another machine's, or unknown."""
     try:
         machine, pid_text, start, _ = owner.split(":")
         pid = int(pid_text)
         if machine != _machine() or pid <= 0:
-            return False
+            return None
         if os.name != "posix":  # there this signal is not a mere question
-            return False
+            return None
         os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except (ValueError, OSError):  # not our form; another person's process
         return False
-    return start != _start(pid)  # the number went to a new process
+    except (ValueError, OSError):  # not our form; another person's process
+        return None
+    return start == _start(pid)  # else the number went to a new process
 
 
 @cache

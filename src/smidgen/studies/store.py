@@ -20,7 +20,7 @@ from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput, NotFound
 from smidgen.kit.files import digest
 from smidgen.studies.database import Database
-from smidgen.studies.owner import is_gone, new_owner
+from smidgen.studies.owner import is_gone, new_owner, runs_here
 from smidgen.studies.result import Result
 from smidgen.studies.tables import offers, studies, study_trials, trials
 
@@ -148,19 +148,30 @@ class RunStore:
                 if c.execute(self._db.insert(studies).values(**row)).rowcount:
                     found = row["id"]
             again = {"state": "running", "owner": self.owner, "updated": now, "asked": asked_text}
+            again["lease_until"] = now + LEASE_SECONDS
             c.execute(studies.update().where(studies.c.id == found).values(**again))
-            return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one())
+            return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one(), now)
+
+    def beat_study(self, id: str) -> bool:
+        """Says that this run still works on the study; to be called a few times within `LEASE_SECONDS`. False: it has
+        ended, or another run has it now."""
+        mine = (studies.c.id == id, studies.c.owner == self.owner, studies.c.state == "running")
+        with self._db.write(durable=False) as c:
+            until = self._db.now(c) + LEASE_SECONDS
+            return bool(c.execute(studies.update().where(*mine).values(lease_until=until)).rowcount)
 
     def studies(self) -> list[Study]:
-        """All studies, the latest first. One whose process is gone counts as stopped."""
+        """All studies, the latest first. One whose process is gone, or has not been heard of, counts as stopped."""
         with self._db.read() as c:
             rows = c.execute(sa.select(studies).order_by(studies.c.updated.desc(), studies.c.id)).all()
-        return [self._study(row) for row in rows]
+            now = self._db.now(c)
+        return [self._study(row, now) for row in rows]
 
     def study(self, id: str) -> Study:
         """The study of this id, or the only one whose id starts with it. Raises NotFound, with the nearest, if none."""
         with self._db.read() as c:
-            return self._study(c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one())
+            row = c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one()
+            return self._study(row, self._db.now(c))
 
     def finish_study(self, id: str, state: str, summary: dict[str, Any] | None, keys: Sequence[str]) -> None:
         """Records how the study ended, what came of it, and the trials it used in their order."""
@@ -182,7 +193,7 @@ class RunStore:
         with self._db.write() as c:
             found = self._id(c, id)
             row = c.execute(sa.select(studies).where(studies.c.id == found).with_for_update()).one()
-            study = self._study(row)
+            study = self._study(row, self._db.now(c))
             if study.summary is None:
                 return None
             text = self._json({**study.summary, "plan": plan})
@@ -419,7 +430,7 @@ class RunStore:
             raise self._damaged(row["key"])
         return TrialRow(**{**row, "trial": told})
 
-    def _study(self, row: sa.Row) -> Study:
+    def _study(self, row: sa.Row, now: float) -> Study:
         values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
         for name in ("options", "asked", "summary", "trials"):
             values[name] = None if values[name] is None else self._parse(values[name], row.id)
@@ -428,8 +439,10 @@ class RunStore:
                 raise self._damaged(row.id)
         if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
             raise self._damaged(row.id)
-        if row.state == "running" and row.owner and is_gone(row.owner):
-            values["state"] = "stopped"
+        if row.state == "running" and row.owner:
+            here = runs_here(row.owner)
+            if here is False or (here is None and row.lease_until is not None and row.lease_until <= now):
+                values["state"] = "stopped"
         return Study(**values)
 
     def _result(self, row: sa.Row) -> Result:

@@ -2,8 +2,8 @@
 
 import sqlalchemy as sa
 
-SCHEMA = 2  # what a program must know to use a store; raised by the revision that changes what older ones would break
-HEAD = "0003"  # the latest revision
+SCHEMA = 3  # what a program must know to use a store; raised by the revision that changes what older ones would break
+HEAD = "0004"  # the latest revision
 
 metadata = sa.MetaData()
 store_table = sa.Table("smidgen_store", metadata, sa.Column("version", sa.Integer, primary_key=True))
@@ -21,6 +21,7 @@ studies = sa.Table(
     sa.Column("asked", sa.Text, nullable=False),  # JSON: budget and place of the latest run, not part of the digest
     sa.Column("state", sa.String(10), nullable=False),
     sa.Column("owner", sa.String(80)),  # who worked on it last
+    sa.Column("lease_until", sa.Double),  # while it runs, see `pulse`; null: of a program that did not write it
     sa.Column("summary", sa.Text),  # JSON
     sa.Column("trials", sa.Text, nullable=False),  # JSON list of keys in the order they were used
 )
