@@ -106,6 +106,20 @@ def test_a_trial_of_a_killed_worker_is_taken_by_another(stores):
     assert not a.finish(keys[0], held[0].fence, RESULT) and b.finish(keys[0], again[0].fence, RESULT)
 
 
+def test_all_that_a_killed_worker_held_is_free_after_one_thorough_look(stores):
+    boss, a, b, c = stores
+    keys = offered(boss, 6)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        a.owner = dead_name(child)
+        held = take(a, 5)
+        assert [t.key for t in take(b)] == keys[5:]
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        again = [*take(b, 2, thorough=True), *take(c), *take(b, 9)]  # one has little room, the next need not look so
+    assert [t.key for t in again] == keys[:5]
+    assert [t.fence for t in again] == [t.fence + 1 for t in held]
+
+
 def test_a_trial_of_a_worker_that_is_not_heard_of_is_taken_by_another(stores):
     boss, a, b, _ = stores
     keys = offered(boss, 1)

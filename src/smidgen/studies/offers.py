@@ -126,7 +126,8 @@ class Choice:
         coordinator, study: only of this one. data: what this process has loaded, taken first; `only`: nothing else.
         memory: bytes that a trial may take here: those that are known to need more are left alone. None: any.
         refused: methods, as in `Taken`, that this process does not have.
-        thorough: looks for trials whose process on this machine is gone, instead of waiting for its lease.
+        thorough: first frees what processes of this machine held that are gone, instead of waiting for their leases:
+            all of it, for any taker.
     """
 
     program: str
@@ -165,16 +166,16 @@ def exchange(
 
 def _take(store: RunStore, c: sa.Connection, now: float, count: int, choice: Choice) -> tuple[int, list[Taken]]:
     """How many open offers were found, and those of them that are this process's now."""
-    gone = _gone(c, now) if choice.thorough else []
+    if choice.thorough:
+        _free_the_dead(c, now)
     query = _open_offers(
         choice.coordinator is not None,
         choice.study is not None,
         choice.only,
         choice.memory is not None,
         bool(choice.refused),
-        bool(gone),
     )
-    values = {"now": now, "program": choice.program, "count": count, "data": choice.data or "", "gone": gone}
+    values = {"now": now, "program": choice.program, "count": count, "data": choice.data or ""}
     values |= {"memory": choice.memory, "coordinator": choice.coordinator, "study": choice.study}
     found = c.execute(query, values | {"refused": list(choice.refused)}).all()
     dead = {owner for owner in {row.owner for row in found} if owner != store.owner and is_gone(owner)}
@@ -256,12 +257,10 @@ def strangers(store: RunStore, program: str) -> list[tuple[str, str]]:
 
 
 @cache
-def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refused: bool, gone: bool) -> sa.Select:
+def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refused: bool) -> sa.Select:
     """The query of `take`, with those conditions."""
     value = sa.bindparam
     free = (trials.c.lease_until <= value("now")) | trials.c.owner.is_(None)
-    if gone:
-        free |= trials.c.owner.in_(value("gone", expanding=True))
     query = (
         sa.select(offers, coordinators.c.study, coordinators.c.data, coordinators.c.memory, trials.c.key.label("begun"))
         .join(coordinators, coordinators.c.owner == offers.c.owner)
@@ -287,11 +286,16 @@ def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refus
     return query
 
 
-def _gone(c: sa.Connection, now: float) -> list[str]:
-    """Holders of offered trials that were processes on this machine and are gone."""
+def _free_the_dead(c: sa.Connection, now: float) -> None:
+    """Offered trials whose holders were processes on this machine and are gone are held by nobody."""
     query = sa.select(trials.c.owner).join(offers, offers.c.key == trials.c.key)
     query = query.where(trials.c.state == "running", trials.c.lease_until > now, trials.c.owner.is_not(None))
-    return [owner for owner in c.execute(query.distinct()).scalars() if is_gone(owner)]
+    gone = [owner for owner in c.execute(query.distinct()).scalars() if is_gone(owner)]
+    if gone:
+        theirs = sa.select(trials.c.key).where(trials.c.owner.in_(gone), trials.c.state == "running")
+        theirs = theirs.order_by(trials.c.key).with_for_update(skip_locked=True)  # what another frees now is free too
+        keys = list(c.execute(theirs).scalars())
+        c.execute(trials.update().where(trials.c.key.in_(keys)).values(owner=None, lease_until=0.0))
 
 
 def _bury(c: sa.Connection, now: float) -> None:
