@@ -482,3 +482,70 @@ def test_search_knows_letters_beyond_ascii(tmp_path):
         store.open_study("Ärzte Übung", "f", {})
         for word, found in (("übung", 1), ("ÄRZTE", 1), ("Öl", 0)):
             assert list_studies(store, search=word).total == found
+
+
+def test_trials_are_sorted_and_searched_in_any_column(store):
+    """As Python would, with words that LIKE or JSON write in another way."""
+    from smidgen.studies.listing import TRIAL_SORTS, list_trials
+
+    rng, study = random.Random(0), store.open_study("s", "f", {})
+    methods = ["learn/Übung", "learn/a_b", "learn/aXb", "learn/50%", 'learn/"q"', "lm/back\\slash"]
+    for i in range(24):
+        told = {"method": methods[i % 6], "view": rng.choice(["linear", "tree"]), "draw": f"cv:r={i}", "seed": "Linear"}
+        key, state = f"key-{i:02d}", rng.choice(["done", "failed", "running"])
+        fence = store.claim(key, json.dumps(told), study=study.id)
+        ended = Result(None, rng.random(), 0.1, rng.randrange(9), 3, "no" if state == "failed" else None)
+        assert state == "running" or store.finish(key, fence, ended)
+    store.claim("other", json.dumps({"method": "learn/a_b"}), study=store.open_study("t", "f", {}).id)
+    whole = {row.key: row for row in store.trials(study.id)}
+
+    def listed(**asked):
+        found = list_trials(store, study, size=1000, **asked)
+        assert found.total == len(found.rows)
+        return [row.key for row in found.rows]
+
+    values = {
+        "state": "state",
+        "seconds": "seconds",
+        "memory": "peak_bytes",
+        "model": "model_bytes",
+        "begun": "created",
+    }
+    for sort in TRIAL_SORTS:
+        of = {k: r.trial[sort] if sort in r.trial else getattr(r, values[sort]) for k, r in whole.items()}
+        for down in (False, True):
+            keys = [key for key in listed(sort=sort, down=down) if of[key] is not None]
+            assert [of[k] for k in keys] == sorted((v for v in of.values() if v is not None), reverse=down), sort
+            assert len(listed(sort=sort, down=down)) == 24
+    for word in ("übung", "ÜBUNG", "A_B", "50%", '"q"', "\\SLASH", "linear", "r=7", "zzz", "seed", "a_b linear"):
+        if not word.isascii() and not store._db.sqlite:
+            continue  # PostgreSQL's own lower() knows what its locale does: here ASCII
+        texts = {k: [r.trial[name].lower() for name in ("method", "view", "draw")] for k, r in whole.items()}
+        fit = {k for k, t in texts.items() if all(any(w in one for one in t) for w in word.lower().split())}
+        assert set(listed(search=word)) == fit, word
+    for state in ("done", "failed", "running"):
+        assert set(listed(state=state)) == {k for k, r in whole.items() if r.state == state}
+
+
+def test_a_list_of_trials_reads_no_predictions(tmp_path):
+    """Each sort and search in SQLite is answered from an index that holds all it needs."""
+    import sqlalchemy as sa
+
+    from smidgen.studies.listing import TRIAL_SORTS, list_trials
+
+    filled(tmp_path / "runs.db")
+    with RunStore(tmp_path / "runs.db") as store:
+        study, asked = store.studies()[0], []
+
+        @sa.event.listens_for(store._db._engine, "before_cursor_execute")
+        def note(connection, cursor, statement, parameters, context, many):
+            if " JOIN trials" in statement and not statement.startswith("EXPLAIN"):
+                asked.append((statement, parameters))
+
+        for sort in TRIAL_SORTS[1:]:
+            list_trials(store, study, sort=sort, search="m x", state="done")
+        with store._db.read() as c:
+            plans = [c.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values).all() for text, values in asked]
+    assert len(plans) == 2 * len(TRIAL_SORTS[1:])
+    for plan in plans:
+        assert any("trials USING COVERING INDEX trials_listed" in row[3] for row in plan), plan

@@ -12,6 +12,7 @@ from smidgen.studies.tables import studies, study_trials, trials
 STUDY_SORTS = ("updated", "name", "trials")
 TRIAL_SORTS = ("begun", "method", "view", "draw", "state", "seconds", "memory", "model")
 TRIAL_STATES = ("done", "failed", "running")
+_WORDS = ("method", "view", "draw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ def list_studies(
         .scalar_subquery()
         .label("count")
     )
-    keep = [_holds((studies.c.id, studies.c.task_name), word) for word in search.split()]
+    keep = [_holds(store, (studies.c.id, studies.c.task_name), word) for word in search.split()]
     by = {"updated": studies.c.updated, "name": sa.func.lower(studies.c.task_name), "trials": count}[sort]
     with store._db.read() as c:
         total = c.scalar(sa.select(sa.func.count()).select_from(studies).where(*keep)) or 0
@@ -72,7 +73,7 @@ def list_trials(
     if state and state not in TRIAL_STATES:
         raise bad("state", f"one of {', '.join(TRIAL_STATES)}", state)
     told: Any = sa.type_coerce(trials.c.trial, sa.JSON) if store._db.sqlite else sa.cast(trials.c.trial, sa.JSON)
-    words = {name: told[name].as_string() for name in ("method", "view", "draw")}
+    words = {name: told[name].as_string() for name in _WORDS}
     by = {
         "begun": trials.c.created,
         **words,
@@ -82,23 +83,30 @@ def list_trials(
         "model": trials.c.model_bytes,
     }[sort]
     keep = [trials.c.state == state] if state else []
-    keep += [_holds(words.values(), word) for word in search.split()]
+    if state == "done":  # most are: their index is no short way
+        keep = [trials.c.state.not_in([other for other in TRIAL_STATES if other != state])]
+    for word in search.split():
+        if _plain(word):  # few rows' JSON needs to be read
+            keep.append(_holds(store, (trials.c.trial,), word))
+        keep.append(_holds(store, words.values(), word))
     order = [by.desc().nulls_last() if down else by.nulls_last(), trials.c.created, trials.c.key]
-    source: Any = study_trials.join(trials, study_trials.c.key == trials.c.key)
+    source: Any = study_trials.join(trials, _same(store))
     own = study_trials.c.study == study.id
     if sort == "begun" and not keep:  # read along the index, up to the page's end
         source, own = trials, _used_by(study)
         order = [trials.c.created.desc() if down else trials.c.created, trials.c.key.desc() if down else trials.c.key]
-    columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
     with store._db.read() as c:
         if keep:
             total = c.scalar(sa.select(sa.func.count()).select_from(source).where(own, *keep)) or 0
         else:
             total = _count(c, study)
         page, pages = _place(page, total, size)
-        query = sa.select(*columns).select_from(source).where(own, *keep).order_by(*order)
-        rows = c.execute(query.limit(size).offset((page - 1) * size)).mappings().all()
-    made = [store._trial(row) for row in rows]
+        query = sa.select(trials.c.key).select_from(source).where(own, *keep).order_by(*order)
+        keys = list(c.execute(query.limit(size).offset((page - 1) * size)).scalars())  # sorted without the rows' rest
+        columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
+        rows = c.execute(sa.select(*columns).where(trials.c.key.in_(keys))).mappings().all()
+    found = {row["key"]: row for row in rows}
+    made = [store._trial(found[key]) for key in keys if key in found]
     return Listed(rows=made, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 
@@ -112,6 +120,19 @@ def count_states(store: RunStore, study: Study) -> dict[str, int]:
     return {state: found.get(state, 0) for state in TRIAL_STATES}
 
 
+def _same(store: RunStore) -> sa.ColumnElement[bool]:
+    """The two tables' rows of one trial."""
+    used, key = study_trials.c.key, trials.c.key
+    # For an equal key SQLite takes the primary key's index, and then each whole row with its predictions; for a range
+    # it takes the one that has all that is asked for.
+    return key.between(used, used) if store._db.sqlite else used == key
+
+
+def _plain(word: str) -> bool:
+    """Whether the word stands in JSON as it is."""
+    return word.isascii() and word.isprintable() and not set(word) & set('"\\')
+
+
 def _used_by(study: Study) -> sa.ColumnElement[bool]:
     own = sa.select(study_trials.c.key).where(study_trials.c.study == study.id, study_trials.c.key == trials.c.key)
     return own.correlate(trials).exists()
@@ -123,7 +144,10 @@ def _count(c: sa.Connection, study: Study) -> int:
     return int(c.scalar(query) or 0)
 
 
-def _holds(columns: Any, word: str) -> sa.ColumnElement[bool]:
+def _holds(store: RunStore, columns: Any, word: str) -> sa.ColumnElement[bool]:
+    """Whether one of the columns holds the word, in any case of its letters."""
+    if store._db.sqlite and word.isascii():  # its LIKE knows the case of those, without a call of Python for each row
+        return sa.or_(*(column.contains(word, autoescape=True) for column in columns))
     return sa.or_(*(sa.func.lower(column).contains(word.lower(), autoescape=True) for column in columns))
 
 
