@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from smidgen.studies import offers
 from smidgen.studies.owner import new_owner
@@ -248,3 +249,68 @@ def test_many_takers_at_once_measure_each_trial_once(place):
             thread.join()
         assert errors == [] and sorted(done) == sorted(keys)
         assert set(boss.get(keys)) == set(keys) and len(boss.trials(study)) == 120
+
+
+def test_what_has_ended_and_what_is_taken_are_few_messages(stores):
+    """Each is a wait for two processes' turns; and the first open offer is found without a look at the others."""
+    boss, a, _, _ = stores
+    keys = offered(boss, 300)
+    asked = []
+
+    @sa.event.listens_for(a._db._engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, context, many):
+        asked.append((statement, parameters))
+
+    ended = [(t.key, t.fence, RESULT) for t in take(a, 8)]
+    asked.clear()
+    recorded, taken = offers.exchange(a, ended, 8, program="1")
+    assert recorded == [True] * 8 and [t.key for t in taken] == keys[8:16]
+    asked = [what for what in asked if not what[0].startswith("PRAGMA")]
+    assert len(asked) == 7, asked  # begin, holders, results, their offers, open offers, two inserts
+    (look,) = [what for what in asked if what[0].startswith("SELECT offers.owner")]
+    with a._db.read() as c:
+        explain = "EXPLAIN QUERY PLAN " if a._db.sqlite else "EXPLAIN "
+        plan = [" ".join(map(str, row)) for row in c.exec_driver_sql(explain + look[0], look[1])]
+    assert sum("offers_placed" in line for line in plan) == 2, plan
+    assert not any("offers.place" in line or "TEMP B-TREE FOR LAST" in line for line in plan), "all would be sorted"
+
+
+def test_a_result_does_not_wait_for_who_looks_at_its_offer(stores):
+    boss, a, b, _ = stores
+    keys = offered(boss, 2)
+    first, second = take(a, 2)
+    if a._db.sqlite:
+        pytest.skip("one writes at a time there")
+    with b._db.write() as c:
+        c.exec_driver_sql("SELECT key FROM offers FOR UPDATE")
+        done = []
+        thread = threading.Thread(target=lambda: done.append(a.finish(first.key, first.fence, RESULT)))
+        thread.start()
+        thread.join(20)
+        assert done == [True]
+    thread.join()
+    assert a.finish(second.key, second.fence, RESULT)
+    assert take(b, 9) == [] and set(boss.get(keys)) == set(keys), "its offer is left, and is not open"
+
+
+def test_a_commit_of_results_waits_for_the_disk_and_one_of_claims_does_not(stores):
+    store = stores[0]
+    ask, on, off = ("PRAGMA synchronous", 2, 1) if store._db.sqlite else ("SHOW synchronous_commit", "on", "off")
+    for durable, expected in ((True, on), (False, off), (True, on)):
+        with store._db.write(durable) as c:
+            assert c.exec_driver_sql(ask).scalar() == expected
+
+
+def test_a_connection_that_died_while_it_lay_idle_is_opened_anew(stores, monkeypatch):
+    from smidgen.studies import database
+
+    store, other = stores[:2]
+    if store._db.sqlite:
+        pytest.skip("there is no server")
+    study = store.open_study("s", "f", {}).id
+    with store._db.read() as c:
+        pid = c.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+    with other._db.read() as c:
+        assert c.exec_driver_sql("SELECT pg_terminate_backend(%s, 10000)", (pid,)).scalar()
+    monkeypatch.setattr(database, "PING_SECONDS", 0.0)  # long idle
+    assert store.study(study).state == "running"

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
 from smidgen.studies import DEFAULT_STORE
@@ -25,6 +25,7 @@ from smidgen.studies.tables import HEAD, SCHEMA, metadata, revision_table, store
 T = TypeVar("T")
 BUSY_SECONDS = 60.0
 LOST_SECONDS = 60.0
+PING_SECONDS = 1.0
 _PASSING = ("40P01", "40001")  # PostgreSQL ended one of two that waited for each other
 _NETWORK = {
     "nfs",
@@ -109,11 +110,15 @@ class Database:
             if "+" not in url.drivername:
                 url = url.set(drivername="postgresql+psycopg")
             try:
-                self._engine = sa.create_engine(url, pool_pre_ping=True)
+                self._engine = sa.create_engine(url)
             except ImportError:
                 raise MissingExtra(
                     "A run store in PostgreSQL needs the package 'psycopg': pip install 'smidgen[postgres]'"
                 ) from None
+            event.listen(self._engine, "connect", _set_up_postgresql)
+            event.listen(self._engine, "checkout", _look_whether_it_is_there)
+            event.listen(self._engine, "checkin", _note_when_used)
+            event.listen(self._engine, "begin", _begin_postgresql)
         else:
             raise BadInput(
                 f"A run store lies in SQLite or PostgreSQL, not in {backend}: "
@@ -139,14 +144,14 @@ class Database:
         with self._words(), self._engine.connect() as connection:
             connection = connection.execution_options(smidgen_write=True, smidgen_durable=durable)
             with connection.begin():
-                if not self.sqlite and not durable:
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
 
     def now(self, connection: sa.Connection) -> float:
         """Seconds since 1970, from the one clock that all users of the store share."""
         if self.sqlite:
             return time.time()
+        if (began := connection.info.pop("clock", None)) is not None:
+            return began
         return float(connection.scalar(sa.select(sa.extract("epoch", sa.func.clock_timestamp()))) or 0)
 
     def insert(self, table: sa.Table) -> Any:
@@ -252,6 +257,32 @@ class Database:
             if len(secret) >= 5:  # a shorter one stands in ordinary words by chance
                 value = value.replace(secret, "***")
         return hide_passwords(value).replace("\0", "")  # PostgreSQL takes no NUL
+
+
+def _set_up_postgresql(raw, record) -> None:
+    raw.autocommit = True  # the driver would ask for each transaction by a message of its own
+
+
+def _look_whether_it_is_there(raw, record, proxy) -> None:
+    """A connection that has lain idle is asked for a sign of life: the server may have been started anew."""
+    if time.monotonic() - record.info.get("used", float("-inf")) < PING_SECONDS:
+        return
+    try:
+        raw.execute("SELECT 1")
+    except Exception as error:
+        raise DisconnectionError from error  # another is opened in its place
+
+
+def _note_when_used(raw, record) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    """One message begins the transaction, sets what its commit waits for, and brings the clock that `now` gives."""
+    text = "SELECT extract(epoch FROM clock_timestamp()); BEGIN"
+    if not connection.get_execution_options().get("smidgen_durable", True):
+        text += "; SET LOCAL synchronous_commit = off"
+    connection.info["clock"] = float(connection.exec_driver_sql(text).scalar() or 0)
 
 
 def hide_passwords(text: str) -> str:

@@ -20,6 +20,7 @@ from smidgen.studies.store import LEASE_SECONDS, RunStore
 from smidgen.studies.tables import coordinators, offers, trials, workers
 from smidgen.studies.trial import Trial
 
+_MANY = 200  # offers that are worth statistics
 _TRIES = 5  # a taker that only found what another had just taken looks again
 
 
@@ -70,6 +71,8 @@ def offer(store: RunStore, wanted: Iterable[Trial], longest: float | None = None
         c.execute(offers.delete().where(offers.c.owner == store.owner))
         if rows:
             c.execute(offers.insert(), rows)
+            if len(rows) > _MANY and not store._db.sqlite:  # else PostgreSQL sorts all of them whenever one is taken
+                c.exec_driver_sql("ANALYZE offers")
 
 
 def withdraw(store: RunStore) -> None:
@@ -168,20 +171,8 @@ def _take(store: RunStore, c: sa.Connection, now: float, count: int, choice: Cho
     """How many open offers were found, and those of them that are this process's now."""
     if choice.thorough:
         _free_the_dead(c, now)
-    query = _open_offers(
-        choice.coordinator is not None,
-        choice.study is not None,
-        choice.only,
-        choice.memory is not None,
-        bool(choice.refused),
-    )
-    values = {"now": now, "program": choice.program, "count": count, "data": choice.data or ""}
-    values |= {"memory": choice.memory, "coordinator": choice.coordinator, "study": choice.study}
-    found = c.execute(query, values | {"refused": list(choice.refused)}).all()
-    dead = {owner for owner in {row.owner for row in found} if owner != store.owner and is_gone(owner)}
-    if dead:
-        c.execute(coordinators.update().where(coordinators.c.owner.in_(dead)).values(lease_until=0.0))
-    rows = sorted((row for row in found if row.owner not in dead), key=lambda row: row.key)  # none wait in a circle
+    found = _open_offers(store, c, now, count, choice)
+    rows = sorted(found, key=lambda row: row.key)  # none wait in a circle
     fences: dict[str, int | None] = {}
     fences |= store._claim_new(c, [(row.key, row.trial, row.study) for row in rows if row.begun is None], now)
     for row in rows:
@@ -190,7 +181,7 @@ def _take(store: RunStore, c: sa.Connection, now: float, count: int, choice: Cho
     taken = []
     names = Taken.__dataclass_fields__.keys() - {"fence", "coordinator"}
     for row in found:
-        if row.owner not in dead and (fence := fences.pop(row.key, None)) is not None:
+        if (fence := fences.pop(row.key, None)) is not None:
             own = {name: row._mapping[name] for name in names}
             taken.append(Taken(fence=fence, coordinator=row.owner, **own))
     return len(found), taken
@@ -256,34 +247,66 @@ def strangers(store: RunStore, program: str) -> list[tuple[str, str]]:
 # -- parts --
 
 
+def _open_offers(store: RunStore, c: sa.Connection, now: float, count: int, choice: Choice) -> list[Any]:
+    """Up to `count` open offers, locked, of one coordinator after the other."""
+    values: dict[str, Any] = {"now": now, "program": choice.program, "data": choice.data or "", "memory": choice.memory}
+    values |= {"coordinator": choice.coordinator, "study": choice.study, "refused": list(choice.refused)}
+    flags = (choice.coordinator is not None, choice.study is not None, choice.only, choice.memory is not None)
+    found: list[Any] = []
+    seen: list[str] = []
+    while len(found) < count:
+        query = _of_the_next(*flags, bool(choice.refused), bool(seen))
+        rows = c.execute(query, values | {"count": count - len(found), "seen": seen}).all()
+        if not rows:
+            break
+        owner = rows[0].owner
+        seen.append(owner)
+        if owner != store.owner and is_gone(owner):
+            c.execute(coordinators.update().where(coordinators.c.owner == owner).values(lease_until=0.0))
+        else:
+            found += rows
+    return found
+
+
 @cache
-def _open_offers(coordinator: bool, study: bool, only: bool, memory: bool, refused: bool) -> sa.Select:
-    """The query of `take`, with those conditions."""
+def _of_the_next(coordinator: bool, study: bool, only: bool, memory: bool, refused: bool, seen: bool) -> sa.Select:
+    """The first coordinator's open offers, with those conditions.
+
+    Of one coordinator: an index gives them in their order, however many there are.
+    """
     value = sa.bindparam
-    free = (trials.c.lease_until <= value("now")) | trials.c.owner.is_(None)
-    query = (
-        sa.select(offers, coordinators.c.study, coordinators.c.data, coordinators.c.memory, trials.c.key.label("begun"))
-        .join(coordinators, coordinators.c.owner == offers.c.owner)
-        .outerjoin(trials, trials.c.key == offers.c.key)
-        .where(trials.c.key.is_(None) | ((trials.c.state == "running") & free))
-        .where(coordinators.c.lease_until > value("now"), coordinators.c.program == value("program"))
-        .where(offers.c.failure.is_(None))
-        .order_by(sa.case((coordinators.c.data == value("data"), 0), else_=1))
-        .order_by(coordinators.c.begun, coordinators.c.owner, offers.c.place)
-        .limit(value("count", type_=sa.Integer))
-        .with_for_update(of=offers, skip_locked=True)
-    )
+
+    def is_open(offer: Any) -> list[Any]:
+        # What is not open is looked for: PostgreSQL then guesses well how many are left, and reads but the first ones.
+        trial = trials.alias()
+        held = (trial.c.lease_until > value("now")) & trial.c.owner.is_not(None)
+        barred = sa.select(trial.c.key).where(trial.c.key == offer.c.key, (trial.c.state != "running") | held)
+        out: list[Any] = [offer.c.failure.is_(None), ~barred.correlate(offer).exists()]
+        if memory:
+            out.append(offer.c.too_small < value("memory"))
+        if refused:
+            out.append(offer.c.method.not_in(value("refused", expanding=True)))
+        return out
+
+    one, boss = offers.alias(), coordinators.alias()
+    some = sa.select(one.c.key).where(one.c.owner == boss.c.owner, *is_open(one)).correlate(boss)
+    # By a LIMIT of its own it stays a question for each coordinator that the first open offer answers.
+    first = sa.select(boss.c.owner).where(boss.c.lease_until > value("now"), boss.c.program == value("program"))
+    first = first.where(some.order_by(one.c.place).limit(1).scalar_subquery().is_not(None))
+    first = first.order_by(sa.case((boss.c.data == value("data"), 0), else_=1), boss.c.begun, boss.c.owner).limit(1)
     if coordinator:
-        query = query.where(offers.c.owner == value("coordinator"))
+        first = first.where(boss.c.owner == value("coordinator"))
     if study:
-        query = query.where(coordinators.c.study == value("study"))
+        first = first.where(boss.c.study == value("study"))
     if only:
-        query = query.where(coordinators.c.data == value("data"))
-    if memory:
-        query = query.where(offers.c.too_small < value("memory"))
-    if refused:
-        query = query.where(offers.c.method.not_in(value("refused", expanding=True)))
-    return query
+        first = first.where(boss.c.data == value("data"))
+    if seen:
+        first = first.where(boss.c.owner.not_in(value("seen", expanding=True)))
+    begun = sa.select(trials.c.key).where(trials.c.key == offers.c.key).correlate(offers).scalar_subquery()
+    about = (coordinators.c.study, coordinators.c.data, coordinators.c.memory, begun.label("begun"))
+    query = sa.select(offers, *about).join(coordinators, coordinators.c.owner == offers.c.owner)
+    query = query.where(offers.c.owner == first.scalar_subquery(), *is_open(offers)).order_by(offers.c.place)
+    return query.limit(value("count", type_=sa.Integer)).with_for_update(of=offers, skip_locked=True)
 
 
 def _free_the_dead(c: sa.Connection, now: float) -> None:

@@ -37,11 +37,11 @@ _FINISH = (
     .where(trials.c.state == "running")
     .values({name: sa.bindparam(name) for name in _RESULT})
 )
-_LOCK = sa.select(offers.c.key).where(offers.c.key.in_(sa.bindparam("keys", expanding=True)))
-_LOCK = _LOCK.order_by(offers.c.key, offers.c.owner).with_for_update()
 _HELD = sa.select(trials.c.key, trials.c.fence).where(trials.c.key.in_(sa.bindparam("keys", expanding=True)))
 _OPEN = _HELD.where(trials.c.state == "running").order_by(trials.c.key).with_for_update()
-_DONE = offers.delete().where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
+_OFFER = (offers.c.owner, offers.c.key)
+_DONE = sa.select(*_OFFER).where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
+_DONE = offers.delete().where(sa.tuple_(*_OFFER).in_(_DONE.with_for_update(skip_locked=True)))
 
 
 # What the columns of a row hold, once read: a file from elsewhere may hold anything.
@@ -328,9 +328,9 @@ class RunStore:
         if not rows:
             return {}
         c.execute(self._db.insert(study_trials), [{"study": row["study"], "key": row["key"]} for row in rows])
-        c.execute(self._db.insert(trials), [{k: v for k, v in row.items() if k != "study"} for row in rows])
-        there = {row.key: row.fence for row in c.execute(_HELD, {"keys": [row["key"] for row in rows]})}
-        return {row["key"]: row["fence"] for row in rows if there.get(row["key"]) == row["fence"]}
+        made = self._db.insert(trials).returning(trials.c.key, trials.c.fence)
+        own = [{k: v for k, v in row.items() if k != "study"} for row in rows]
+        return {row.key: row.fence for row in c.execute(made, own)}
 
     def beat(
         self, owner: str | None = None, lease_seconds: float = LEASE_SECONDS, keys: Iterable[str] | None = None
@@ -357,13 +357,14 @@ class RunStore:
 
     def _finish(self, c: sa.Connection, rows: Sequence[dict[str, Any]], now: float) -> list[bool]:
         keys = [row["of_key"] for row in rows]
-        c.execute(_LOCK, {"keys": keys})  # first, as who takes one: then its trial
         fences = {row.key: row.fence for row in c.execute(_OPEN, {"keys": keys})}
         taken = [fences.get(row["of_key"]) == row["of_fence"] for row in rows]
         mine = [row | {"finished": now} for row, was in zip(rows, taken, strict=True) if was]
         if mine:
             c.execute(_FINISH, mine)
-            c.execute(_DONE, {"done": [row["of_key"] for row in mine]})  # nobody else needs to look at them
+            # Nobody else needs to look at them. Who has just locked one to take it, in vain, is not waited for: an
+            # offer whose trial has a result is never open.
+            c.execute(_DONE, {"done": [row["of_key"] for row in mine]})
         return taken
 
     def _values(self, result: Result) -> dict[str, Any]:

@@ -82,6 +82,7 @@ offers = sa.Table(
     sa.Column("longest", sa.Double),  # seconds that it may take; null: any
     sa.Column("too_small", sa.BigInteger, nullable=False, server_default="0"),  # bytes that were not enough for it
     sa.Column("failure", sa.Text),  # JSON [kind, reason]: it ended, and the reason is none of the trial's
+    sa.Index("offers_placed", "owner", "place"),
 )
 workers = sa.Table(
     "workers",

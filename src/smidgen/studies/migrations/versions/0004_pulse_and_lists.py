@@ -1,4 +1,6 @@
-"""Studies have a heartbeat; in SQLite lists of trials are read from an index alone."""
+"""Studies have a heartbeat; offers are read in their order;
+in SQLite lists of trials are read from an index alone.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,6 +11,7 @@ down_revision = "0003"
 
 def upgrade() -> None:
     op.add_column("studies", sa.Column("lease_until", sa.Double))
+    op.create_index("offers_placed", "offers", ["owner", "place"])
     # Of those that run now on other machines nobody can tell; a day after they began they count as stopped.
     op.execute("UPDATE studies SET lease_until = updated + 86400 WHERE state = 'running'")
     if op.get_bind().dialect.name == "sqlite":
