@@ -4,6 +4,7 @@ A worker that hangs, one that eats memory and one that dies by a signal are test
 test_pool.py: deadline in Python and in compiled code, SIGKILL, SIGSEGV, memory; test_work.py: what becomes of the
 trial)."""
 
+import os
 import pwd
 import subprocess
 import time
@@ -17,6 +18,17 @@ from test_worker_kills import shared, words
 
 from smidgen.studies.database import again
 from smidgen.studies.store import RunStore
+
+PATIENCE = 60.0  # only a test that fails waits so long
+
+
+def runs(pid):
+    """Whether that fork has not ended yet; its server takes its status at once."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def restart(url, mode):
@@ -40,7 +52,9 @@ def test_the_server_restarts_in_the_middle(forks, tmp_path, rounds):
         sharing.offer(trials, None)
         running = [forks.start("deeds:work", log, store=place, idle=3.0, pause=0.05) for _ in range(2)]
         for mode in rounds(2, 6, 1.0):
+            until = time.monotonic() + PATIENCE
             while len([w for w, _ in words(log)[0] if w == "done"]) < (restarts + 1) * count // 8:
+                assert time.monotonic() < until and any(map(runs, running)), log.read_text()[-3000:]
                 time.sleep(0.02)
             restart(own, "immediate" if mode % 2 else "fast")
             restarts += 1
