@@ -305,7 +305,7 @@ def test_a_list_of_studies_counts_their_trials_and_does_not_read_their_keys(stor
 
 
 def test_a_study_whose_process_is_gone_shows_as_stopped(nursery, tmp_path, monkeypatch):
-    from smidgen.studies import store as module
+    from smidgen.studies import stored as module
 
     with RunStore(tmp_path / "runs.db") as store:
         study = store.open_study("s", "f", {})

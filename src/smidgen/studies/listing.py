@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from smidgen.kit.errors import bad
-from smidgen.studies.store import RunStore, Study, TrialRow
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study, TrialRow, study_of, trial_of
 from smidgen.studies.tables import studies, study_trials, trials
 
 STUDY_SORTS = ("updated", "name", "trials")
@@ -52,7 +53,7 @@ def list_studies(
         query = query.order_by(by.desc() if down else by, studies.c.id)
         rows = c.execute(query.limit(size).offset((page - 1) * size)).all()
         now = store._db.now(c)
-        found = [(store._study(row, now), int(row._mapping["count"])) for row in rows]
+        found = [(study_of(row, now, store.name), int(row._mapping["count"])) for row in rows]
     return Listed(rows=found, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 
@@ -106,7 +107,7 @@ def list_trials(
         columns = [trials.c[name] for name in TrialRow.__dataclass_fields__]
         rows = c.execute(sa.select(*columns).where(trials.c.key.in_(keys))).mappings().all()
     found = {row["key"]: row for row in rows}
-    made = [store._trial(found[key]) for key in keys if key in found]
+    made = [trial_of(found[key], store.name) for key in keys if key in found]
     return Listed(rows=made, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 

@@ -8,9 +8,8 @@ result is taken only with the latest fence, so a holder that slept past its leas
 import json
 import re
 import secrets
-import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from smidgen.kit.config import nearest
 from smidgen.kit.errors import BadInput, NotFound
 from smidgen.kit.files import digest
 from smidgen.studies.database import Database
-from smidgen.studies.owner import is_gone, new_owner, runs_here
+from smidgen.studies.owner import is_gone, new_owner
 from smidgen.studies.result import Result
+from smidgen.studies.stored import Study, TrialRow, columns_of, parse, result_of, study_of, trial_of
 from smidgen.studies.tables import offers, studies, study_trials, trials
 
 ENDED = ("done", "stopped", "failed")
@@ -42,52 +42,6 @@ _OPEN = _HELD.where(trials.c.state == "running").order_by(trials.c.key).with_for
 _OFFER = (offers.c.owner, offers.c.key)
 _DONE = sa.select(*_OFFER).where(offers.c.key.in_(sa.bindparam("done", expanding=True)))
 _DONE = offers.delete().where(sa.tuple_(*_OFFER).in_(_DONE.with_for_update(skip_locked=True)))
-
-
-# What the columns of a row hold, once read: a file from elsewhere may hold anything.
-_HOLDS: dict[str, Any] = {
-    "task_name": str,
-    "state": str,
-    "created": int | float,
-    "updated": int | float,
-    "options": dict,
-    "asked": dict,
-    "summary": dict | None,
-    "trials": list,
-}
-_NUMBERS = ("seconds", "cpu_seconds", "peak_bytes", "model_bytes", "created", "finished")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """A study as stored. `state`: running, done, stopped or failed; `trials`: keys in the order used, for a replay."""
-
-    id: str
-    task_name: str
-    fingerprint: str
-    options: dict[str, Any]
-    asked: dict[str, Any]
-    state: str
-    created: float  # seconds since 1970
-    updated: float
-    summary: dict[str, Any] | None = None
-    trials: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialRow:
-    """A trial as stored, without its predictions. `state`: running, done or failed."""
-
-    key: str
-    trial: dict[str, Any]
-    state: str
-    seconds: float | None
-    cpu_seconds: float | None
-    peak_bytes: int | None
-    model_bytes: int | None
-    error: str | None
-    created: float
-    finished: float | None
 
 
 class RunStore:
@@ -150,7 +104,7 @@ class RunStore:
             again = {"state": "running", "owner": self.owner, "updated": now, "asked": asked_text}
             again["lease_until"] = now + LEASE_SECONDS
             c.execute(studies.update().where(studies.c.id == found).values(**again))
-            return self._study(c.execute(sa.select(studies).where(studies.c.id == found)).one(), now)
+            return study_of(c.execute(sa.select(studies).where(studies.c.id == found)).one(), now, self.name)
 
     def beat_study(self, id: str) -> bool:
         """Says that this run still works on the study; to be called a few times within `LEASE_SECONDS`. False: it has
@@ -165,13 +119,13 @@ class RunStore:
         with self._db.read() as c:
             rows = c.execute(sa.select(studies).order_by(studies.c.updated.desc(), studies.c.id)).all()
             now = self._db.now(c)
-        return [self._study(row, now) for row in rows]
+        return [study_of(row, now, self.name) for row in rows]
 
     def study(self, id: str) -> Study:
         """The study of this id, or the only one whose id starts with it. Raises NotFound, with the nearest, if none."""
         with self._db.read() as c:
             row = c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one()
-            return self._study(row, self._db.now(c))
+            return study_of(row, self._db.now(c), self.name)
 
     def finish_study(self, id: str, state: str, summary: dict[str, Any] | None, keys: Sequence[str]) -> None:
         """Records how the study ended, what came of it, and the trials it used in their order."""
@@ -193,12 +147,12 @@ class RunStore:
         with self._db.write() as c:
             found = self._id(c, id)
             row = c.execute(sa.select(studies).where(studies.c.id == found).with_for_update()).one()
-            study = self._study(row, self._db.now(c))
+            study = study_of(row, self._db.now(c), self.name)
             if study.summary is None:
                 return None
             text = self._json({**study.summary, "plan": plan})
             c.execute(studies.update().where(studies.c.id == found).values(summary=text))
-        return replace(study, summary=self._parse(text, found))
+        return replace(study, summary=parse(text, found, self.name))
 
     def use(self, id: str, keys: Iterable[str]) -> None:
         """Notes that the study uses these trials, so that removing another study leaves them."""
@@ -239,7 +193,7 @@ class RunStore:
                 .order_by(trials.c.created, trials.c.key)
             )
             rows = c.execute(query).mappings().all()
-        return [self._trial(row) for row in rows]
+        return [trial_of(row, self.name) for row in rows]
 
     # -- trials --
 
@@ -249,7 +203,7 @@ class RunStore:
         with self._db.read() as c:
             for i in range(0, len(keys), _CHUNK):
                 query = sa.select(trials).where(trials.c.key.in_(keys[i : i + _CHUNK]), trials.c.state != "running")
-                out |= {row.key: self._result(row) for row in c.execute(query)}
+                out |= {row.key: result_of(row, self.name) for row in c.execute(query)}
         return {key: out[key] for key in keys if key in out}
 
     def claim(
@@ -353,7 +307,9 @@ class RunStore:
 
     def _ended(self, ended: Sequence[tuple[str, int, Result]]) -> list[dict[str, Any]]:
         """What `_finish` writes; made before the store is locked."""
-        return [{"of_key": key, "of_fence": fence, **self._values(result)} for key, fence, result in ended]
+        return [
+            {"of_key": key, "of_fence": fence, **columns_of(result, self._db.scrub)} for key, fence, result in ended
+        ]
 
     def _finish(self, c: sa.Connection, rows: Sequence[dict[str, Any]], now: float) -> list[bool]:
         keys = [row["of_key"] for row in rows]
@@ -366,27 +322,6 @@ class RunStore:
             # offer whose trial has a result is never open.
             c.execute(_DONE, {"done": [row["of_key"] for row in mine]})
         return taken
-
-    def _values(self, result: Result) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "state": "done" if result.error is None else "failed",
-            "owner": None,
-            "lease_until": 0.0,
-            "seconds": float(result.seconds),
-            "cpu_seconds": float(result.cpu_seconds),
-            "peak_bytes": int(result.peak_bytes),
-            "model_bytes": int(result.model_bytes),
-            "error": None if result.error is None else self._db.scrub(result.error),
-            "notes": json.dumps(self._db.scrub(list(result.notes))) if result.notes else None,
-            "predictions": None,
-            "shape": None,
-        }
-        if result.predictions is not None:
-            import numpy as np
-
-            array = np.ascontiguousarray(result.predictions, np.dtype("<f8"))
-            values |= {"predictions": zlib.compress(array.tobytes(), 1), "shape": json.dumps(result.predictions.shape)}
-        return values
 
     def release(self, owner: str | None = None) -> int:
         """Gives the owner's unfinished trials back, for anyone to claim."""
@@ -414,57 +349,3 @@ class RunStore:
 
     def _json(self, value: Any) -> str:
         return json.dumps(self._db.scrub(json.loads(json.dumps(value, default=str))), sort_keys=True)
-
-    def _parse(self, text: str, what: str) -> Any:
-        try:
-            return json.loads(text)
-        except (ValueError, TypeError, RecursionError):
-            raise self._damaged(what) from None
-
-    def _damaged(self, what: str) -> BadInput:
-        return BadInput(f"{self.name}: the row '{what}' is damaged or was edited; remove its study and run it again.")
-
-    def _trial(self, row: Any) -> TrialRow:
-        told = self._parse(row["trial"], row["key"])
-        texts = isinstance(told, dict) and all(isinstance(row[k], str | None) for k in ("state", "error"))
-        if not texts or not all(isinstance(row[k], int | float | None) for k in _NUMBERS):
-            raise self._damaged(row["key"])
-        return TrialRow(**{**row, "trial": told})
-
-    def _study(self, row: sa.Row, now: float) -> Study:
-        values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
-        for name in ("options", "asked", "summary", "trials"):
-            values[name] = None if values[name] is None else self._parse(values[name], row.id)
-        for name, kind in _HOLDS.items():
-            if not isinstance(values[name], kind):
-                raise self._damaged(row.id)
-        if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
-            raise self._damaged(row.id)
-        if row.state == "running" and row.owner:
-            here = runs_here(row.owner)
-            if here is False or (here is None and row.lease_until is not None and row.lease_until <= now):
-                values["state"] = "stopped"
-        return Study(**values)
-
-    def _result(self, row: sa.Row) -> Result:
-        predictions = None
-        if row.predictions is not None:
-            import numpy as np
-
-            try:
-                shape = tuple(json.loads(row.shape))
-                if not 1 <= len(shape) <= 2 or not all(type(d) is int and d >= 0 for d in shape):
-                    raise ValueError
-                size = 8 * int(np.prod(shape, dtype=object))
-                unpacker = zlib.decompressobj()
-                data = unpacker.decompress(row.predictions, size + 1)  # never more than the shape says
-                if len(data) != size or not unpacker.eof:
-                    raise ValueError
-            except (ValueError, TypeError, zlib.error, OverflowError):
-                raise self._damaged(row.key) from None
-            predictions = np.frombuffer(data, "<f8").reshape(shape).copy()
-        told = [] if row.notes is None else self._parse(row.notes, row.key)
-        if not isinstance(told, list) or not all(isinstance(row._mapping[k], int | float | None) for k in _NUMBERS):
-            raise self._damaged(row.key)
-        notes = tuple(map(str, told))
-        return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error, notes)
