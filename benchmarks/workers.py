@@ -5,11 +5,13 @@
 
 record: so many processes take trials that are offered, up to 8 at once as a worker does with trials of a tenth of a
     second and less, and record a result of 100 rows and 2 classes of each; counted
-    from the moment at which all are ready to the last one's end. Then each trial is looked for in the store.
+    from the moment at which all are ready to the last one's end. Then each trial is looked for in the store. Beside
+    it, just before: commits of one row each, by as many processes with the bare driver.
 overhead: trials of about 0.2 s, one after another in one process of `smidgen fit`, or of one `smidgen work` beside a
     coordinator: wall time from the first trial's start, over the seconds that the trials themselves took.
-lists: 100,000 trials, of one study and of 100: the queries behind `smidgen studies ls`, and the study page, opened
-    anew each time; and the whole command beside `smidgen --help`.
+lists: 100,000 trials, of one study and of 100: the queries behind `smidgen studies ls`, and the study page (its trials
+    in the order of time, sorted, searched), opened anew each time; and the whole command beside `smidgen --help`.
+    "cpu" is of this process.
 
 PostgreSQL is a temporary cluster of the installed programs with its own defaults: every commit reaches the disk.
 """
@@ -103,6 +105,8 @@ def record(kind: str) -> dict[str, Any]:
         for _ in processes:
             ready.acquire()
         disk = commits(Path(tempfile.gettempdir()), 1.0)
+        bare = bare_commits(url, WORKERS[kind], 3.0) if kind == "postgresql" else None
+        before = _server_cpu(url) if kind == "postgresql" else 0.0
         with RunStore(url) as again:
             again.owner = store.owner
             offers.announce(again, study, "d" * 32, None, program())
@@ -116,7 +120,7 @@ def record(kind: str) -> dict[str, Any]:
             found = again.get([t.key for t in todo])
         for process in processes:
             process.join()
-        other = _server_cpu(url) if kind == "postgresql" else 0.0
+        other = _server_cpu(url) - before if kind == "postgresql" else 0.0
     return {
         "store": kind,
         "workers": WORKERS[kind],
@@ -129,6 +133,7 @@ def record(kind: str) -> dict[str, Any]:
         "doubled": sum(count for count, _ in ended) - RECORDED,
         "least_of_a_worker": min(count for count, _ in ended),
         "disk_commits_a_second": round(disk, 1),
+        "bare_commits_a_second": bare,
     }
 
 
@@ -169,6 +174,39 @@ def commits(folder: Path, seconds: float) -> float:
             count += 1
         plain.close()
     return count / spent
+
+
+def bare_commits(url: str, workers: int, seconds: float) -> float:
+    """The peer in PostgreSQL: single rows a second that so many processes insert with psycopg, a commit for each."""
+    import psycopg
+
+    own = multiprocessing.get_context("fork")
+    go, said = own.Event(), own.Queue()
+    with psycopg.connect(url, autocommit=True) as c:
+        c.execute("CREATE TABLE bare (id bigserial PRIMARY KEY, content bytea)")
+
+    def insert() -> None:
+        with psycopg.connect(url, autocommit=True) as c:
+            said.put(0)
+            go.wait()
+            count, end = 0, time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                c.execute("INSERT INTO bare (content) VALUES (%s)", (bytes(500),))
+                count += 1
+            said.put(count)
+
+    processes = [own.Process(target=insert) for _ in range(workers)]
+    for process in processes:
+        process.start()
+    for _ in processes:
+        said.get()
+    go.set()
+    found = sum(said.get() for _ in processes)
+    for process in processes:
+        process.join()
+    with psycopg.connect(url, autocommit=True) as c:
+        c.execute("DROP TABLE bare")
+    return round(found / seconds, 1)
 
 
 @contextlib.contextmanager
@@ -245,14 +283,18 @@ def lists(kind: str, studies: int) -> dict[str, Any]:
                 with store._db.write() as c:
                     c.exec_driver_sql("ANALYZE")
 
-        def timed(work: Any) -> float:
-            best = []
+        def timed(name: str, work: Any) -> dict[str, float]:
+            spent, cpu = [], []
             for _ in range(5):
-                start = time.perf_counter()
+                start, before = time.perf_counter(), time.process_time()
                 with RunStore(url) as store:
                     work(store)
-                best.append(time.perf_counter() - start)
-            return round(float(np.median(best)), 4)
+                spent.append(time.perf_counter() - start)
+                cpu.append(time.process_time() - before)
+            return {f"{name}_seconds": round(float(np.median(spent)), 4), f"{name}_cpu": round(min(cpu), 4)}
+
+        def page(**asked: Any) -> Any:
+            return lambda store: listing.list_trials(store, store.study(one), **asked)
 
         with RunStore(url) as store:
             one = store.studies()[0].id
@@ -260,9 +302,13 @@ def lists(kind: str, studies: int) -> dict[str, Any]:
             "store": kind,
             "trials": LISTED,
             "studies": studies,
-            "ls_seconds": timed(lambda store: store.studies()),
-            "page_seconds": timed(lambda store: listing.count_states(store, store.study(one))),
-            "trials_page_seconds": timed(lambda store: listing.list_trials(store, store.study(one))),
+            **timed("ls", lambda store: listing.list_studies(store, size=1000)),
+            **timed("page", lambda store: listing.count_states(store, store.study(one))),
+            **timed("trials_page", page()),
+            **timed("by_seconds", page(sort="seconds", down=True)),
+            **timed("by_method", page(sort="method")),
+            **timed("search_few", page(search="m7")),
+            **timed("search_all", page(search="learn linear")),
         }
         command = [sys.executable, "-m", "smidgen"]
         out["command_seconds"], out["command_cpu"] = _process([*command, "studies", "ls", "--store", url])
