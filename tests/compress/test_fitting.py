@@ -1,5 +1,7 @@
 """A network made to fit a limit: exact about bytes, never worse than a uniform width, judged on other data."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from small_subject import subject
@@ -9,7 +11,7 @@ from smidgen.compress import fitting
 from smidgen.compress.allocate import Infeasible
 from smidgen.compress.fitting import Limit, best_uniform, fit, mix_within, outlook
 from smidgen.compress.layers import find
-from smidgen.compress.options import bytes_of
+from smidgen.compress.options import KEPT, bytes_of
 from smidgen.kit.errors import BadInput
 
 BESIDE = 100
@@ -52,6 +54,19 @@ def test_a_limit_of_loss_is_met_where_it_was_measured(seen) -> None:
     assert chosen.loss <= 0.01
     smaller = [t for t in made.tried if t.bytes < chosen.bytes]
     assert smaller and all(t.loss > 0.01 for t in smaller)
+
+
+def test_a_uniform_width_is_taken_where_the_forecast_misled_a_limit_of_loss(seen) -> None:
+    s, known, size = seen
+    few = replace(known, choices=[c for c in known.choices if c.option == KEPT or c.option.startswith("int2")])
+    made = fit(s, Limit(loss=0.001), size, recovery_steps=0, seconds=30, seen=few)
+    mixed = [t for t in made.tried if t.name.startswith("mixed") and t.loss <= 0.001]
+    chosen = next(t for t in made.tried if t.mixture == made.mixture)
+    assert mixed and chosen.name.startswith("8 bits") and chosen.loss <= 0.001
+    assert chosen.bytes < min(t.bytes for t in mixed)
+    blind = replace(s, learn=[], choose=[], check=[])
+    with pytest.raises(BadInput, match="needs calibration data"):
+        fit(blind, Limit(loss=0.01), size, seen=known)
 
 
 def test_below_the_smallest_it_says_what_can_be_reached(seen) -> None:

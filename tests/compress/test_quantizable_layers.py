@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from smidgen.compress.layers import find, kept, pack, set_weight, swap, weight_of
+from smidgen.compress.replaceable import keep_what_is_read
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput
 
@@ -64,4 +65,45 @@ def test_a_weight_that_is_not_a_number_is_named(net: Net) -> None:
     with torch.no_grad():
         net.conv.weight[0, 0, 0] = float("nan")
     with pytest.raises(BadInput, match="weight of conv holds NaN"):
+        find(net)
+
+
+class Scaled(nn.Embedding):
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(ids) * 5
+
+
+class Turned(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.T + self.bias
+
+
+class Odd(nn.Module):
+    """Layers that are not what their class says, or whose weight is read; and one that only says it differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words, self.read, self.turned = Scaled(20, 8), nn.Linear(8, 8), Turned(8, 8)
+        self.normed = nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))
+        self.last = nn.Linear(8, 20, bias=False)
+        self.last.weight = self.words.weight
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.linear(self.words(ids), self.read.weight)
+        return self.last(self.normed(self.turned(x)))
+
+
+def test_a_layer_that_does_more_or_whose_weight_is_read_is_kept_and_named() -> None:
+    odd = Odd()
+    assert [a.name for a in find(odd)] == ["read", "turned"]
+    assert keep_what_is_read(odd, lambda: odd(torch.arange(5))) == ["read"]
+    assert [a.name for a in find(odd)] == ["turned"]
+    assert kept(odd) == ["words", "read", "normed.parametrizations.weight", "last"]
+    assert type(odd.read) is nn.Linear and keep_what_is_read(odd, lambda: odd(torch.arange(5))) == []
+
+
+def test_a_bias_that_is_not_a_number_is_named(net: Net) -> None:
+    with torch.no_grad():
+        net.middle.bias[3] = torch.inf
+    with pytest.raises(BadInput, match="middle.bias holds NaN"):
         find(net)

@@ -79,7 +79,14 @@ def test_a_limit_of_loss_is_met_and_damage_is_said(model: tuple[Path, pd.DataFra
     folder, rows = model
     out = tmp_path / "small"
     found = smidgen.compress(folder, max_loss=0.01, calibration=rows[:60], out=out)  # type: ignore[operator]
-    assert found["tried"][-1]["loss"] <= 0.01 and found["bytes"] < found["bytes_before"]
+    chosen = next(t for t in found["tried"] if t["bytes"] == found["bytes"])
+    assert chosen["loss"] <= 0.01 and found["bytes"] < found["bytes_before"]
+    assert all(t["loss"] > 0.01 for t in found["tried"] if t["bytes"] < found["bytes"])
+    hasty = smidgen.compress(folder, max_loss=0.01, calibration=rows[:60], out=tmp_path / "h", time=1e-3)  # type: ignore[operator]
+    uniform = [t for t in hasty["tried"] if "throughout" in t["name"]]
+    assert uniform and all(hasty["bytes"] <= t["bytes"] for t in uniform if t["loss"] <= 0.01)
+    with pytest.raises(BadInput, match="needs rows"):
+        smidgen.compress(folder, max_loss=0.01, out=tmp_path / "x")  # type: ignore[operator]
     head = json.loads((out / "model.json").read_text())
     assert head["schema"] == 2 and head["packed"]
     (out / "model.json").write_text(json.dumps({**head, "packed": {}}))

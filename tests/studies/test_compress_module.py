@@ -49,6 +49,40 @@ def test_without_data_it_rounds_and_says_so(net: nn.Module) -> None:
         smidgen.compress(3, bits=4)  # type: ignore[operator]
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_attention_of_torch_is_kept_and_named_and_the_rest_packed(dtype: torch.dtype, tmp_path) -> None:
+    torch.manual_seed(0)
+    net = nn.TransformerEncoder(nn.TransformerEncoderLayer(32, 4, 64, batch_first=True), 2).eval().to(dtype)
+    data = [torch.randn(4, 6, 32).to(dtype) for _ in range(4)]
+    found = smidgen.compress(net, bits=5, calibration=data, steps=2, out=tmp_path / "t")  # type: ignore[operator]
+    assert {a["name"] for a in found["layers"]} == {f"layers.{i}.linear{j}" for i in (0, 1) for j in (1, 2)}
+    assert "layers.1.self_attn.out_proj" in found["kept"] and 0 < found["loss_after"] < 0.1
+    again = smidgen.load_packed(net, tmp_path / "t")
+    padding = torch.zeros(4, 6, dtype=torch.bool)
+    padding[:, 4:] = True
+    for mask in (None, padding):  # with it torch has a second fast path
+        with torch.no_grad():
+            said = again(data[0], src_key_padding_mask=mask)[:, :4].float()
+            wanted = net(data[0], src_key_padding_mask=mask)[:, :4].float()
+        assert 0 < float((said - wanted).square().mean() / wanted.square().mean()) < 0.1
+    assert found["module"](data[0].float()).shape == data[0].shape
+
+
+def test_only_a_shared_weight(tmp_path) -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Embedding(90, 32), nn.Linear(32, 90, bias=False))
+    net[1].weight = net[0].weight
+    data = [torch.randint(90, (4, 6)) for _ in range(4)]
+    for bits, format in ((4, "int"), (16, "float16")):
+        found = smidgen.compress(net, bits=bits, calibration=data, steps=2, out=tmp_path / "t")  # type: ignore[operator]
+        assert len(found["layers"]) == 1 and found["layers"][0]["format"].startswith(format)
+        assert found["bytes"] < 2.2 * 90 * 32 + 1000  # counted and written once
+        again = smidgen.load_packed(net, tmp_path / "t")
+        torch.testing.assert_close(again(data[0]), found["module"](data[0]), rtol=1e-2, atol=1e-2)
+    assert found["notes"] == []
+
+
 def _made(m: nn.Module) -> tuple:
     if isinstance(m, nn.Conv2d):
         return (m.in_channels, m.out_channels, 3, m.stride, m.padding, 1, m.groups)

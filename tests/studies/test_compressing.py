@@ -108,6 +108,11 @@ def test_damaged_models_end_in_one_sentence(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="layers.0.mlp.up_proj holds NaN"):
         compress(nan, bits=4, out=tmp_path / "x")
 
+    del state["model.layers.0.mlp.up_proj.weight"]
+    save_file(state, nan / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadInput, match="lack 1 of the weights .* model.layers.0.mlp.up_proj.weight"):
+        compress(nan, bits=4, out=tmp_path / "x")
+
     compress(tiny, bits=4, steps=0, out=tmp_path / "packed")
     with pytest.raises(BadInput, match="quantized already"):
         compress(tmp_path / "packed", bits=3, out=tmp_path / "x")

@@ -279,6 +279,9 @@ class _Work:
             progress=lambda i, n, loss: self.tell(f"recovering, loss {loss:.4g}", i / max(n, i)),
             folder=self.folder, key=key,
         )  # fmt: skip
+        if not made.steps:
+            result.notes.append("Nothing was left to recover: all that is quantized are embeddings and shared weights.")
+            return
         loss = subject.distances(made.model, subject.choose, self.wanted)
         self.tried.append(Tried(f"{chosen.name}, recovered", chosen.mixture, chosen.bytes, loss, recovered=True))
         weights = {layer: made.weights.get(layer) for layer in result.weights}
@@ -369,6 +372,8 @@ def bytes_of_bits(seen: Outlook, bits: float) -> int:
 def _within_loss(work: _Work, most: float, until: float) -> Tried:
     """The smallest mix that is measured to lose at most so much: the forecast is corrected by what mixes lost."""
     seen = work.seen
+    if not work.wanted:
+        raise BadInput("A limit of loss needs calibration data, to measure the loss on: give some, or a size or bits.")
     by_size = sorted(frontier(seen.choices, 40), key=lambda m: m.bytes)
     low, high, best = 0, len(by_size) - 1, None
     middle = next((i for i, m in enumerate(by_size) if m.loss <= most), high)  # where the forecast has it
@@ -383,4 +388,8 @@ def _within_loss(work: _Work, most: float, until: float) -> Tried:
             middle = min(high, middle + 1 if tried.loss < 3 * most else (middle + high + 1) // 2)
     if best is None:
         raise Infeasible(f"No mix loses at most {most:g}: the most careful one lost {tried.loss:.3g}.", tried.loss)
+    for name, mixture in best_uniform(seen, best.bytes):  # a uniform width that is as small, where the forecast misled
+        tried = work.measure(name, mixture)
+        if tried.loss <= most and (tried.bytes, tried.loss) < (best.bytes, best.loss):
+            best = tried
     return best

@@ -1,8 +1,8 @@
 """The layers of a network whose weights can be quantized, and their exchange for packed ones and back.
 
 Linear layers, the `Conv1D` of transformers, embeddings, convolutions of one to three dimensions (grouped, depthwise,
-transposed). Everything else is kept as it is. A weight that several layers share is one weight: it is quantized once
-and its bytes are counted once.
+transposed), where `replaceable` lets them. Everything else is kept as it is. A weight that several layers share is one
+weight: it is quantized once and its bytes are counted once; where one of them is kept, so are the others.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from smidgen.compress.replaceable import replaceable
 from smidgen.formats.format import Format, Quantized
 from smidgen.kit.errors import BadInput
-from smidgen.nets.packable import Kind, kind_of, packed_like, shape_of
+from smidgen.nets.packable import Kind, packed_like, shape_of
+from smidgen.nets.packable import kind_of as kind_of
 from smidgen.nets.packed import PackedWeight
 
 
@@ -43,22 +45,27 @@ def find(model: nn.Module) -> list[Layer]:
     """In the order of the network.
 
     Raises:
-        BadInput: a weight holds NaN or infinity; it is named.
+        BadInput: a parameter holds NaN or infinity; it is named.
     """
     owners: dict[int, list[str]] = {}
     kinds: dict[str, Kind] = {}
+    held: set[int] = set()  # weights of what is kept
     modules = dict(model.named_modules(remove_duplicate=False))
     for name, module in modules.items():
-        kind = kind_of(module)
+        for own, parameter in module.named_parameters(recurse=False):
+            if not bool(torch.isfinite(parameter).all()):
+                where = f"{name}.{own}".removesuffix(".weight").lstrip(".")
+                raise BadInput(
+                    f"The weight of {where} holds NaN or infinity: the model is damaged and cannot be quantized."
+                )
+        kind = replaceable(module)
         if kind is None:
+            held.update(id(p) for p in module.parameters(recurse=False))
             continue
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        if not bool(torch.isfinite(weight).all()):
-            raise BadInput(f"The weight of {name} holds NaN or infinity: the model is damaged and cannot be quantized.")
-        owners.setdefault(id(weight), []).append(name)
+        owners.setdefault(id(module.weight), []).append(name)
         kinds[name] = kind
     found = []
-    for first, *others in owners.values():
+    for first, *others in (names for weight, names in owners.items() if weight not in held):
         shape, turned = shape_of(modules[first])
         shape = (shape[1], shape[0], *shape[2:]) if turned else shape
         found.append(Layer(first, tuple(others), kinds[first], shape, turned))
@@ -80,11 +87,12 @@ def set_weight(model: nn.Module, layer: Layer, weight: Tensor) -> None:
 
 
 def kept(model: nn.Module) -> list[str]:
-    """Modules with weights of two dimensions or more that no format is for: they stay as they are."""
+    """Modules with weights of two dimensions or more that are not quantized: they stay as they are."""
+    packed = {name for layer in find(model) for name in (layer.name, *layer.others)}
     return [
         name
         for name, module in model.named_modules()
-        if kind_of(module) is None and any(p.dim() > 1 for p in module.parameters(recurse=False))
+        if name not in packed and any(p.dim() > 1 for p in module.parameters(recurse=False))
     ]
 
 

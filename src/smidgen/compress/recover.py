@@ -90,6 +90,8 @@ def recover(
     student = _student(subject.model, start)
     teacher = _Teacher(subject)
     groups = _groups(student, settings)
+    if not groups:  # nothing but embeddings and weights that several layers share
+        return Recovered(student.eval(), dict(start), 0, [])
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
     rates = [g["lr"] for g in groups]
     generator = torch.Generator().manual_seed(seed)

@@ -32,6 +32,16 @@ def shape_of(module: nn.Module) -> tuple[tuple[int, ...], bool]:
     return tuple(module.weight.shape), kind_of(module) == "conv1d" or isinstance(module, _TURNED)  # type: ignore[union-attr]
 
 
+def call_parts(model: nn.Module) -> None:
+    """Lets the transformer layers of torch call their linear layers, in place: their fast path, which reads the weights
+    by itself, cannot read packed ones."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoderLayer):
+            module.activation_relu_or_gelu = 0
+        elif isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
+
+
 def packed_like(module: nn.Module, packed: PackedWeight) -> nn.Module:
     """The packed form of a layer."""
     bias: Any = getattr(module, "bias", None)

@@ -26,6 +26,7 @@ SCHEMA = 1
 INDEX = "model.safetensors.index.json"
 _SHARD = re.compile(r"[\w-][\w.-]*\.safetensors")
 WHY = "A packed model of transformers"
+UNREAD = "pooler."  # of an encoder without a head: often not saved, and no embedding here is read from it
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,9 @@ def make_room(model: nn.Module, config: PackedConfig) -> None:
     Raises:
         BadInput: there is no such layer.
     """
-    from smidgen.nets.packable import packed_like, shape_of
+    from smidgen.nets.packable import call_parts, packed_like, shape_of
 
+    call_parts(model)
     for name, one in config.layers.items():
         for at in (name, *one.others):
             try:
@@ -203,7 +205,7 @@ def from_pretrained(folder: str | Path) -> Any:
     """The model of a folder of transformers, packed or not, of the class that its config.json names, for use.
 
     Raises:
-        BadInput: no such folder, damaged, or of a class that transformers does not have.
+        BadInput: no such folder, damaged, a weight is missing, or of a class that transformers does not have.
     """
     register()
     import transformers
@@ -219,14 +221,22 @@ def from_pretrained(folder: str | Path) -> Any:
         raise BadInput(f"{folder}/config.json names the architecture {name[:60]!r}, which transformers does not have.")
     try:
         with quietly(transformers):
-            made = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, trust_remote_code=False)
-            return made.eval()
+            made, told = kind.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
     except BadInput:
         raise
     except Exception as error:  # whatever a damaged folder makes of it, it ends in a sentence
         raise BadInput(
             f"{folder} cannot be opened: it is damaged or not whole ({type(error).__name__}: {str(error)[:200]})."
         ) from None
+    lacking = sorted(k for k in told["missing_keys"] if not k.startswith(UNREAD))
+    if lacking:  # transformers would put random numbers there
+        raise BadInput(
+            f"{folder} is not whole: its files lack {len(lacking)} of the weights of {type(made).__name__}, the first "
+            f"is {lacking[0]}. Copy the folder anew, or check the architecture that config.json names."
+        )
+    return made.eval()
 
 
 def checked_folder(folder: Path) -> dict[str, Any]:

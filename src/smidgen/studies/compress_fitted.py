@@ -123,13 +123,23 @@ class Work:
         return min(self.tried, key=lambda t: (t["loss"], t["bytes"]))
 
     def within_loss(self, most: float) -> dict[str, Any]:
-        """The mix forecast to lose the limit, or the first more careful one that is measured to keep it."""
+        """The mix forecast to lose the limit, or the first more careful one that is measured to keep it; or a uniform
+        width that keeps it in fewer bytes. The finest of those is measured however short the time, the others as long
+        as there is time."""
         for share in SHARES:
             mix = best_mix(self.choices, most_loss=most * share)
-            one = self.measure(f"forecast to lose {most * share:.2g}", mix.options)
-            if one["loss"] <= most:
-                return one
-        return self.tried[-1]
+            best = self.measure(f"forecast to lose {most * share:.2g}", mix.options)
+            if best["loss"] <= most:
+                break
+        smaller = [o for o in UNIFORM if self.size(self.uniform(o)) < best["bytes"]]
+        for i, option in enumerate(smaller):
+            if i and self.until is not None and self.now() >= self.until:
+                break
+            one = self.measure(f"{option} throughout", self.uniform(option))
+            if one["loss"] > most:
+                break
+            best = one
+        return best
 
 
 def compress_fitted(
@@ -163,6 +173,11 @@ def _compressed(
     work_folder: WorkFolder,
 ) -> dict[str, Any]:  # fmt: skip
     folder = opened.folder
+    if limit.loss is not None and opened.choose is None:
+        raise BadInput(
+            "--max-loss needs rows to measure the loss on: give --calibration, rows as the model takes them, or --size "
+            "or --bits."
+        )
     own = _own_encoder(opened, limit, with_encoder)
     until = None if seconds is None or steps is not None else start + seconds
     share = 0.2 if own else 1.0  # of the time for arrays, which are little beside an encoder

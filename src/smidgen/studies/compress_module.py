@@ -6,7 +6,7 @@ network of the same architecture, made by the person's own code: the folder hold
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from smidgen.compress.capture import answer
+from smidgen.compress.replaceable import keep_what_is_read
 from smidgen.compress.subject import Subject
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.files import json_bytes, new_folder, read_bytes, read_json, write_bytes
+from smidgen.nets.packable import call_parts
 from smidgen.nets.packed_pretrained import PackedConfig, make_room, saved_state, share
 from smidgen.studies.compress_texts import split
 
@@ -24,6 +26,7 @@ Loss = Callable[[nn.Module, Sequence[Any]], float]
 FILE = "packed.json"
 MOST = (256, 64, 128)  # batches to learn from, to choose by, to judge by
 MOST_BYTES = 64 << 30
+HALVES = (torch.float16, torch.bfloat16)
 
 
 def subject_of(model: nn.Module, calibration: Sequence[Any] | None, loss: Loss | None, seed: int = 0) -> Subject:
@@ -33,15 +36,22 @@ def subject_of(model: nn.Module, calibration: Sequence[Any] | None, loss: Loss |
         calibration: batches, each a tensor, a tuple of arguments or a mapping of keywords; at least 3, or None.
         loss: of a network on batches, to be reported; default: the squared error of its answers, as a share of their
             mean square (0 before).
+
+    A network of 16-bit floats becomes one of float32 (its batches, too), which takes either.
     """
     batches = [] if calibration is None else list(calibration)
     if batches and len(batches) < 3:
         raise bad("calibration", "at least 3 batches (to learn from, to choose by, to judge by), or None", len(batches))
-    parts = split(batches, MOST, seed) if batches else ([], [], [])
+    learn, choose, check = split(batches, MOST, seed) if batches else ([], [], [])
     model = copy.deepcopy(model).eval()
-    return Subject(
-        model, *parts, _answer, _error, loss or _Judge(model, parts[2]), "the loss given" if loss else "relative error"
-    )
+    if any(p.dtype in HALVES for p in model.parameters()):  # what is learnt and measured needs more than 16 bits
+        model = model.float()
+        learn, choose, check = ([_wide(b) for b in part] for part in (learn, choose, check))
+    call_parts(model)
+    if learn:
+        keep_what_is_read(model, lambda: answer(model, learn[0]))
+    judge, unit = (loss, "the loss given") if loss else (_Judge(model, check), "relative error")
+    return Subject(model, learn, choose, check, _answer, _error, judge, unit)
 
 
 def write_module(folder: Path, model: nn.Module, config: PackedConfig) -> int:
@@ -71,7 +81,11 @@ def load_packed(model: nn.Module, folder: str | Path) -> nn.Module:
     try:
         state = load(read_bytes(folder / "model.safetensors", MOST_BYTES))
         owned = made.state_dict()
-        missing = [k for k in owned if k not in state and not _borrowed(k, config)]
+        told = {(t.data_ptr(), t.shape) for k, t in owned.items() if k in state and t.numel()}
+        missing = [
+            k for k, t in owned.items()
+            if k not in state and not _borrowed(k, config) and (t.data_ptr(), t.shape) not in told
+        ]  # fmt: skip
         if missing or set(state) - set(owned):
             raise ValueError(f"it lacks or adds {sorted([*missing, *set(state) - set(owned)])[0]}")
         made.load_state_dict({k: v.to(owned[k].dtype) for k, v in state.items()}, strict=False)
@@ -88,6 +102,15 @@ def load_packed(model: nn.Module, folder: str | Path) -> nn.Module:
 
 def _borrowed(name: str, config: PackedConfig) -> bool:
     return any(name.startswith(f"{other}.weight") for one in config.layers.values() for other in one.others)
+
+
+def _wide(batch: Any) -> Any:
+    """A batch with its floats of 16 bits as float32."""
+    if isinstance(batch, Tensor):
+        return batch.float() if batch.dtype in HALVES else batch
+    if isinstance(batch, Mapping):
+        return {k: _wide(v) for k, v in batch.items()}
+    return type(batch)(_wide(v) for v in batch) if type(batch) in (tuple, list) else batch
 
 
 def _answer(model: nn.Module, batch: Any) -> Tensor:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from smidgen.compress.layers import find
+from smidgen.compress.replaceable import keep_what_is_read
 from smidgen.compress.subject import Answer, Distance, Subject
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import read_json
@@ -77,6 +78,8 @@ def open_pretrained(folder: Path, calibration: Any = None, column: str | None = 
         else:
             loss = _Wanted(model, check, _logits, _divergence)
             subject = Subject(model, learn, choose, check, _logits, _divergence, loss, "nats", mask_of)
+    if learn:
+        keep_what_is_read(model, lambda: subject.answer(model, learn[0]))
     return Pretrained(folder, model, subject, calibration is None)
 
 
