@@ -6,7 +6,7 @@ from typing import Any
 from smidgen.kit.errors import BadInput
 from smidgen.papers import catalogue, evidence
 from smidgen.papers import find as finding
-from smidgen.web import words
+from smidgen.web import bits, words
 from smidgen.web.evidence import evidence_picture
 from smidgen.web.shown import render
 
@@ -74,6 +74,7 @@ def paper(request: Any) -> Any:
         state=catalogue.state(card, found),
         runs=_runs(found),
         picture=evidence_picture(asdict(found)) if found else None,
+        measured=bits.of_evidence(card.number, found.runs) if found else [],
         before=numbers[at - 1] if at else "",
         after=numbers[at + 1] if at + 1 < len(numbers) else "",
     )
