@@ -14,7 +14,7 @@ from smidgen.web.words import finite, number, whole
 
 _W, _H, _ACROSS = 270.0, 190.0, 2
 _TOP, _BOTTOM = 30.0, 148.0
-_BAR, _ROW, _NAME = 250.0, 24.0, 130.0
+_BAR, _ROW = 250.0, 24.0
 _QID = re.compile(r"QiD (.+), (\d+) after (\d+)")
 _PENALTY = re.compile(r"penalty (E\d+M\d+/\d+), .*")
 Row = Mapping[str, Any]
@@ -67,7 +67,8 @@ def loss_bars(gaps: Mapping[str, float | Sequence[float]], unit: str = "nats") -
     if not order:
         return None
     low, high = svg.padded([0.0, *(v for n in order for v in numbers[n])])
-    x = Axis(low, high, _NAME, _NAME + _BAR)
+    left = 16 + 6.8 * max(map(len, order))
+    x = Axis(low, high, left, left + _BAR)
     bottom = 8 + _ROW * len(order)
     at = svg.ticks(low, high, 5)
     parts = [line(x(v), 4, x(v), bottom, "grid") for v in at]
@@ -79,11 +80,11 @@ def loss_bars(gaps: Mapping[str, float | Sequence[float]], unit: str = "nats") -
         drawn = [tag("rect", x=min(a, b), y=y, width=max(abs(b - a), 0.5), height=_ROW - 8, class_="bar")]
         drawn += [tag("circle", cx=x(v), cy=y + _ROW / 2 - 4, r=2.5, class_="dot other") for v in own if len(own) > 1]
         parts.append(mark(f"{name}: {number(mean)} {unit}{several}", *drawn))
-        parts.append(label(name, _NAME - 8, y + 12, "", "end"))
-        parts.append(label(number(mean), _NAME + _BAR + 8, y + 12, "value"))
-    parts += [line(x(0.0), 4, x(0.0), bottom, "base"), label(unit, _NAME + _BAR / 2, bottom + 30, "name", "middle")]
+        parts.append(label(name, left - 8, y + 12, "", "end"))
+        parts.append(label(number(mean), left + _BAR + 8, y + 12, "value"))
+    parts += [line(x(0.0), 4, x(0.0), bottom, "base"), label(unit, left + _BAR / 2, bottom + 30, "name", "middle")]
     told = f"{order[0]} costs most, {number(fmean(numbers[order[0]]))} {unit}"
-    return svg.picture(_NAME + _BAR + 60, bottom + 38, f"What each costs: {told}", parts)
+    return svg.picture(left + _BAR + 60, bottom + 38, f"What each costs: {told}", parts)
 
 
 def of_evidence(paper: str, runs: Sequence[Row]) -> list[tuple[str, str]]:
@@ -151,7 +152,11 @@ def _panel(
         for r in rows:
             tip = f"{name}, size {whole(n)}, {by} {whole(r[by])}: {number(r['loss_q'])}, whole {number(r['loss_fp'])}"
             parts.append(mark(tip, tag("circle", cx=x(r[by]), cy=y(r["loss_q"]), r=3.0, class_="dot")))
-        parts.append(label(_short(n), x(rows[-1][by]) + 6, y(rows[-1]["loss_q"]) + 4, "note"))
+    free = -math.inf  # below it there is room for the next name
+    for n, rows in sorted(sizes.items(), key=lambda s: -s[1][-1]["loss_q"]):
+        free = max(y(rows[-1]["loss_q"]) + 4, free)
+        parts.append(label(_short(n), x(rows[-1][by]) + 6, free, "note"))
+        free += 11
     parts += [label(_short(v), x(v), _BOTTOM + 16, "tick", "middle") for v in ends]
     return [*parts, label(by, (x.start + x.stop) / 2, _BOTTOM + 16, "name", "middle")]
 
