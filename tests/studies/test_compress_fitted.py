@@ -35,6 +35,8 @@ def test_it_fits_and_predicts_nearly_the_same(model: tuple[Path, pd.DataFrame], 
     out = tmp_path / "small"
     least = smidgen.compress(folder, bits=16, dry_run=True, out=out)["smallest"]  # type: ignore[operator]
     most = int(1.1 * least)
+    planned = smidgen.compress(folder, size=most, dry_run=True)  # type: ignore[operator]
+    assert least < planned["would_be"] <= most and not (tmp_path / "small").exists()
     found = smidgen.compress(folder, size=most, calibration=rows[:100], out=out)  # type: ignore[operator]
     assert found["bytes"] == sum(f.stat().st_size for f in out.iterdir()) <= most
     was, now = smidgen.load(folder).predict_proba(rows[100:]), smidgen.load(out).predict_proba(rows[100:])

@@ -66,6 +66,15 @@ def test_bits_and_a_dry_run(tiny: Path, tmp_path: Path) -> None:
     assert 3.3 < found["bits_per_weight"] <= 3.5
 
 
+def test_a_shared_weight_that_is_kept_is_shared_again(tiny: Path, tmp_path: Path) -> None:
+    found = compress(tiny, bits=16, steps=0, out=tmp_path / "whole")
+    assert {layer["format"] for layer in found["layers"] if layer["shared_with"]} == {"float16"}
+    whole, ids = from_pretrained(tmp_path / "whole"), torch.arange(20)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(whole(ids).logits, from_pretrained(tiny)(ids).logits, rtol=1e-2, atol=1e-2)
+    assert whole.lm_head.weight is whole.model.embed_tokens.weight
+
+
 def test_what_cannot_be_is_said(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(Infeasible, match="smallest reachable is [0-9,]+ bytes"):
         compress(tiny, size="9KB", out=tmp_path / "x")

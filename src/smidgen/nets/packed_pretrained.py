@@ -181,9 +181,14 @@ def register() -> None:
         quantization_config: Any
 
         def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
-            make_room(model, self.quantization_config.packed)
-            model.config.tie_word_embeddings = False  # packed layers share by themselves
-            model.all_tied_weights_keys = {}
+            packed = self.quantization_config.packed
+            make_room(model, packed)
+            own = {n for name, one in packed.layers.items() for n in (name, *one.others)}  # they share by themselves
+            tied = dict(getattr(model, "all_tied_weights_keys", None) or {})
+            tied = {a: b for a, b in tied.items() if not {n.removesuffix(".weight") for n in (a, b)} & own}
+            model.all_tied_weights_keys = tied
+            if not tied:
+                model.config.tie_word_embeddings = False
             return model
 
         def _process_model_after_weight_loading(self, model: Any, **_: Any) -> Any:

@@ -208,7 +208,8 @@ def _compressed(
         sizes = [{"name": o, "bytes": work.size(work.uniform(o)) + beside} for o in UNIFORM]
         if encoder:
             sizes = encoder.uniforms(work.size(work.least))
-        return {**told, "dry_run": True, "smallest": least, "uniform": sizes, "curve": curve,
+        planned = {} if encoder or most is None else _would_be(work, most)
+        return {**told, "dry_run": True, "smallest": least, "uniform": sizes, "curve": curve, **planned,
                 "seconds": round(now() - start, 2)}  # fmt: skip
     notes: list[str] = []
     if encoder:
@@ -242,6 +243,14 @@ def _compressed(
         "notes": [*_notes(work, own), *notes],
         **told,
     }  # fmt: skip
+
+
+def _would_be(work: Work, most: int) -> dict[str, Any]:
+    """The mix within so many bytes, as it is forecast."""
+    mix = best_within(work.choices, work.size, most, most)
+    taken = best_of(work.choices, mix)
+    numbers = sum(work.opened.arrays[c.layer].size for c in taken)
+    return {"would_be": work.size(mix), "bits_per_weight": round(8 * sum(c.bytes for c in taken) / numbers, 4)}
 
 
 def options_of(mix: Mixture) -> Mixture:
