@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from smidgen.compress import float_training, ptq_sweep, qat
+from smidgen.compress.calibrated_rounding import CalibratedRounding
 from smidgen.compress.qat_sweep import Split, Sweep
 from smidgen.formats.format import Format
 from smidgen.kit.errors import BadInput
@@ -196,6 +197,29 @@ def test_sweep_of_checkpoints_and_its_cache(tmp_path):
         file.write('{"key": "cut off')
     again = ptq_sweep.sweep_checkpoints(points, quantizers, loss, tmp_path / "rows.jsonl")
     assert len(calls) == 8 and again.equals(table)
+
+
+def test_methods_that_look_at_data_are_quantizers_of_a_sweep():
+    mixing = torch.randn(6, 6, generator=torch.Generator().manual_seed(0))  # inputs that go together
+    x, batches = data(5)[0] @ mixing, [data(i)[0] @ mixing for i in range(4)]
+    fine = Format("int3", "channel", False, "float32")
+    model, whole = net(1, 32), net(1, 32)(x)
+
+    def loss(m):
+        return float(((m(x) - whole) ** 2).mean().detach())
+
+    made = {name: (3, CalibratedRounding(name, fine, batches)) for name in ("rtn", "hqq", "gptq", "awq")}
+    points = [ptq_sweep.Checkpoint("c", 90, 100, lambda: model)]
+    lost = ptq_sweep.sweep_checkpoints(points, made, loss).set_index("quantizer").loss_q
+    assert len(set(lost)) == 4 and (lost > 0).all() and loss(model) == 0  # a copy was rounded
+    assert lost["gptq"] < lost["rtn"]
+    kept = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False), nn.Linear(9, 2))
+    kept[1].weight = kept[0].weight
+    own = kept[0].weight.clone()
+    CalibratedRounding("gptq", fine, [torch.arange(9)])(kept)
+    assert torch.equal(kept[0].weight, own) and kept[2].weight.unique().numel() < 18
+    with pytest.raises(BadInput, match="at least one batch"):
+        CalibratedRounding("gptq", fine)(kept)
 
 
 def test_drift_is_that_of_the_weights():
