@@ -119,10 +119,11 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
     """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
     more = 0 if task.unlabelled is None or not card.unlabelled else min(len(task.unlabelled), MOST_POOL)
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
-    fixed, cells, pairs, rows = (*card.seconds, 0.0, 0.0, 0.0)[:4]
+    fixed, cells, pairs, rows, read = (*card.seconds, 0.0, 0.0, 0.0, 0.0)[:5]
     # A fit on tf-idf walks many columns where the forecast of memory counts entries.
     d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
     seconds = fixed + cells * (n + more) * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
+    seconds += read * min(n, card.batch) / 1e3
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES
