@@ -28,6 +28,8 @@ from smidgen.kit.errors import BadInput
         ("0.5H", 1800),
         (".5s", 0.5),
         ("1d", 86400),
+        ("3 sec", 3),
+        ("1d2h3m4s", 93784),
         (1e-7 * 1e4, 1e-3),
     ],
 )
@@ -78,6 +80,16 @@ def test_what_is_no_duration_is_refused_in_one_sentence(text):
         ("2g", 2 * 10**9),
         (7, 7),
         ("64kB", 64_000),
+        ("1", 1),
+        ("5 b", 5),
+        ("5 bytes", 5),
+        ("1 byte", 1),
+        ("3tb", 3 * 10**12),
+        ("3t", 3 * 10**12),
+        ("3k", 3000),
+        ("3m", 3_000_000),
+        ("3MiB", 3 * 2**20),
+        ("3TiB", 3 * 2**40),
         ("1e", None),
         ("0", None),
         ("0.2", None),
@@ -100,6 +112,22 @@ def test_sizes(text, count):
 @given(st.integers(1, 10**15))
 def test_a_shown_size_reads_back_within_its_rounding(count):
     assert parse_bytes(show_bytes(count)) == pytest.approx(count, rel=0.051)
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (999.96, "1.0 KB"),
+        (999_949, "999.9 KB"),
+        (999_950, "1.0 MB"),
+        (2_340_000_000, "2.3 GB"),
+        (5e15, "5000.0 TB"),
+    ],
+)
+def test_a_size_is_shown_in_the_unit_that_its_rounding_reaches(count, shown):
+    assert show_bytes(count) == shown
 
 
 @given(st.text(max_size=12))

@@ -49,6 +49,77 @@ def test_a_roofline_comes_back_from_its_times():
             calibrate(rows, seconds)
 
 
+def test_times_and_room_by_hand():
+    m = model("w4a16-int", parameters=8e9, overhead=1e-3)
+    read = 8e9 * (4 + 16 / 128) / 8 / 2e12
+    assert m.roofline == Roofline(1e-3, pytest.approx(read), pytest.approx(2 * 8e9 / 4e14)) and m.notes == ()
+    assert m.latency(2, 100, 5) == pytest.approx(m.prefill(200) + 4 * m.step(2, 102.5))
+    assert m.latency(1, 1, 1) == m.prefill(1)
+    for wrong in ({"batch": 0}, {"prompt": 0}, {"gen": 0}):
+        with pytest.raises(BadInput, match=f"{next(iter(wrong))}: expected at least 1"):
+            m.latency(**{"batch": 1, "prompt": 1, "gen": 1, **wrong})
+    endless = Hardware(name="endless", rates={"float16": 1.0}, bandwidth=1.0)
+    assert endless.memory == math.inf and endless.price == 0
+    assert ServingModel.of(endless, FORMATS["bf16"], 8e9, 1.0).capacity(1, 1) == 2**20
+    assert ServingModel.of(LARGE, FORMATS["bf16"], 8e9).capacity(1, 1) == 2**20
+    assert Roofline(0.0, 1.0, 0.0).corner == math.inf and Roofline(0.0, 1.0, 0.5).corner == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"bandwidth": 0}, "bandwidth of x: expected above 0"),
+        ({"memory": 0}, "memory of x: expected above 0"),
+        ({"rates": {"int8": 0}}, "int8 of x: expected above 0"),
+        ({"rates": {}}, "rates of x: expected at least one"),
+        ({"price": -1}, "price of x: expected 0 or more"),
+        ({"price": math.nan}, "price of x: expected 0 or more"),
+    ],
+)
+def test_a_device_that_cannot_be(wrong, said):
+    with pytest.raises(BadInput, match=said):
+        Hardware(**{"name": "x", "rates": {"int8": 1.0}, "bandwidth": 1.0, **wrong})
+
+
+def test_two_requests_step_by_step():
+    """The second comes in the middle of the first one's first step, and joins after it."""
+    m, use = model("bf16", overhead=1e-3), UseCase("tiny", 10, 3)
+    read = m.prefill(10)
+    alone = simulate(m, use, [5.0])
+    assert alone.latency == pytest.approx([read + 2 * m.step(1, 11.5)]) and alone.first == pytest.approx([read])
+    assert (alone.batch, alone.busy) == (1.0, pytest.approx(1.0))
+    comes = read + 0.5 * m.step(1, 11)
+    both = simulate(m, use, [0.0, comes])
+    joins = read + m.step(1, 11)
+    ends = joins + read + m.step(2, 11.5)
+    assert both.first == pytest.approx([read, joins + read - comes])
+    assert both.latency == pytest.approx([ends, ends + m.step(1, 12) - comes])
+    assert both.batch == pytest.approx((1 + 2 + 1) / 3) and both.busy == pytest.approx(1.0)
+    one = simulate(m, use, [0.0, comes], max_batch=1)
+    work = read + 2 * m.step(1, 11.5)
+    assert one.latency == pytest.approx([work, 2 * work - comes])
+    apart = simulate(m, use, [1.0, 1.0 + 4 * work])
+    assert apart.latency == pytest.approx([work, work]) and apart.busy == pytest.approx(2 / 5)
+    assert len(simulate(m, use, []).latency) == 0 == simulate(m, use, []).busy
+    word = simulate(m, UseCase("a word", 10, 1), [0.0, 0.0])
+    assert word.latency == pytest.approx([m.prefill(20)] * 2) and word.batch == 0
+    with pytest.raises(BadInput, match="bf16 on large: weights and one request do not fit"):
+        simulate(model("bf16", parameters=5e10), use, [0.0])
+    with pytest.raises(BadInput, match="do not fit"):
+        max_qps(model("bf16", parameters=5e10), use, 1.0)
+
+
+def test_arrivals_and_the_best_batch():
+    times = arrivals(2.0, 20_000)
+    assert np.array_equal(times, arrivals(1.0, 20_000, seed=0) / 2) and (np.diff(times) > 0).all()
+    assert times[-1] / 20_000 == pytest.approx(0.5, rel=0.02)
+    with pytest.raises(BadInput, match="rate: expected above 0"):
+        arrivals(0.0, 1)
+    m = model("bf16")
+    for most, sizes in ((1, (1,)), (3, (1, 2, 3)), (64, (1, 2, 4, 8, 16, 32, 64))):
+        assert throughput(m, CHAT, most) == max(b / m.latency(b, CHAT.prompt, CHAT.gen) for b in sizes)
+
+
 def test_one_at_a_time_is_the_queue_that_theory_knows():
     """Without batching it is M/D/1: the mean wait is rho s / (2 (1 - rho))."""
     m, use = model("bf16"), UseCase("short", 10, 20)
@@ -94,6 +165,25 @@ def test_the_rule_of_the_study_follows():
     fp = {r.format: r for r in choose_format("sync", SMALL, many, 8e9)[1]}["w8a8-fp"]
     assert "no float8 arithmetic on small" in fp.reason
     assert fp.latency > ServingModel.of(LARGE, FORMATS["w8a8-fp"], 8e9).latency(1, 1024, 128)
+
+
+def test_costs_and_reasons_by_hand():
+    name, rows = choose_format("sync", LARGE, UseCase("x", 100, 10), 8e9, formats=["bf16", "w8a8-int"])
+    for row in rows:
+        alone = ServingModel.of(LARGE, FORMATS[row.format], 8e9).latency(1, 100, 10)
+        assert (row.latency, row.qps) == (pytest.approx(alone), pytest.approx(1 / alone))
+        assert row.cost == pytest.approx(4 / 3600 * 1000 * alone) and row.fits and row.recovery is None
+    assert name == rows[0].format == "w8a8-int" and rows[0].bound == "memory"
+    assert rows[0].reason == (
+        "a step of 1 request waits for memory: 4 ms to read weights of 8 bits, 0.02 ms to compute (int8)"
+    )
+    free = Hardware(name="free", rates=LARGE.rates, bandwidth=2e12)
+    assert [r.format for r in choose_format("sync", free, "code fixing", 8e9)[1]][0] == "w4a16-int"  # by speed
+    many = UseCase("many", 64, 8)
+    found = choose_format("async", LARGE, many, 8e9, requests=50)[1]
+    limit = 3 * min(row.latency for row in found)  # where none is given
+    assert found == choose_format("async", LARGE, many, 8e9, slo=limit, requests=50)[1]
+    assert found != choose_format("async", LARGE, many, 8e9, slo=limit / 2, requests=50)[1]
 
 
 def test_what_does_not_fit_is_said():

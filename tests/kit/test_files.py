@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -269,6 +270,67 @@ def test_only_regular_files_of_a_decent_size(tmp_path):
             read_json(tmp_path / name)
     with pytest.raises(BadInput, match="9 bytes, more than the 8 allowed"):
         read_json(tmp_path / "big.json", limit=8)
+
+
+def test_what_is_just_within_a_limit_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "v.json"
+    path.write_text("[1,2,3]")
+    monkeypatch.setattr(files, "MAX_VALUES", 3)
+    assert read_json(path, limit=7) == [1, 2, 3]
+    for text in ("[1,2,3,4]", "[[[[]]]]", '[{"a":[{}]}]'):
+        path.write_text(text)
+        with pytest.raises(BadInput, match="more than 3 values"):
+            read_json(path)
+    monkeypatch.setattr(files, "MAX_HEADER", int.from_bytes(BODY[:8], "little"))
+    monkeypatch.setattr(files, "MAX_TENSORS", len(ARRAYS))
+    monkeypatch.setattr(files, "MAX_AXES", 2)
+    path.write_bytes(BODY)
+    assert read_tensors(path, limit=len(BODY)).keys() == ARRAYS.keys()
+    with pytest.raises(BadInput, match=f"more than the {len(BODY) - 1} allowed"):
+        read_tensors(path, limit=len(BODY) - 1)
+    monkeypatch.setattr(files, "MAX_AXES", 1)
+    with pytest.raises(BadInput, match="does not match"):
+        read_tensors(path)
+    assert parse_tensors(tensors({})) == {} and parse_tensors(tensors({"__metadata__": {"a": "b"}})) == {}
+
+
+def test_a_failure_names_the_file_that_a_person_knows(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError) as error:
+        write_bytes(tmp_path / "no" / "f", b"")
+    assert error.value.filename.startswith(str(tmp_path / "no"))
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", lambda a, b: (_ for _ in ()).throw(OSError(5, "Broken", a, None, b)))
+        with pytest.raises(OSError, match="Broken") as error:
+            write_bytes(tmp_path / "f", b"")
+    assert (error.value.filename, error.value.filename2) == (str(tmp_path / "f"), None)
+    with pytest.raises(OSError, match="gone") as error, new_folder(tmp_path / "m") as new:
+        (new / "part" / "gone").read_text()
+    assert error.value.filename == str(tmp_path / "m" / "part" / "gone")
+    with pytest.raises(OSError, match="elsewhere") as error, new_folder(tmp_path / "m"):
+        (tmp_path / "elsewhere").read_text()
+    assert error.value.filename == str(tmp_path / "elsewhere") and list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_another_library_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    (tmp_path / "made").write_bytes(b"x")
+    synced = []
+    monkeypatch.setattr(files.os, "fsync", lambda fd: synced.append((os.fstat(fd).st_ino, (tmp_path / "f").exists())))
+    files.settle(tmp_path / "made", tmp_path / "f")
+    assert synced == [((tmp_path / "f").stat().st_ino, False)] and [p.name for p in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_new_folder_can_be_entered_by_others_and_holds_nothing_open(tmp_path):
+    def handles() -> int:
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else 0
+
+    before = handles()
+    for text in ("first", "second"):
+        with new_folder(tmp_path / "m") as new:
+            (new / "t").write_text(text)
+        write_bytes(tmp_path / "f", text.encode())
+        assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o755 and (tmp_path / "m/t").read_text() == text
+    assert {p.name for p in tmp_path.iterdir()} == {"m", "f"}
+    assert handles() == before
 
 
 def test_a_digest_knows_where_parts_end():

@@ -1,6 +1,7 @@
 """The file system is the registry; another package may add to it, and cannot break it."""
 
 import importlib.metadata
+from dataclasses import asdict
 
 import pytest
 
@@ -62,12 +63,42 @@ def test_a_card_is_data_and_never_an_expression(house):
         methods.names()
 
 
+def test_what_a_card_leaves_off(house):
+    (house / "plain.py").write_text('"""Doc."""\nCARD = {"title": "P", "tldr": "p"}\n')
+    found = asdict(methods.card("learn/plain"))
+    assert {k for k, v in found.items() if v} == {
+        "title", "tldr", "modalities", "tasks", "features", "seconds", "version", "name",
+    }  # fmt: skip
+    assert (found["seconds"], found["version"], found["features"]) == ((0.01, 1.0), 1, "linear")
+
+
+def test_one_of_ours_is_imported_by_its_name_and_hides_anothers(house, monkeypatch):
+    (house / "logistic.py").write_text('"""Doc."""\nCARD = {"title": "P", "tldr": "p"}\n')
+    points = [Point("learn/logistic", ImportError("never asked")), Point("learn/_hidden", object())]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: points)
+    with monkeypatch.context() as patch:
+        patch.setattr(methods.importlib, "import_module", lambda name: name)
+        assert methods.load("learn/logistic") == "smidgen.learn.logistic"
+    assert methods.card("learn/logistic").title == "P"
+    (house / "twice.py").write_text('"""Doc."""\nOTHER = 1\nCARD = {"title": "T", "tldr": "t"}\n')
+    (house / "made.py").write_text('"""Doc."""\nif True:\n    pass\nx = """\nCARD = 1"""\n')
+    methods._files.cache_clear()
+    assert methods.names() == ["learn/_hidden", "learn/logistic", "learn/twice"]
+
+
+def test_a_short_name_that_two_rooms_have_is_none(monkeypatch):
+    monkeypatch.setattr(methods, "names", lambda room=None: ["data/one", "learn/one", "learn/two"])
+    assert methods.resolve("two") == "learn/two" and methods.resolve("data/one") == "data/one"
+    with pytest.raises(BadInput, match="^There is no method 'one'"):
+        methods.resolve("one")
+
+
 def test_names_long_and_short():
     assert methods.resolve("logistic") == methods.resolve("learn/logistic") == "learn/logistic"
     with pytest.raises(BadInput, match="Did you mean 'logistic'"):
         methods.resolve("logistics")
     for call in (methods.card, methods.load):
-        with pytest.raises(BadInput, match="There is no method 'learn/../kit/files'"):
+        with pytest.raises(BadInput, match="^There is no method 'learn/../kit/files'"):
             call("learn/../kit/files")
 
 
