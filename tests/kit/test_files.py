@@ -247,6 +247,8 @@ def test_json_round_trip(tmp_path):
     value = {"ä": [1, 2.5, None, True, "\u2028"], "b": {}}
     write_json(tmp_path / "v.json", value)
     assert read_json(tmp_path / "v.json") == value
+    write_json(tmp_path / "v.json", {"ä": [1]})
+    assert (tmp_path / "v.json").read_text(encoding="utf-8") == '{\n "ä": [\n  1\n ]\n}\n'
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\udcff", '{"a": 1} x'])
@@ -291,6 +293,8 @@ def test_what_is_just_within_a_limit_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MAX_AXES", 1)
     with pytest.raises(BadInput, match="does not match"):
         read_tensors(path)
+    with pytest.raises(BadInput, match="header is not JSON"):
+        parse_tensors(bytes(8))
     assert parse_tensors(tensors({})) == {} and parse_tensors(tensors({"__metadata__": {"a": "b"}})) == {}
 
 
@@ -331,6 +335,43 @@ def test_a_new_folder_can_be_entered_by_others_and_holds_nothing_open(tmp_path):
         assert stat.S_IMODE((tmp_path / "m").stat().st_mode) == 0o755 and (tmp_path / "m/t").read_text() == text
     assert {p.name for p in tmp_path.iterdir()} == {"m", "f"}
     assert handles() == before
+
+
+@pytest.mark.parametrize("quicker", [False, True])
+def test_no_sweeper_takes_what_is_being_written(tmp_path, monkeypatch, quicker):
+    """Another process sweeps at the last moment, where the lock holds it off, or before there is a lock."""
+    real, lock = files.os.replace, files._lock
+
+    def swept(a, b):
+        files._sweep(tmp_path / "f")
+        files._sweep(tmp_path / "m")
+        real(a, b)
+
+    def late(fd, wait=True):
+        monkeypatch.setattr(files, "_lock", lock)
+        for path in tmp_path.glob(".*unfinished-*"):
+            path.rmdir() if path.is_dir() else path.unlink()
+        return lock(fd, wait)
+
+    monkeypatch.setattr(files.os, "replace", swept)
+    monkeypatch.setattr(files, "_lock", late if quicker else lock)
+    write_bytes(tmp_path / "f", b"whole")
+    assert (tmp_path / "f").read_bytes() == b"whole"
+    monkeypatch.setattr(files, "_lock", late if quicker else lock)
+    with new_folder(tmp_path / "m") as new:
+        assert new.is_dir()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "m"]
+
+
+def test_two_names_are_exchanged_or_nothing_is_done(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    done = files._exchange(tmp_path / "a", tmp_path / "b")
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["b" if done else "a"]
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["a" if done else "b"]
+    assert not files._exchange(tmp_path / "a", tmp_path / "absent")
+    files.remove_tree(tmp_path / "absent")
 
 
 def test_a_digest_knows_where_parts_end():
