@@ -359,8 +359,9 @@ def test_no_sweeper_takes_what_is_being_written(tmp_path, monkeypatch, quicker):
     assert (tmp_path / "f").read_bytes() == b"whole"
     monkeypatch.setattr(files, "_lock", late if quicker else lock)
     with new_folder(tmp_path / "m") as new:
-        assert new.is_dir()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "m"]
+        files._sweep(tmp_path / "m")  # by who writes the same folder
+        (new / "whole").touch()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "m"] and (tmp_path / "m" / "whole").exists()
 
 
 def test_two_names_are_exchanged_or_nothing_is_done(tmp_path):

@@ -170,14 +170,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
-    lock = -1
+    temporary, lock = _held_folder(path)
     try:
-        if os.name == "posix":
-            lock = os.open(temporary, os.O_RDONLY)
-            _lock(lock)
-            if not temporary.exists():  # a sweeper was quicker than the lock
-                temporary.mkdir()
         yield temporary
         os.chmod(temporary, 0o755)
         if not path.exists():
@@ -204,6 +198,24 @@ def new_folder(path: Path) -> Iterator[Path]:
     finally:
         if lock >= 0:
             os.close(lock)
+
+
+def _held_folder(path: Path) -> tuple[Path, int]:
+    """A new folder beside `path`, and what holds its lock until it is closed (-1 where there are no locks)."""
+    while True:
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=_prefix(path)))
+        if os.name != "posix":
+            return temporary, -1
+        try:
+            lock = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:  # a sweeper was quicker
+            continue
+        except BaseException:
+            remove_tree(temporary)
+            raise
+        if not _lock(lock) or temporary.exists():
+            return temporary, lock
+        os.close(lock)  # a sweeper was quicker than the lock: one made again under its name would not be locked
 
 
 def _prefix(path: Path) -> str:
