@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := benchmarks/.peers
 QUANTIZERS := benchmarks/.quantizers
+MUTANTS := benchmarks/.mutants
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test cover faults fuzz check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
+.PHONY: help setup demo test cover faults fuzz mutants check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,6 +37,13 @@ fuzz: setup  ## hostile input, 20 times as much as the tests try on every push (
 
 faults: setup  ## kills, failing disks, lost power, many processes: SECONDS of them, 600 unless given; the figures are shown
 	SMIDGEN_FAULTS=$(or $(SECONDS),600) $(BIN)/python -m pytest -q -o timeout=3600 -p no:randomly tests/faults
+
+mutants: setup $(MUTANTS)/.installed  ## do the tests notice? COUNT=200 new mutants of each of kit, budget and studies (SEED=0, MINUTES=60 for each)
+	$(BIN)/python benchmarks/mutants.py run --count $(or $(COUNT),200) --seed $(or $(SEED),0) --minutes $(or $(MINUTES),60)
+
+$(MUTANTS)/.installed: benchmarks/peers/mutants.txt
+	$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --upgrade --target $(MUTANTS) -r $<
+	touch $@
 
 check: setup docs  ## style, types, import levels, docs and benchmark tables
 	$(BIN)/ruff check .
@@ -86,4 +94,4 @@ $(QUANTIZERS)/.installed: benchmarks/peers/quantizers.txt
 	touch $@
 
 clean:  ## remove what was made here, environments included
-	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) site docs/reference dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) $(MUTANTS) site docs/reference dist build .pytest_cache .ruff_cache .hypothesis

@@ -169,6 +169,8 @@ def test_the_meter_adds_up_takes_peaks_and_reads_its_clock():
     assert list(spent) == sorted(spent)
     assert json.loads(json.dumps(spent)) == spent
     meter.add(trials=1)
+    now[0] = 101.23456
+    assert meter.spent()["seconds"] == 1.235
     assert spent["trials"] == 3, "a ledger once read must not change"
     for wrong in ({"trials": -1}, {"bytes": float("nan")}, {"seconds": 1}):
         with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -44,7 +44,7 @@ def test_a_roofline_comes_back_from_its_times():
     assert found.row == pytest.approx(4e-5, rel=0.1)
     assert fastest({"a": roof, "b": Roofline(0, 1e-3, 1e-4)}, 1) == "b"
     assert fastest({"a": roof, "b": Roofline(0, 1e-3, 1e-4)}, 200) == "a"
-    for rows, seconds in (([1, 2], [1, 2]), ([1, 2, 3], [1, 0, 2])):
+    for rows, seconds in (([1, 2], [1, 2]), ([1, 2, 3], [1, 0, 2]), ([0, 1, 2], [1, 1, 2]), ([1, 2, 3], [1, 2])):
         with pytest.raises(BadInput):
             calibrate(rows, seconds)
 

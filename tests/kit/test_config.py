@@ -105,6 +105,17 @@ def test_what_is_wrong_is_said(given_values, said):
     assert said in str(error.value)
 
 
+def test_one_of_several_types_is_each_tried_in_turn():
+    @dataclass(frozen=True)
+    class Either:
+        size: int | tuple[float, ...] | None = None
+
+    found = [from_mapping(Either, {"size": v}).size for v in ("3", "1.5,2", [1, 2.5], "none", None)]
+    assert found == [3, (1.5, 2.0), (1.0, 2.5), None, None] and type(found[0]) is int
+    with pytest.raises(BadInput, match=r"Either\.size: expected int or tuple.* or NoneType, got x"):
+        from_mapping(Either, {"size": "x"})
+
+
 def test_what_must_be_there_is_missed():
     with pytest.raises(BadInput, match=r"Must\.size: expected a value"):
         from_mapping(Must, {})

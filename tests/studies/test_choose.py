@@ -96,6 +96,32 @@ def test_with_many_rows_the_losses_decide_and_with_few_the_prior(classes):
     assert weights[0][0] > weights[1][0] > weights[2][0]
 
 
+PLAIN = replace(CONFIG, evidence=0.0, prior_rows=1e-6, min_weight=0.0, temper_sd=1e-6)  # the data alone decide
+
+
+def test_weights_of_values_are_those_of_the_least_squared_error():
+    """Two candidates whose errors have nothing in common: weights as 1 / variance."""
+    errors = np.array([[1, -1, 1, -1], [2, 2, -2, -2]] * 1, float).repeat(10, 1)[:, None]
+    board = OutOfFold(errors, np.zeros(40), np.full(2, 0.5), np.arange(40))
+    np.testing.assert_allclose(choose(board, PLAIN).weights, [0.8, 0.2], atol=0.005)
+    worth = replace(PLAIN, prior_rows=40.0)
+    w = choose(board, worth).weights
+    gradient = 40 * np.array([1, 4]) * w - 40 * 0.5 / w  # of both alike, or there was something to gain
+    assert gradient[0] == pytest.approx(gradient[1], abs=0.1) and 0.55 < w[0] < 0.75
+
+
+def test_weights_of_classes_are_those_of_the_likeliest_mixture():
+    """One is right (0.9 for the truth) on three rows of four, the other on the fourth: w = 13 / 16."""
+    right = np.tile([True, True, True, False], 10)
+    of_truth = np.where(np.stack([right, ~right]), 0.9, 0.1)
+    board = OutOfFold(
+        np.stack([of_truth, 1 - of_truth], -1)[:, None], np.zeros(40, int), np.full(2, 0.5), np.arange(40)
+    )
+    np.testing.assert_allclose(choose(board, PLAIN).weights, [13 / 16, 3 / 16], atol=0.002)
+    sure = choose(board, replace(PLAIN, evidence=1.0, prior_rows=1e6)).weights  # the prior is all, sharpened by losses
+    assert np.log(sure[0] / sure[1]) == pytest.approx(20 * np.log(9), rel=1e-3)
+
+
 def test_the_best_of_many_equals_does_not_take_all():
     """An arg max would; a posterior over 10 candidates of one quality keeps several."""
     chosen = [

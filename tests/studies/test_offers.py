@@ -72,6 +72,17 @@ def test_what_is_withdrawn_is_not_taken_and_its_holder_hears_of_it(stores):
     assert boss.claim(keys[0], "{}") is not None
 
 
+def test_what_is_dropped_is_that_trial_of_that_coordinator(stores):
+    boss, a, other, _ = stores
+    keys = offered(boss, 3)
+    offered(other, 3)
+    offers.drop(boss, sorted(keys)[1])
+    with boss._db.read() as c:
+        left = [row[0] for row in c.exec_driver_sql("SELECT key FROM offers").all()]
+    assert sorted(left) == sorted([*keys, *(k for k in keys if k != sorted(keys)[1])])
+    assert {t.key for t in take(a, 9)} == set(keys)  # the other coordinator still wants it
+
+
 def test_without_a_living_coordinator_there_is_nothing(stores):
     boss, a, _, _ = stores
     offered(boss)
@@ -85,6 +96,20 @@ def test_without_a_living_coordinator_there_is_nothing(stores):
         child.kill()
     a.release()
     assert take(a, 9) and all(t.coordinator != boss.owner for t in take(a, 9))
+
+
+def test_a_new_coordinator_buries_those_whose_lease_ended_and_those_that_are_gone(stores):
+    slow, killed, lives, new = stores
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        killed.owner = dead_name(child)
+        for store in (slow, killed, lives):
+            offered(store)
+        child.kill()
+    sql(slow, f"UPDATE coordinators SET lease_until = 1 WHERE owner = '{slow.owner}'")
+    offered(new)
+    with new._db.read() as c:
+        left = [row[0] for row in c.exec_driver_sql("SELECT DISTINCT owner FROM offers").all()]
+    assert set(left) == {lives.owner, new.owner}
 
 
 def dead_name(child):
