@@ -29,6 +29,9 @@ def test_seconds(task):
     whole = [1.0, 2.0 * ROWS * WIDTH * CLASSES, 3.0 * ROWS**2 * CLASSES, 4.0 * ROWS]
     for k in range(1, 5):  # those that do not matter are left off
         assert forecast(card(seconds=parts[:k]), task, "linear")[0] == pytest.approx(sum(whole[:k]))
+    for batch, read_at_once in ((20, 20), (1000, ROWS)):  # few rows do not fill a batch
+        grown = forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[0]
+        assert grown == pytest.approx(sum(whole) + 5.0 * read_at_once)
     assert forecast(card(seconds=parts[:2]), task, "linear+tfidf")[0] == pytest.approx(1.0 + 6 * whole[1])
     assert forecast(card(seconds=parts[:2], unlabelled=True), task, "linear")[0] == pytest.approx(
         1.0 + whole[1] * (ROWS + 40) / ROWS
