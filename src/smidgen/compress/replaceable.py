@@ -14,7 +14,6 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from smidgen.nets.packable import Kind, kind_of
 
 READ = "weight_is_read"  # attribute of a module, put there by `keep_what_is_read`
-_SAME = {"rtol": 1e-3, "atol": 1e-5}
 _SAID = ("in_features", "out_features", "num_embeddings", "embedding_dim", "padding_idx", "bias")
 
 
@@ -93,7 +92,7 @@ def _same(module: nn.Module, kind: Kind) -> bool:
             wanted = nn.functional.linear(x, weight, module.bias)  # type: ignore[arg-type]
         else:
             return False
-        torch.testing.assert_close(module(x), wanted, **_SAME)
+        torch.testing.assert_close(module(x), wanted, rtol=1e-3, atol=1e-5)
     except Exception:  # whatever it says or wants instead, it is another layer
         return False
     return True

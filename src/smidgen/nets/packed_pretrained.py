@@ -226,9 +226,10 @@ def from_pretrained(folder: str | Path) -> Any:
         raise BadInput(f"{folder}/config.json names the architecture {name[:60]!r}, which transformers does not have.")
     try:
         with quietly(transformers):
-            made, told = kind.from_pretrained(
+            both: Any = kind.from_pretrained(
                 folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, output_loading_info=True
             )
+            made, told = both
     except BadInput:
         raise
     except Exception as error:  # whatever a damaged folder makes of it, it ends in a sentence

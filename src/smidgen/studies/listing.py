@@ -83,7 +83,7 @@ def list_trials(
         "memory": trials.c.peak_bytes,
         "model": trials.c.model_bytes,
     }[sort]
-    keep = [trials.c.state == state] if state else []
+    keep: list[Any] = [trials.c.state == state] if state else []
     if state == "done":  # most are: their index is no short way
         keep = [trials.c.state.not_in([other for other in TRIAL_STATES if other != state])]
     for word in search.split():
