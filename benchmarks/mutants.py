@@ -56,7 +56,7 @@ def measured() -> list[Row]:
 
 
 def key(row: Row) -> tuple[str, str, str]:
-    """One mutant of one state of its module: the line may have moved."""
+    """The mutant, also where its line has moved since; lines of a module that read alike are one."""
     return (row["module"], row["operator"], row["change"])
 
 

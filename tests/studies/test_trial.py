@@ -91,6 +91,16 @@ def test_parts_cover_and_never_leak(draw, group):
             assert task.groups is not None and not set(task.groups[train]) & set(task.groups[test])
 
 
+def test_a_part_of_the_rows_is_judged_on_the_folds_of_all_rows():
+    task = read(pd.DataFrame({"x": np.arange(40.0) ** 2, "y": list("ab") * 20}), "y")
+    for r in range(2):
+        whole, some = parts(task, f"cv:k=4:r={r}", 3), parts(task, f"part:k=4:r={r}:n=10:m=2:u=3:e=50", 3)
+        for (train, test), (few, judged) in zip(whole, some, strict=True):
+            np.testing.assert_array_equal(test, judged)
+            assert set(few) < set(train) and len(few) == 15
+    assert [len(few) for few, _ in parts(task, "part:k=4:r=0:n=10", 3)] == [10] * 4
+
+
 def test_parts_are_the_same_for_all_methods_and_other_for_each_repeat():
     task = read(frame_of(), "target")
     again = [[p.tolist() for part in parts(task, d, 0) for p in part] for d in [*DRAWS, *DRAWS]]
