@@ -22,8 +22,9 @@ class Candidate:
     """A method on a view with settings.
 
     Attributes:
-        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes. once: seconds of
-            what it learns before any fit, see `studies.pretraining`.
+        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes. fixed: of the
+            seconds, those that half the rows would need too. once: seconds of what it learns before any fit, see
+            `studies.pretraining`.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Candidate:
     version: int = 1
     seconds: float = 0.0
     memory: int = 0
+    fixed: float = 0.0
     once: float = 0.0
 
     @property
@@ -89,12 +91,12 @@ def candidates(
                 raise BadInput(f"The method '{name}' cannot be used here: {why}.")
             skipped.append(Skipped(name, card.features, why))
         for view in views:
-            seconds, need = forecast(card, task, view)
+            seconds, need, fixed = forecast(card, task, view)
             if memory is not None and need > memory:
                 skipped.append(Skipped(name, view, f"needs {_gb(need)} of memory, there are {_gb(memory)}"))
                 continue
             own = (settings or {}).get(name, {})
-            found.append(Candidate(name, view, own, card.version, seconds, need, once_seconds(card, task)))
+            found.append(Candidate(name, view, own, card.version, seconds, need, fixed, once_seconds(card, task)))
     return found, skipped
 
 
@@ -115,15 +117,18 @@ def _unfit(card: MethodCard, task: Task) -> str:
     return ""
 
 
-def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
-    """(seconds of one fit on all rows, peak bytes of the worker that fits it)."""
+def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int, float]:
+    """(seconds of one fit on all rows, peak bytes of the worker that fits it, and of those seconds what half the rows
+    would need too)."""
     more = 0 if task.unlabelled is None or not card.unlabelled else min(len(task.unlabelled), MOST_POOL)
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
     fixed, cells, pairs, rows, read = (*card.seconds, 0.0, 0.0, 0.0, 0.0)[:5]
     # A fit on tf-idf walks many columns where the forecast of memory counts entries.
     d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
     seconds = fixed + cells * (n + more) * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
-    seconds += read * min(n, card.batch) / 1e3
+    batches = read * min(n, card.batch) / 1e3
+    fixed += batches if n >= 2 * card.batch else 0.0
+    seconds += batches
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES
@@ -132,7 +137,7 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int]:
         + int(card.bytes_per_pair * n * n)
         + int(card.bytes_per_row * n * d)
     )
-    return seconds, need
+    return seconds, need, fixed
 
 
 def once_seconds(card: MethodCard, task: Task) -> float:

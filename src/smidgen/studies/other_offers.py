@@ -25,6 +25,7 @@ from smidgen.studies.prices import Offer
 from smidgen.studies.ready import Ready
 from smidgen.studies.search_luck import LEAST, Search
 from smidgen.studies.size_ladder import TINY, ladder
+from smidgen.studies.slow import repeat_seconds
 from smidgen.studies.store import RunStore, Study
 from smidgen.studies.study_board import StudyBoard, study_board
 
@@ -134,7 +135,7 @@ def _search(known: StudyBoard, own: Ready, found: Study) -> Search:
     noise_C = np.maximum(np.nanstd(drawn, axis=0), 1e-3)
     of_time = _paces(known, of)
     rounds = 1 + REPEATED * (known.race.repeats - 1)
-    hours_L = np.array([(c.once + c.seconds * known.race.folds_of(c) * rounds) * of_time / 3600 for c in known.left])
+    hours_L = np.array([(c.once + repeat_seconds(known.race, c) * rounds) * of_time / 3600 for c in known.left])
     both = priors.excess(task, [*of, *known.left])
     return Search(losses_C, noise_C, both[: len(of)], both[len(of) :], hours_L)
 
@@ -146,7 +147,7 @@ def _measured(known: StudyBoard) -> list[Candidate]:
 
 def _paces(known: StudyBoard, of: list[Candidate]) -> float:
     """Seconds measured for each second that was forecast."""
-    return float(np.median([known.seconds[c.key] / max(c.seconds * known.race.folds_of(c), 1e-3) for c in of]))
+    return float(np.median([known.seconds[c.key] / max(repeat_seconds(known.race, c), 1e-3) for c in of]))
 
 
 def _tempered(p: np.ndarray, log_t: float, classes: bool) -> np.ndarray:

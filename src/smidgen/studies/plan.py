@@ -11,7 +11,7 @@ from smidgen.studies import summary
 from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.estimate import IntervalConfig
 from smidgen.studies.race import Race
-from smidgen.studies.slow import after_race, race_trials, repeat_seconds, too_slow
+from smidgen.studies.slow import after_race, fewer_folds, race_trials, repeat_seconds, too_slow
 from smidgen.tasks.task import Finding, Task
 
 Progress = Callable[[dict[str, Any]], None]
@@ -35,6 +35,9 @@ class Plan:
     noticed: list[Finding] = field(default_factory=list)  # of the data, beside what its reader noticed
     named: bool = False  # whether the methods were named
     interval: IntervalConfig = field(default_factory=IntervalConfig)
+
+    def __post_init__(self) -> None:
+        self.race.few = fewer_folds(self.race, self.budget, self.named)
 
     def slow(self) -> list[tuple[Candidate, str]]:
         """Candidates that the budget leaves out as they take too long, with the reason, see `slow.too_slow`."""

@@ -75,8 +75,9 @@ def ready(found: Study, data: Any) -> Ready:
         raise BadInput(f"{source} changed since the study {found.id}: fit it again, then plan.")
     best = max(summary["leaderboard"], key=lambda row: row.get("weight") or 0.0)
     units = int(units_of(task).max()) + 1
-    seconds, _ = forecast(methods.card(best["method"]), task, best["view"])
-    folds = folds_at(seconds, folds_for(units, int(np.bincount(task.target).max()) if task.classes else units))
+    seconds = forecast(methods.card(best["method"]), task, best["view"])[0]
+    usual = folds_at(seconds, folds_for(units, int(np.bincount(task.target).max()) if task.classes else units))
+    folds = int(best.get("folds") or usual)
     return Ready(
         task, Scale.of(summary["metric"]), best["method"], best["view"], best["params"], options["seed"], folds,
         float(summary["estimate"]),

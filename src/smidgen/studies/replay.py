@@ -8,12 +8,14 @@ from smidgen.studies.store import Study
 
 @dataclass(frozen=True)
 class Replay:
-    """Of the earlier run: trials that ended, whole rounds, candidates that failed, members that were fitted in time."""
+    """Of the earlier run: trials that ended, whole rounds, candidates that failed, members that were fitted in time,
+    folds by candidate."""
 
     keys: frozenset[str]
     rounds: int
     failed: frozenset[tuple[str, str]]
     chosen: frozenset[tuple[str, str]]
+    folds: dict[tuple[str, str], int]
 
     @classmethod
     def of(cls, study: Study) -> "Replay":
@@ -26,4 +28,5 @@ class Replay:
             int(study.summary["spent"].get("rounds", 0)),
             frozenset((r["method"], r["view"]) for r in board if r["note"].startswith("failed")),
             frozenset((r["method"], r["view"]) for r in board if r["chosen"]),
+            {(r["method"], r["view"]): r["folds"] for r in board if r.get("folds")},
         )

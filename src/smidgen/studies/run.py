@@ -294,8 +294,10 @@ class Run:
             replace(self.plan.interval, resamples=50),
             self.plan.seed,
         )
+        folds = {c.key: self.race.folds_of(c) for c in self.race.found}
         for row in board_rows:
             row["remarks"] = self.notes.get((row["method"], row["view"]), [])
+            row["folds"] = folds.get((row["method"], row["view"]))
         about = {
             "model": None,
             "study": self.study.id,

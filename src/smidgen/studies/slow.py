@@ -9,13 +9,31 @@ from smidgen.tasks.task import Task
 CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves it
 SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
 LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
+FEWEST = 3  # folds that a candidate has at least where time is short
 UNASKED = 60.0  # seconds of one repeat of a method that a budget by count tries without being told its name
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
-def repeat_seconds(race: Race, candidate: Candidate) -> float:
-    """Forecast of one repeat of cross-validation, one core."""
-    return candidate.seconds * race.folds_of(candidate)
+def repeat_seconds(race: Race, candidate: Candidate, folds: int | None = None) -> float:
+    """Forecast of one repeat of cross-validation, one core. folds: other than the race's."""
+    folds = folds or race.folds_of(candidate)
+    return folds * candidate.fixed + (folds - 1) * (candidate.seconds - candidate.fixed)  # each fit lacks a fold's rows
+
+
+def fewer_folds(race: Race, budget: Budget, named: bool) -> dict[tuple[str, str], int]:
+    """Folds of the candidates that would be left out, or ended, with the usual ones and not with so few: judged on
+    fits with a few rows less is better than not tried. From the budget and forecasts alone, so that a study that goes
+    on has the same."""
+    if budget.seconds is None:
+        return {}
+    most = max(2.0, (SLOW_SHARE if named else LONGEST_SHARE) * budget.seconds)
+    out = {}
+    for c in race.found:
+        usual = race.folds_of(c)
+        fits = [k for k in range(usual - 1, FEWEST - 1, -1) if repeat_seconds(race, c, k) <= most]
+        if fits and repeat_seconds(race, c, usual) > most:
+            out[c.key] = fits[0]
+    return out
 
 
 def race_trials(task: Task, budget: Budget) -> int | None:
