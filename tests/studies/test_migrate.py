@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from smidgen.kit.errors import SmidgenError
-from smidgen.studies import migrate
+from smidgen.studies import SCHEMA, migrate
 from smidgen.studies.database import Database
 from smidgen.studies.store import RunStore
-from smidgen.studies.tables import HEAD, SCHEMA, metadata, revision_table, store_table
+from smidgen.studies.tables import HEAD, metadata, revision_table, store_table
 from smidgen.studies.trial import Result
 
 OLD = Path(__file__).parent / "old_stores"

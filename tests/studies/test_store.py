@@ -11,17 +11,18 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
-from smidgen.studies import database
+from smidgen.studies import SCHEMA, database
 from smidgen.studies.database import StoreLost, hide_passwords, network_kind
 from smidgen.studies.owner import is_gone, new_owner
 from smidgen.studies.store import LEASE_SECONDS, RunStore
-from smidgen.studies.tables import SCHEMA, studies
+from smidgen.studies.tables import studies
 from smidgen.studies.trial import Result
 
 # Imports once, then makes a fresh process for every order: {"do": "loop" | "share", "store": path, "keys": [...]}.
@@ -302,6 +303,44 @@ def test_a_list_of_studies_counts_their_trials_and_does_not_read_their_keys(stor
     store.claim("b", "{}", study=study)
     [(listed, count)] = list_studies(store).rows
     assert (listed.id, listed.summary, listed.trials, count) == (study, {"estimate": 0.4}, [], 2)
+
+
+def test_a_glance_shows_what_the_list_does(tmp_path):
+    """Studies that run, ended, and whose machine is lost; by whoever reads them."""
+    from smidgen.studies.glance import glance
+    from smidgen.studies.listing import list_studies
+
+    path = tmp_path / "a%20b?c#d.db"
+    with RunStore(path) as store, RunStore(path) as away:
+        away.owner = "elsewhere:1:2:3"
+        ended, _ = store.open_study("s", "f", {"a": 1}).id, away.open_study("lost", "f", {})
+        store.finish("a", store.claim("a", "{}", study=ended), result())
+        store.finish_study(ended, "done", {"estimate": 0.4}, ["a"])
+        store.open_study("runs", "f", {})
+        with store._db.write() as c:
+            c.execute(studies.update().where(studies.c.task_name == "lost").values(lease_until=1.0))
+        listed = list_studies(store).rows
+    found = glance(path)
+    assert found == listed and {study.state for study, _ in found} == {"running", "done", "stopped"}
+    assert [count for study, count in found if study.id == ended] == [1]
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE studies SET options = '[' WHERE task_name = 's'")
+    with pytest.raises(BadInput, match=f"the row '{ended}' is damaged"):
+        glance(path)
+
+
+def test_a_glance_leaves_all_but_whole_stores_of_this_schema_to_others(tmp_path):
+    from smidgen.studies.glance import glance
+
+    with RunStore(tmp_path / "runs.db"):
+        pass
+    assert glance(tmp_path / "runs.db") == []
+    with closing(sqlite3.connect(tmp_path / "runs.db")) as raw, raw:
+        raw.execute("UPDATE smidgen_store SET version = ?", [SCHEMA + 1])
+    (tmp_path / "text.db").write_text("no database, and longer than a header of one would be" * 100)
+    for name in ("runs.db", "text.db", "not-there.db", "."):
+        assert glance(tmp_path / name) is None
+    assert not (tmp_path / "not-there.db").exists()
 
 
 def test_a_study_whose_process_is_gone_shows_as_stopped(nursery, tmp_path, monkeypatch):

@@ -29,10 +29,14 @@ def list_studies(url: str | None) -> None:
     if url is None and not Path(DEFAULT_STORE).exists():
         say("No studies yet.")
         return
-    from smidgen.studies import listing
+    from smidgen.studies.glance import glance
 
-    with _store(url) as store:
-        found = listing.list_studies(store, size=ALL).rows
+    found = glance(url or DEFAULT_STORE) if "://" not in (url or "") else None
+    if found is None:
+        from smidgen.studies import listing
+
+        with _store(url) as store:
+            found = listing.list_studies(store, size=ALL).rows
     rows = []
     for study, count in found:
         s = study.summary or {}

@@ -19,8 +19,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQLAlchemyError
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
-from smidgen.studies import DEFAULT_STORE
-from smidgen.studies.tables import HEAD, SCHEMA, metadata, revision_table, store_table
+from smidgen.studies import DEFAULT_STORE, SCHEMA
+from smidgen.studies.tables import HEAD, metadata, revision_table, store_table
 
 T = TypeVar("T")
 BUSY_SECONDS = 60.0

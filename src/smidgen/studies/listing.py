@@ -53,7 +53,7 @@ def list_studies(
         query = query.order_by(by.desc() if down else by, studies.c.id)
         rows = c.execute(query.limit(size).offset((page - 1) * size)).all()
         now = store._db.now(c)
-        found = [(study_of(row, now, store.name), int(row._mapping["count"])) for row in rows]
+        found = [(study_of(row._mapping, now, store.name), int(row._mapping["count"])) for row in rows]
     return Listed(rows=found, total=total, page=page, pages=pages, first=(page - 1) * size + 1)
 
 

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from smidgen.studies.tables import HEAD, SCHEMA, revision_table, store_table, trials
+from smidgen.studies import SCHEMA
+from smidgen.studies.tables import HEAD, revision_table, store_table, trials
 
 FOLDER = Path(__file__).parent / "migrations"
 

@@ -104,7 +104,7 @@ class RunStore:
             again = {"state": "running", "owner": self.owner, "updated": now, "asked": asked_text}
             again["lease_until"] = now + LEASE_SECONDS
             c.execute(studies.update().where(studies.c.id == found).values(**again))
-            return study_of(c.execute(sa.select(studies).where(studies.c.id == found)).one(), now, self.name)
+            return study_of(c.execute(sa.select(studies).where(studies.c.id == found)).mappings().one(), now, self.name)
 
     def beat_study(self, id: str) -> bool:
         """Says that this run still works on the study; to be called a few times within `LEASE_SECONDS`. False: it has
@@ -119,13 +119,13 @@ class RunStore:
         with self._db.read() as c:
             rows = c.execute(sa.select(studies).order_by(studies.c.updated.desc(), studies.c.id)).all()
             now = self._db.now(c)
-        return [study_of(row, now, self.name) for row in rows]
+        return [study_of(row._mapping, now, self.name) for row in rows]
 
     def study(self, id: str) -> Study:
         """The study of this id, or the only one whose id starts with it. Raises NotFound, with the nearest, if none."""
         with self._db.read() as c:
             row = c.execute(sa.select(studies).where(studies.c.id == self._id(c, id))).one()
-            return study_of(row, self._db.now(c), self.name)
+            return study_of(row._mapping, self._db.now(c), self.name)
 
     def finish_study(self, id: str, state: str, summary: dict[str, Any] | None, keys: Sequence[str]) -> None:
         """Records how the study ended, what came of it, and the trials it used in their order."""
@@ -147,7 +147,7 @@ class RunStore:
         with self._db.write() as c:
             found = self._id(c, id)
             row = c.execute(sa.select(studies).where(studies.c.id == found).with_for_update()).one()
-            study = study_of(row, self._db.now(c), self.name)
+            study = study_of(row._mapping, self._db.now(c), self.name)
             if study.summary is None:
                 return None
             text = self._json({**study.summary, "plan": plan})

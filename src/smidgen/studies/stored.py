@@ -6,15 +6,16 @@ name, for that sentence.
 
 import json
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import sqlalchemy as sa
+from typing import TYPE_CHECKING, Any
 
 from smidgen.kit.errors import BadInput
 from smidgen.studies.owner import runs_here
 from smidgen.studies.result import Result
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 _HOLDS: dict[str, Any] = {
     "task_name": str,
@@ -61,19 +62,19 @@ class TrialRow:
     finished: float | None
 
 
-def study_of(row: sa.Row, now: float, store: str) -> Study:
+def study_of(row: Mapping[str, Any], now: float, store: str) -> Study:
     """`now`: of the store's clock. One whose process is gone, or has not been heard of, counts as stopped."""
-    values = {name: row._mapping[name] for name in Study.__dataclass_fields__}
+    values = {name: row[name] for name in Study.__dataclass_fields__}
     for name in ("options", "asked", "summary", "trials"):
-        values[name] = None if values[name] is None else parse(values[name], row.id, store)
+        values[name] = None if values[name] is None else parse(values[name], row["id"], store)
     for name, kind in _HOLDS.items():
         if not isinstance(values[name], kind):
-            raise _damaged(row.id, store)
+            raise _damaged(row["id"], store)
     if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
-        raise _damaged(row.id, store)
-    if row.state == "running" and row.owner:
-        here = runs_here(row.owner)
-        if here is False or (here is None and row.lease_until is not None and row.lease_until <= now):
+        raise _damaged(row["id"], store)
+    if row["state"] == "running" and row["owner"]:
+        here, until = runs_here(row["owner"]), row["lease_until"]
+        if here is False or (here is None and until is not None and until <= now):
             values["state"] = "stopped"
     return Study(**values)
 
@@ -86,7 +87,7 @@ def trial_of(row: Any, store: str) -> TrialRow:
     return TrialRow(**{**row, "trial": told})
 
 
-def result_of(row: sa.Row, store: str) -> Result:
+def result_of(row: "sa.Row", store: str) -> Result:
     predictions = None
     if row.predictions is not None:
         import numpy as np

@@ -2,7 +2,6 @@
 
 import sqlalchemy as sa
 
-SCHEMA = 3  # what a program must know to use a store; raised by the revision that changes what older ones would break
 HEAD = "0004"  # the latest revision
 
 metadata = sa.MetaData()
