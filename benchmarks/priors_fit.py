@@ -145,8 +145,8 @@ def left_out_priors(cells: list[dict]) -> dict[str, dict]:
     return {b: fit_prior([c for c in cells if c["name"].split("/")[0] != b]) for b in base}
 
 
-def main(folder: Path) -> None:
-    cells = load(folder)
+def main(folder: Path, only: str = "") -> None:
+    cells = [c for c in load(folder) if c["kind"].startswith(only)]
     for c in cells:
         c["losses"] = test_losses(c)
     for kind in sorted({c["kind"] for c in cells}):
@@ -170,16 +170,19 @@ def main(folder: Path) -> None:
         coverage(own, without)
         if kind == "table":
             limits(own, without)
+    before = json.loads(FILE.read_text()) if only else {"methods": {}, "tasks": {}}
     known = {kind: fit_prior([c for c in cells if c["kind"] == kind]) for kind in sorted({c["kind"] for c in cells})}
+    tasks = {kind: sorted({c["name"] for c in cells if c["kind"] == kind}) for kind in known}
     made = {
+        **before,
         "made": datetime.date.today().isoformat(),
         "smidgen": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
         "features": ["1", "log(n/80)", "log(features/15)/2", "log(classes/2)", "share of category columns - 0.2"],
-        "tasks": {kind: sorted({c["name"] for c in cells if c["kind"] == kind}) for kind in known},
+        "tasks": {**before["tasks"], **tasks},
         "sharpness": SHARPNESS,
-        "methods": known,
+        "methods": {**before["methods"], **known},
     }
     FILE.write_text(json.dumps(made, indent=1) + "\n")
     print(f"\nwritten: {FILE}")
