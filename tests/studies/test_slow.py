@@ -59,7 +59,7 @@ def test_a_study_says_on_how_many_folds_and_is_read_and_replayed_so(table, inlin
     def slow(card, task, view):
         return (3.0, 0, 0.0) if card.name == "learn/lda" else real(card, task, view)
 
-    kept = {"methods": LIGHT, "store": str(tmp_path / "r.db"), "workers": 1}
+    kept = {"methods": LIGHT, "store": str(tmp_path / "r.db"), "workers": 1, "out": tmp_path / "model"}
     with monkeypatch.context() as patch:
         patch.setattr(forecasting, "forecast", slow)
         timed = fit(str(few), "target", time=12, **kept)

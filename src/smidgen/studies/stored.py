@@ -6,7 +6,7 @@ name, for that sentence.
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +62,7 @@ class TrialRow:
     finished: float | None
 
 
-def study_of(row: Mapping[str, Any], now: float, store: str) -> Study:
+def study_of(row: Any, now: float, store: str) -> Study:
     """`now`: of the store's clock. One whose process is gone, or has not been heard of, counts as stopped."""
     values = {name: row[name] for name in Study.__dataclass_fields__}
     for name in ("options", "asked", "summary", "trials"):
