@@ -15,8 +15,9 @@ from smidgen.kit.errors import SmidgenError
 from smidgen.learn.model import read_parts
 from smidgen.studies import database, offers
 from smidgen.studies.database import Database
+from smidgen.studies.owner import LEASE_SECONDS
 from smidgen.studies.result import Result
-from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.store import RunStore
 
 
 @contextlib.contextmanager

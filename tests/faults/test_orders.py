@@ -7,8 +7,9 @@ from deeds import wanted
 
 from smidgen.studies import offers
 from smidgen.studies.database import Database
+from smidgen.studies.owner import LEASE_SECONDS
 from smidgen.studies.result import Result
-from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.store import RunStore
 
 TWO = ("take", "beat", "finish", "give back")
 THREE = ("take", "beat", "finish")

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
-from smidgen.studies import SCHEMA, database
-from smidgen.studies.database import StoreLost, hide_passwords, network_kind
-from smidgen.studies.owner import is_gone, new_owner
-from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies import SCHEMA, store_place
+from smidgen.studies.database import StoreLost, hide_passwords
+from smidgen.studies.owner import LEASE_SECONDS, is_gone, new_owner
+from smidgen.studies.store import RunStore
+from smidgen.studies.store_place import network_kind
 from smidgen.studies.tables import studies
 from smidgen.studies.trial import Result
 
@@ -475,7 +476,7 @@ def test_places_that_cannot_hold_a_store(tmp_path, monkeypatch):
         with pytest.raises(BadInput, match=words) as caught:
             RunStore(url)
         assert "secret-word" not in str(caught.value)
-    monkeypatch.setattr(database, "network_kind", lambda path, mounts: "nfs4")
+    monkeypatch.setattr(store_place, "network_kind", lambda path, mounts: "nfs4")
     with pytest.raises(BadInput, match=r"network disk \(nfs4\).*PostgreSQL"):
         RunStore(tmp_path / "runs.db")
 

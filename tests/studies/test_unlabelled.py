@@ -224,7 +224,7 @@ def test_forecasts_count_the_pool_and_misfits_are_named(three):
     frame, pool = three
     alone, both = (read(frame, "kind", unlabelled=more) for more in (None, pool))
     card = methods.card("learn/label_spreading")
-    (few, little), (many, much) = (forecast(card, task, "linear") for task in (alone, both))
+    (few, little, _), (many, much, _) = (forecast(card, task, "linear") for task in (alone, both))
     assert few < many and little < much
     words = frame.assign(text=[f"a text of some words, number {i} of them, which differ" for i in range(len(frame))])
     task = read(words, "kind")

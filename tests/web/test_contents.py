@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from smidgen.kit.errors import BadInput
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 from smidgen.tasks.read import read
 from smidgen.web import contents
 

@@ -170,7 +170,7 @@ def not_writable(folder: Path) -> str:
 
 def _network(path: Path) -> str | None:
     try:
-        from smidgen.studies.database import network_kind
+        from smidgen.studies.store_place import network_kind
 
         mounts = Path("/proc/mounts").read_text(errors="replace")
     except (ImportError, OSError):  # a package of the core is missing, which is said; or this is not Linux

@@ -25,7 +25,8 @@ from smidgen.studies.prices import Offer
 from smidgen.studies.ready import Ready
 from smidgen.studies.size import limit_for, needs, within_size
 from smidgen.studies.size_ladder import TIMES, changes
-from smidgen.studies.store import RunStore, Study
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study
 from smidgen.studies.study_board import StudyBoard, study_board
 from smidgen.studies.trial import Result, Trial
 

@@ -39,7 +39,8 @@ from smidgen.studies.prices import Offer, offers_of
 from smidgen.studies.purchases import CURVE_REPEATS, all_draws, check_rows
 from smidgen.studies.ready import Ready, able, check_target, ready
 from smidgen.studies.runner import Runner
-from smidgen.studies.store import RunStore, Study
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study
 from smidgen.studies.trial import Result, Trial, draw_in_words
 from smidgen.studies.unlabelled import pool_of
 

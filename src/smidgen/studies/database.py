@@ -5,7 +5,6 @@ PostgreSQL.
 """
 
 import contextlib
-import os
 import re
 import sqlite3
 import time
@@ -20,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, OperationalError, SQL
 
 from smidgen.kit.errors import BadInput, MissingExtra, SmidgenError
 from smidgen.studies import DEFAULT_STORE, SCHEMA
+from smidgen.studies.store_place import make_room
 from smidgen.studies.tables import HEAD, metadata, revision_table, store_table
 
 T = TypeVar("T")
@@ -27,27 +27,6 @@ BUSY_SECONDS = 60.0
 LOST_SECONDS = 60.0
 PING_SECONDS = 1.0
 _PASSING = ("40P01", "40001")  # PostgreSQL ended one of two that waited for each other
-_NETWORK = {
-    "nfs",
-    "nfs4",
-    "cifs",
-    "smb3",
-    "smbfs",
-    "afs",
-    "ceph",
-    "lustre",
-    "gpfs",
-    "beegfs",
-    "glusterfs",
-    "ncpfs",
-    "orangefs",
-    "davfs",
-    "fuse.sshfs",
-    "fuse.glusterfs",
-    "fuse.ceph",
-    "fuse.s3fs",
-    "fuse.rclone",
-}
 
 
 class StoreLost(SmidgenError):
@@ -99,7 +78,7 @@ class Database:
             if not url.database or url.database == ":memory:":
                 raise BadInput("A run store in SQLite needs a file: write sqlite:///path.")
             self.name = url.database
-            _make_room(Path(url.database))
+            make_room(Path(url.database))
             # Only the path is taken from a URL: its options could change what a commit promises.
             url = sa.engine.URL.create("sqlite", database=str(Path(url.database).absolute()))
             self._engine = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
@@ -289,40 +268,6 @@ def hide_passwords(text: str) -> str:
     """Passwords in URLs as ***, also one that has an @ which should have been quoted."""
     text = re.sub(r"([A-Za-z][\w+.-]*://[^\s:/@\"']*):[^\s\"']*@", r"\1:***@", text)
     return re.sub(r"(?i)([?&](?:\w*password|passwd|pwd|token|secret)=)[^&\s\"']+", r"\1***", text)
-
-
-def network_kind(path: Path, mounts: str) -> str | None:
-    """The kind of network disk that the path lies on, by the text of /proc/mounts; None: a local one."""
-    best, kind = -1, ""
-    for line in mounts.splitlines():
-        fields = line.split()
-        if len(fields) < 3:
-            continue
-        point = Path(re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), fields[1]))
-        if path.is_relative_to(point) and len(point.parts) >= best:  # of two on one point the later lies on top
-            best, kind = len(point.parts), fields[2]
-    return kind if kind in _NETWORK else None
-
-
-def _make_room(path: Path) -> None:
-    """The file's folder exists and is fit for SQLite."""
-    if path.is_dir():
-        raise BadInput(f"{path} is a folder: name a file for the run store, such as {path / 'runs.db'}.")
-    try:
-        path.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(
-            f"The run store {path} cannot be made ({error.strerror}): name another with --store.", see="store"
-        ) from None
-    mounts = Path("/proc/mounts")
-    if os.name == "posix" and mounts.exists():
-        kind = network_kind(path.absolute().parent.resolve(), mounts.read_text(errors="replace"))
-        if kind:
-            raise BadInput(
-                f"{path} lies on a network disk ({kind}), where SQLite's locks do not hold: "
-                "name a local file with --store, or a PostgreSQL URL.",
-                see="store",
-            )
 
 
 def _set_up_sqlite(raw, record) -> None:

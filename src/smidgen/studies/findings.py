@@ -19,7 +19,7 @@ from smidgen.studies.prices import Offer
 from smidgen.studies.query_rate import doubtful, rates_of
 from smidgen.studies.ready import Ready
 from smidgen.studies.row_noise import row_noise
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 
 UNLABELLED_PRIOR = (0.0, 0.05)  # of a label, before it is measured: on many development tasks it was worth nothing
 FARTHEST = 1.5  # the study's estimate may lie so far from its heaviest member's loss, as a factor

@@ -29,6 +29,7 @@ def glance(path: Path | str) -> list[tuple[Study, int]] | None:
         with contextlib.closing(
             sqlite3.connect(f"file:{quote(str(place))}?mode=ro", uri=True, timeout=PATIENCE)
         ) as connection:
+            connection.execute("PRAGMA trusted_schema=OFF")  # a file from elsewhere is data, its views run nothing
             connection.row_factory = sqlite3.Row
             if [tuple(row) for row in connection.execute("SELECT version FROM smidgen_store")] != [(SCHEMA,)]:
                 return None

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 
 from smidgen.studies import shipping
 from smidgen.studies.open_offers import Choice, find_open, free_the_dead
-from smidgen.studies.owner import is_gone
+from smidgen.studies.owner import LEASE_SECONDS, is_gone
 from smidgen.studies.result import Result
-from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.store import RunStore
 from smidgen.studies.tables import coordinators, offers, trials, workers
 from smidgen.studies.trial import Trial
 

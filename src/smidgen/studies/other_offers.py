@@ -26,7 +26,8 @@ from smidgen.studies.ready import Ready
 from smidgen.studies.search_luck import LEAST, Search
 from smidgen.studies.size_ladder import TINY, ladder
 from smidgen.studies.slow import repeat_seconds
-from smidgen.studies.store import RunStore, Study
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study
 from smidgen.studies.study_board import StudyBoard, study_board
 
 KINDS = ("hour", "mb")

@@ -15,7 +15,7 @@ from smidgen.studies.losses import Scale
 from smidgen.studies.other_offers import Other, Step, with_others
 from smidgen.studies.prices import Offer
 from smidgen.studies.ready import Ready
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 
 DRAWS = 1000
 NOTHING = {"amount": 0, "interval": [0, 0], "purchase": None, "cost": 0.0}  # is needed where the target is reached

@@ -7,6 +7,8 @@ import socket
 from functools import cache
 from pathlib import Path
 
+LEASE_SECONDS = 60.0  # a holder that has not been heard of for so long has lost what it held
+
 
 def new_owner() -> str:
     """A name "machine:pid:start:random" for a run in this process. The machine is a digest: no host name is stored."""

@@ -15,7 +15,7 @@ from smidgen.studies.losses import Scale
 from smidgen.studies.prices import Offer
 from smidgen.studies.query_rate import unrated
 from smidgen.studies.race import folds_at, folds_for
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 from smidgen.studies.trial import Trial
 from smidgen.tasks.read import read
 from smidgen.tasks.splits import units_of

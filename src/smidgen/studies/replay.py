@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from smidgen.kit.errors import BadInput
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 
 
 @dataclass(frozen=True)

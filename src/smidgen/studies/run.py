@@ -32,7 +32,8 @@ from smidgen.studies.runner import Runner
 from smidgen.studies.sharing import Sharing
 from smidgen.studies.size import within_size
 from smidgen.studies.slow import CURVE_SHARE, SAFETY, SLOW_SHARE, after_race, longest_trial, race_trials
-from smidgen.studies.store import RunStore, Study
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study
 from smidgen.studies.trial import Result, Trial
 from smidgen.studies.unlabelled import look
 from smidgen.tasks.metrics import resolve

@@ -12,8 +12,9 @@ from smidgen.studies.ahead import Ahead
 from smidgen.studies.database import again
 from smidgen.studies.job import AnyPool, Failure
 from smidgen.studies.offers import held
+from smidgen.studies.owner import LEASE_SECONDS
 from smidgen.studies.sharing import Sharing
-from smidgen.studies.store import LEASE_SECONDS, RunStore
+from smidgen.studies.store import RunStore
 from smidgen.studies.trial import Result, Trial
 
 BEAT_SECONDS = 10.0

@@ -12,7 +12,8 @@ from smidgen.studies.candidates import Candidate, candidates
 from smidgen.studies.choose import OutOfFold
 from smidgen.studies.race import Race
 from smidgen.studies.ready import Ready
-from smidgen.studies.store import RunStore, Study
+from smidgen.studies.store import RunStore
+from smidgen.studies.stored import Study
 from smidgen.studies.trial import Result, Trial
 
 # Notes of those that more time gives a chance; the last took more than its part of the time that there was.

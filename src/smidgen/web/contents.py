@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.kit.errors import SmidgenError
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 from smidgen.web.words import clean
 
 _COLUMNS, _LETTERS = 12, 600  # shown of a row, and of a cell

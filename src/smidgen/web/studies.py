@@ -3,7 +3,7 @@
 from typing import Any
 
 from smidgen.studies import listing
-from smidgen.studies.store import Study
+from smidgen.studies.stored import Study
 from smidgen.web import curves, words
 from smidgen.web.shown import render
 from smidgen.web.words import clean
