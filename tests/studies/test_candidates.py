@@ -32,6 +32,8 @@ def test_seconds(task):
     for batch, read_at_once in ((20, 20), (1000, ROWS)):  # few rows do not fill a batch
         grown = forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[0]
         assert grown == pytest.approx(sum(whole) + 5.0 * read_at_once)
+    for batch, kept in ((20, 1.0 + 5.0 * 20), (ROWS - 1, 1.0)):  # half the rows still fill the smaller one
+        assert forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[2] == pytest.approx(kept)
     assert forecast(card(seconds=parts[:2]), task, "linear+tfidf")[0] == pytest.approx(1.0 + 6 * whole[1])
     assert forecast(card(seconds=parts[:2], unlabelled=True), task, "linear")[0] == pytest.approx(
         1.0 + whole[1] * (ROWS + 40) / ROWS

@@ -268,7 +268,7 @@ def test_a_plan_is_noted_and_nothing_else_is_touched(store):
 
 
 def test_ids_stay_apart_when_their_short_forms_meet(store, monkeypatch):
-    from smidgen.studies import store as module
+    from smidgen.studies import study_rows as module
 
     digests = iter(["abcdef" + "0" * 26, "abcdef" + "1" * 26])
     monkeypatch.setattr(module, "digest", lambda *parts: next(digests))
