@@ -9,7 +9,9 @@ from misfits import LIGHT
 
 from smidgen.budget.budget import Budget
 from smidgen.studies import candidates as forecasting
+from smidgen.studies import ready as studied
 from smidgen.studies.candidates import Candidate
+from smidgen.studies.curve import curve_member
 from smidgen.studies.fit import fit
 from smidgen.studies.race import Race
 from smidgen.studies.ready import ready
@@ -49,6 +51,25 @@ def test_what_fits_on_fewer_folds_is_not_left_out():
     assert race.few == {slow.key: 3}
     assert [c for c, _ in before] == [slow, hopeless]
     assert [c for c, _ in too_slow(race, budget, False, 17.0)] == [hopeless]
+
+
+def test_a_curve_is_drawn_of_the_heaviest_member_that_has_the_time():
+    weights, fits = np.array([0.5, 0.2, 0.3]), [5.0, 0.1, 1.0]
+    for seconds, member in ((None, 0), (15.0, 0), (14.9, 2), (3.0, 2), (2.9, 1), (0.2, 0)):  # three sizes
+        assert curve_member(TASK, weights, fits, seconds) == member
+
+
+def test_plans_measure_the_heaviest_member_that_is_quick(monkeypatch):
+    cost = {"learn/svm": 9.0, "learn/knn": 0.1, "learn/lda": 0.2, "learn/label_spreading": 9.0}
+    monkeypatch.setattr(studied, "forecast", lambda card, task, view: (cost[card.name], 0, 0.0))
+
+    def measured(**weights):
+        rows = [{"method": f"learn/{name}", "view": "linear", "weight": w} for name, w in weights.items()]
+        return studied._measured(TASK, rows)[0]["method"].partition("/")[2]
+
+    assert measured(knn=0.1, svm=0.5, lda=0.4) == "lda"
+    assert measured(svm=0.9, knn=None) == "svm"
+    assert measured(knn=0.1, label_spreading=0.2, svm=0.7) == "label_spreading"  # it tells what such rows bring
 
 
 def test_a_study_says_on_how_many_folds_and_is_read_and_replayed_so(table, inline, tmp_path, monkeypatch):

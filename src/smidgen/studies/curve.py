@@ -24,6 +24,18 @@ def curve_draws(task: Task) -> list[str]:
     return [f"sub:n={n}:r={r}" for r in range(REPEATS) for n in curve_sizes(task)]
 
 
+def curve_member(task: Task, weights: np.ndarray, fits: list[float], seconds: float | None) -> int:
+    """Whose curve is drawn: the heaviest member that can be fitted once on each size in these seconds; the heaviest of
+    all where none can, or where no clock runs (None).
+
+    Args:
+        weights: of the members `[K]`. fits: forecast of seconds of one fit of each.
+    """
+    most = math.inf if seconds is None else seconds / max(len(curve_sizes(task)), 1)
+    able = np.array(weights) * (np.array(fits) <= most)
+    return int(np.argmax(able if able.any() else weights))
+
+
 def curve_points(
     draws: dict[str, np.ndarray], task: Task, metric: Metric, temper: float, whole: Estimate, most: float = math.inf
 ) -> list[dict[str, Any]]:

@@ -157,7 +157,8 @@ def dry(
     found: Study, ready: Ready, draws: list[str], able: list[Offer], unknown: list[dict[str, str]]
 ) -> dict[str, Any]:
     fits = ready.folds * len(draws)
-    row = max((found.summary or {})["leaderboard"], key=lambda r: r.get("weight") or 0.0)
+    rows = (found.summary or {})["leaderboard"]
+    row = next(r for r in rows if (r["method"], r["view"]) == (ready.method, ready.view))
     each = (row.get("seconds") or 0.0) / max(row.get("repeats") or 1, 1) / ready.folds
     return {
         "study": found.id, "n": len(ready.task), "metric": ready.scale.metric.name, "dry_run": True,

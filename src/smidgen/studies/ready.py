@@ -21,6 +21,8 @@ from smidgen.tasks.read import read
 from smidgen.tasks.splits import units_of
 from smidgen.tasks.task import Task
 
+PATIENCE = 2.0  # seconds of one fit of a method that is trained dozens of times
+
 
 @dataclass
 class Ready:
@@ -73,15 +75,24 @@ def ready(found: Study, data: Any) -> Ready:
     )  # fmt: skip
     if task.fingerprint != found.fingerprint:
         raise BadInput(f"{source} changed since the study {found.id}: fit it again, then plan.")
-    best = max(summary["leaderboard"], key=lambda row: row.get("weight") or 0.0)
+    best, seconds = _measured(task, summary["leaderboard"])
     units = int(units_of(task).max()) + 1
-    seconds = forecast(methods.card(best["method"]), task, best["view"])[0]
     usual = folds_at(seconds, folds_for(units, int(np.bincount(task.target).max()) if task.classes else units))
     folds = int(best.get("folds") or usual)
     return Ready(
         task, Scale.of(summary["metric"]), best["method"], best["view"], best["params"], options["seed"], folds,
         float(summary["estimate"]),
     )  # fmt: skip
+
+
+def _measured(task: Task, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], float]:
+    """The member that is measured at other sizes, and the forecast of seconds of one fit: the heaviest that is fitted
+    quickly, for dozens of trainings are needed, or that learns from rows without labels; the heaviest where none is."""
+    members = sorted((r for r in rows if r.get("weight")), key=lambda r: -r["weight"]) or rows[:1]
+    cards = [methods.card(r["method"]) for r in members]
+    seconds = [forecast(c, task, r["view"])[0] for c, r in zip(cards, members, strict=True)]
+    fit = [i for i, (c, s) in enumerate(zip(cards, seconds, strict=True)) if s <= PATIENCE or c.unlabelled]
+    return members[fit[0] if fit else 0], seconds[fit[0] if fit else 0]
 
 
 def able(offers: list[Offer], task: Task, method: str = "") -> tuple[list[Offer], list[dict[str, str]]]:

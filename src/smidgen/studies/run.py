@@ -18,7 +18,7 @@ from smidgen.studies import summary
 from smidgen.studies.candidates import Candidate, Skipped
 from smidgen.studies.choose import Choice, OutOfFold, choose
 from smidgen.studies.compare import compare
-from smidgen.studies.curve import curve_draws, curve_points
+from smidgen.studies.curve import curve_draws, curve_member, curve_points
 from smidgen.studies.database import again
 from smidgen.studies.encoding import CACHE
 from smidgen.studies.estimate import judge
@@ -225,22 +225,22 @@ class Run:
     def _curve(
         self, tried: list[Candidate], board: OutOfFold, choice: Choice, metric: Any
     ) -> list[dict[str, Any]] | None:
-        """The learning curve of the heaviest member alone; its last point is that member cross-validated on all
-        rows.
+        """The learning curve of one member alone, see `curve_member`; its last point is that member cross-validated on
+        all rows.
         """
-        k = int(np.argmax(choice.weights))
+        time = None if self.end is None else CURVE_SHARE * (self.end - self.plan.begun)
+        k = curve_member(self.task, choice.weights, [c.seconds for c in tried], time)
+        if self.replay is not None:
+            drew = [self._draws(c) and choice.weights[i] for i, c in enumerate(tried)]
+            k = int(np.argmax(drew)) if any(drew) else k
         best, log_t = tried[k], float(choice.log_t[k])
-        draws = [self.race.trial(best, d) for d in curve_draws(self.task)]
+        draws = self._draws(best)
         if self.interrupted or not draws:
             return None
-        if self.replay is not None:
-            draws = [t for t in draws if t.key in self.replay.keys]
         if self.budget.trials is not None:
             self.runner.trials_left = len(draws) if self.budget.trials >= 5 * len(draws) else 0
-        if self.end is not None:
-            self.runner.stop_at = min(
-                self.clock() + CURVE_SHARE * (self.end - self.plan.begun), self._race_end() or self.end
-            )
+        if self.end is not None and time is not None:
+            self.runner.stop_at = min(self.clock() + time, self._race_end() or self.end)
             self.runner.stop_at = max(self.runner.stop_at, self.clock() + 0.3)
         known: dict[str, np.ndarray] = {}
 
@@ -259,6 +259,11 @@ class Run:
         folds = self.race.folds_of(best)  # of a network fewer than of others
         most = (1 - 1 / folds) * len(self.task) if folds < self.race.folds else np.inf
         return curve_points(known, self.task, metric, log_t, whole, most)
+
+    def _draws(self, candidate: Candidate) -> list[Trial]:
+        """The trials of its learning curve; in a replay those that there were."""
+        draws = [self.race.trial(candidate, d) for d in curve_draws(self.task)]
+        return draws if self.replay is None else [t for t in draws if t.key in self.replay.keys]
 
     def _about(
         self,
