@@ -175,7 +175,7 @@ def main(folder: Path, only: str = "") -> None:
     tasks = {kind: sorted({c["name"] for c in cells if c["kind"] == kind}) for kind in known}
     made = {
         **before,
-        "made": datetime.date.today().isoformat(),
+        "made": {**before.get("made", {}), **{kind: datetime.date.today().isoformat() for kind in known}},
         "smidgen": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
