@@ -15,7 +15,7 @@ from smidgen.studies.curve import curve_member
 from smidgen.studies.fit import fit
 from smidgen.studies.race import Race
 from smidgen.studies.ready import ready
-from smidgen.studies.slow import FEWEST, LONGEST_SHARE, fewer_folds, repeat_seconds, too_slow
+from smidgen.studies.slow import FEWEST, LONGEST_SHARE, fewer_folds, longest_trial, repeat_seconds, too_slow
 from smidgen.studies.store import RunStore
 from smidgen.studies.study_board import study_board
 from smidgen.tasks.read import read
@@ -49,6 +49,7 @@ def test_what_fits_on_fewer_folds_is_not_left_out():
     before = too_slow(race, budget, False, 17.0)
     race.few = fewer_folds(race, budget, False)
     assert race.few == {slow.key: 3}
+    assert [longest_trial(race, whole, False) for whole in (20.0, 15.0)] == pytest.approx([8.0, 7.8])
     assert [c for c, _ in before] == [slow, hopeless]
     assert [c for c, _ in too_slow(race, budget, False, 17.0)] == [hopeless]
 

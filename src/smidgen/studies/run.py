@@ -231,8 +231,8 @@ class Run:
         time = None if self.end is None else CURVE_SHARE * (self.end - self.plan.begun)
         k = curve_member(self.task, choice.weights, [c.seconds for c in tried], time)
         if self.replay is not None:
-            drew = [self._draws(c) and choice.weights[i] for i, c in enumerate(tried)]
-            k = int(np.argmax(drew)) if any(drew) else k
+            drew = choice.weights * np.array([bool(self._draws(c)) for c in tried])
+            k = int(np.argmax(drew)) if drew.any() else k
         best, log_t = tried[k], float(choice.log_t[k])
         draws = self._draws(best)
         if self.interrupted or not draws:

@@ -56,10 +56,9 @@ def after_race(race: Race, whole: float, refit: float | None = None) -> float:
 def longest_trial(race: Race, whole: float, named: bool) -> float:
     """Seconds that one trial may take. named: whether the methods were named."""
     usual = max(2.0, LONGEST_SHARE * whole)
-    if not named:
-        return usual
-    need = max((repeat_seconds(race, c) for c in race.alive), default=0.0)
-    return max(usual, SAFETY * need)  # what was asked for by its name has the time that it is known to need
+    # What was asked for by its name has the time that it is known to need, and so has what just fits on fewer folds.
+    need = max((repeat_seconds(race, c) for c in race.alive if named or c.key in race.few), default=0.0)
+    return max(usual, SAFETY * need)
 
 
 def too_slow(race: Race, budget: Budget, named: bool, left: float | None) -> list[tuple[Candidate, str]]:
