@@ -10,7 +10,7 @@ CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves 
 SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
 LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
 FEWEST = 3  # folds that a candidate has at least where time is short
-UNASKED = 60.0  # seconds of one repeat of a method that a budget by count tries without being told its name
+UNASKED = 30.0  # seconds of one repeat of a method that a budget by count tries without being told its name
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
 
