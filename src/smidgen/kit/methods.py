@@ -42,8 +42,10 @@ class MethodCard:
         extra, package: the install extra and import name it needs, if any.
         max_rows, max_classes, max_features: above these it is not tried.
         seconds: rough cost of one fit on one core: (fixed, for 10^6 row x feature x class, for 10^6 pairs of rows x
-            class, for 10^3 rows, for 10^3 rows of a batch); those that do not matter may be left off.
-        batch: rows that each of a fixed number of updates reads, where there are so many.
+            class, for 10^3 rows, for 10^3 rows of a batch, or of tokens where it is bounded in them); those that do not
+            matter may be left off.
+        batch, batch_tokens: rows that each of a fixed number of updates reads, where there are so many, and about how
+            many tokens at most; 0: any.
         bytes_per_pair: working memory for each pair of training rows (kernels), bytes.
         bytes_per_row: model bytes for each training row and feature, rough; 0 where the model does not grow.
         version: raised when its results change; part of every trial's key.
@@ -66,6 +68,7 @@ class MethodCard:
     max_features: int | None = None
     seconds: tuple[float, ...] = (0.01, 1.0)
     batch: int = 0
+    batch_tokens: int = 0
     bytes_per_row: float = 0.0
     bytes_per_pair: float = 0.0
     version: int = 1

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from smidgen.data.views.view import choices, rough_width
+from smidgen.data.views.view import choices, rough_tokens, rough_width
 from smidgen.kit import methods
 from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import installed
@@ -126,8 +126,8 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int, float
     # A fit on tf-idf walks many columns where the forecast of memory counts entries.
     d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
     seconds = fixed + cells * (n + more) * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
-    batches = read * min(n, card.batch) / 1e3
-    fixed += batches if n >= 2 * card.batch else 0.0
+    batches, of_half = (read * _batch(card, task, rows) / 1e3 for rows in (n, n // 2))
+    fixed += batches if of_half == batches else 0.0
     seconds += batches
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
@@ -138,6 +138,15 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int, float
         + int(card.bytes_per_row * n * d)
     )
     return seconds, need, fixed
+
+
+def _batch(card: MethodCard, task: Task, rows: int) -> float:
+    """What one update reads of so many rows: rows, or tokens where a batch is bounded in them."""
+    read = min(rows, card.batch)
+    if not card.batch_tokens:
+        return read
+    each = sum(rough_tokens(task.frame[c.name].dropna().astype(str)) for c in task.columns if c.kind == "text")
+    return min(read * each, card.batch_tokens)
 
 
 def once_seconds(card: MethodCard, task: Task) -> float:

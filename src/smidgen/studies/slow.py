@@ -10,6 +10,7 @@ CURVE_SHARE = 0.12  # of the time, for the learning curve, when the race leaves 
 SLOW_SHARE = 0.7  # a candidate of which one repeat takes more of the race's time is not tried
 LONGEST_SHARE = 0.4  # ... and a trial that takes more of all the time is ended
 FEWEST = 3  # folds that a candidate has at least where time is short
+FEW_SHARE = 0.5  # of all the time that one repeat on so few may take
 UNASKED = 30.0  # seconds of one repeat of a method that a budget by count tries without being told its name
 SAFETY = 1.3  # forecasts of seconds are multiplied by this
 
@@ -26,11 +27,12 @@ def fewer_folds(race: Race, budget: Budget, named: bool) -> dict[tuple[str, str]
     on has the same."""
     if budget.seconds is None:
         return {}
-    most = max(2.0, (SLOW_SHARE if named else LONGEST_SHARE) * budget.seconds)
+    shares = (SLOW_SHARE, SLOW_SHARE) if named else (LONGEST_SHARE, FEW_SHARE)
+    most, most_on_few = (max(2.0, share * budget.seconds) for share in shares)
     out = {}
     for c in race.found:
         usual = race.folds_of(c)
-        fits = [k for k in range(usual - 1, FEWEST - 1, -1) if repeat_seconds(race, c, k) <= most]
+        fits = [k for k in range(usual, FEWEST - 1, -1) if repeat_seconds(race, c, k) <= most_on_few]
         if fits and repeat_seconds(race, c, usual) > most:
             out[c.key] = fits[0]
     return out

@@ -4,13 +4,14 @@
 learned is learned in `fit`, on the rows given to it.
 """
 
+from collections.abc import Iterable
 from itertools import product
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from smidgen.data.views.encoders import available
+from smidgen.data.views.encoders import TOKENS, available
 from smidgen.data.views.rows import Rows
 from smidgen.data.views.table import TABLE_KINDS, fit_table, transform_table
 from smidgen.data.views.text import SVD_COLUMNS, fit_svd, fit_tfidf, tfidf
@@ -196,10 +197,16 @@ def long_texts(task: Task) -> bool:
     return any(len(w) and (w > LONG_WORDS).mean() >= LONG_SHARE for w in words)
 
 
+def rough_tokens(texts: Iterable[str]) -> float:
+    """About how many word pieces a text has in the view "tokens", for forecasts."""
+    lengths = [min(len(text) / 4.2 + 2, TOKENS) for text in texts]  # of English; 4.2 letters a piece, two ends
+    return float(np.mean(lengths)) if lengths else 0.0
+
+
 def rough_width(columns: tuple[Column, ...], view_name: str) -> int:
     """About how many features a view makes of these columns (tf-idf: entries a row), for forecasts."""
     kinds = [c.kind for c in columns]
     table = kinds.count("number") + 4 * kinds.count("date") + 5 * kinds.count("category")
-    each = {"tfidf": 300, "tfidf_svd": 64, "pixels": 528, "hog": 1856, "picture": 3072, "tokens": 128}
+    each = {"tfidf": 300, "tfidf_svd": 64, "pixels": 528, "hog": 1856, "picture": 3072, "tokens": TOKENS}
     parts = [p for p in view_name.split("+") if p in PARTS]
     return int(max(1, table + sum(each.get(p, 384) * sum(k == PARTS[p][1] for k in kinds) for p in parts)))
