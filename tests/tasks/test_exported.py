@@ -6,6 +6,7 @@ import pytest
 
 from smidgen.kit.errors import BadInput
 from smidgen.tasks.read import read, read_new
+from smidgen.tasks.task import Column
 
 HEAD = ["Nr.", "Ort", "Gewicht (kg)", "Länge", "Datum", "Preis"]
 ROWS = [
@@ -73,6 +74,24 @@ def test_new_rows_are_read_by_the_form_of_the_fit_not_by_their_own_file(task_of,
     path = tmp_path / "new.csv"
     path.write_text("Ort;Gewicht (kg);Länge;Datum\nUlm;1.130;4;01.04.2024\n")  # alone 1.130 could be a bit over one
     assert read_new(path, task.columns, "Preis")["Gewicht (kg)"].tolist() == [1130.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("a,b,c\n1,x,2\n,,\n3,y,4\n\n,,\n5,z,6\n,,\n\n,,\n", [1, None, 3, None, 5]),
+        ("a\n1\n\n3\n\n\n5\n\n\n", [1, None, 3, None, None, 5]),  # as a spreadsheet writes one column with gaps
+        ("a\r\r\n1\r\r\n\r\r\n3\r\r\n", [1, None, 3]),
+        ('a\n1\n""\n3', [1, None, 3]),
+        ("a,b,c\n,,\n1,x,2\n", [None, 1]),
+    ],
+    ids=["rows", "lines", "doubled ends", "quotes", "first"],
+)
+@pytest.mark.parametrize("kind", ["number", "text"])
+def test_each_row_to_be_predicted_is_kept_in_its_place(tmp_path, text, first, kind):
+    (tmp_path / "new.csv").write_text(text)
+    made = read_new(tmp_path / "new.csv", [Column(name="a", kind=kind)], "target")["a"]
+    assert [None if pd.isna(v) else int(v) for v in made] == first
 
 
 def test_a_line_that_goes_wrong_keeps_its_number_below_a_title(tmp_path):

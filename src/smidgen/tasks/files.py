@@ -47,11 +47,12 @@ class Loaded:
     findings: list[Finding] = field(default_factory=list)
 
 
-def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
+def load_file(path: Path | str, as_text: tuple[str, ...] = (), *, gaps: bool = False) -> Loaded:
     """Reads any table file ("-": standard input).
 
     Args:
         as_text: columns whose cells are kept as written (class names, groups), blank ones as None.
+        gaps: keep rows of delimited text that are blank in every column and stand before others.
     Raises:
         BadInput: missing, empty, damaged, ragged, of a kind that is not read; names the file and the line.
     """
@@ -79,14 +80,14 @@ def load_file(path: Path | str, as_text: tuple[str, ...] = ()) -> Loaded:
         if name.endswith((".jsonl", ".ndjson", ".json")) or (first == b"{" and not name.endswith((".csv", ".tsv"))):
             made.frame = _json(data, where)
         else:
-            _csv(data, made, as_text, tab=name.endswith((".tsv", ".tab")))
+            _csv(data, made, as_text, name.endswith((".tsv", ".tab")), gaps)
     _check_names(made)
     if not len(made.frame):
         raise BadInput(f"{where} has column names but no rows: add at least 2 rows with a target.")
     return made
 
 
-def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None:
+def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool, gaps: bool) -> None:
     if b"\n" not in data:
         data = data.replace(b"\r", b"\n")
     data, named, said = without_frame(data, made.where, tab)
@@ -96,6 +97,9 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
     names = _unique(dialect.names, made)
     made.decimal_comma = SUGGESTED if dialect.delimiter == ";" else 0
     kept = [n for n in names if n in as_text]
+    lines = gaps and len(names) == 1  # of one column, an empty line is a blank cell
+    if lines:
+        data = data.replace(b"\r\r\n", b"\r\n")  # what Python on Windows writes where newline="" is forgotten
 
     def parsed(kept: list[str], only: list[str] | None = None) -> pd.DataFrame:
         with warnings.catch_warnings():
@@ -115,6 +119,7 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
             low_memory=False,
             encoding="utf-8",
             keep_default_na=False,
+            skip_blank_lines=not lines,
             na_values=dict.fromkeys([n for n in names if n not in kept], list(BLANK)),
             quoting=csv.QUOTE_MINIMAL if dialect.quoted else csv.QUOTE_NONE,
         )
@@ -150,7 +155,9 @@ def _csv(data: bytes, made: Loaded, as_text: tuple[str, ...], tab: bool) -> None
     for name in nameless_and_blank(frame, dialect.names):
         del frame[name]
         made.findings[:] = [f for f in made.findings if f"it is called '{name}' here" not in f.text]
-    bare: Any = frame.isna().all(axis=1)
+    bare: Any = frame.isna().all(axis=1).to_numpy()
+    if gaps:  # a spreadsheet's used range may reach below its last row
+        bare = np.arange(len(bare)) > np.flatnonzero(~bare).max(initial=-1)
     if bare.any():
         made.findings.append(
             Finding(

@@ -184,7 +184,7 @@ def open_new(
         # and 1.234 is what the form of the fit says, whatever a file of such cells alone would look like
         written = ("category", "text", "image")
         as_text = tuple(c.name for c in used if c.kind in written or (c.kind == "number" and c.form))
-        return load_file(source, as_text if group is None else (*as_text, group))
+        return load_file(source, as_text if group is None else (*as_text, group), gaps=not of_pool)
     found = from_frame(source)
     if found is not None:
         return found
