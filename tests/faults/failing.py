@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -207,6 +208,42 @@ class Export(Language):
         tensors = {t.name: np.array(t.data) for t in gguf.GGUFReader(folder / "lm.gguf").tensors}
         embedding = tensors["token_embd.weight"]
         return self.which(lambda own: (embedding == own.decoder.model.embed_tokens.weight.detach().numpy()).all())
+
+
+class Adapter(Language):
+    """A tuned encoder, whose files PEFT and safetensors write by themselves."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        from transformers import BertConfig, BertModel
+
+        from smidgen.nets.adapters import Adapted, LoRA
+
+        sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+        self.encoder = lambda: BertModel(BertConfig(vocab_size=9, max_position_embeddings=8, **sizes))
+        self.models = [Adapted(self.encoder(), LoRA(r=1), seed) for seed in (0, 1)]
+        self.heads = [torch.nn.Linear(8, 2), torch.nn.Linear(8, 2)]
+
+    def write(self, folder: Path, which: int) -> None:
+        from smidgen.learn.tuned_folder import save_classifier
+
+        net = SimpleNamespace(body=self.models[which], head=self.heads[which], embeddings=None)
+        about = {"classes_": np.array(["a", "b"]), "encoder": SimpleNamespace(identity="e")}
+        save_classifier(SimpleNamespace(net_=net, **about), folder / "tuned")
+
+    def state(self, folder: Path) -> str:
+        from smidgen.kit.files import read_tensors
+        from smidgen.nets.adapters import load_adapter
+
+        head = read_tensors(folder / "tuned" / "head.safetensors")["weight"]
+        given = load_adapter(self.encoder(), folder / "tuned").trained()
+        found = {
+            (head == own.weight.detach().numpy()).all(): name
+            for name, own in zip(("old", "new"), self.heads, strict=True)
+        }
+        own = self.models[("old", "new").index(found[True])].trained()
+        assert all((a == b).all() for a, b in zip(given, own, strict=True))
+        return found[True]
 
 
 def fail_each(operation: str, folder: str, model: str, step: int) -> int:

@@ -6,13 +6,14 @@ import json
 import pytest
 
 OPERATIONS = ["SaveModel", "FirstModel", "WriteReport", "FinishTrial", "NewStore", "Compress", "Language", "Export"]
-SLOW = {"NewStore": 7, "Compress": 9, "Language": 2}  # on a push only each so many-th call
+OPERATIONS += ["Adapter"]
+SLOW = {"NewStore": 7, "Compress": 9, "Language": 2, "Adapter": 4}  # on a push only each so many-th call
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_file_call_fails_in_turn(operation, big_forks, fitted, tmp_path, memory_disk, rounds):
-    if operation == "Export":
-        pytest.importorskip("gguf")
+    if needs := {"Export": "gguf", "Adapter": "peft"}.get(operation):
+        pytest.importorskip(needs)
     log, step = tmp_path / "log", 1 if rounds.long else SLOW.get(operation, 1)
     given = {"operation": operation, "folder": str(memory_disk), "model": str(fitted), "step": step}
     assert big_forks.run("failing:fail_each", log, **given) == 0, log.read_text()

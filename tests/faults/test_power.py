@@ -33,7 +33,7 @@ def run_recorded(folder: str, into: str, count: int) -> int:
         for text in (b"old", b"new"):
             with new_folder(Path(folder) / "model") as made:
                 write_bytes(made / "a", text * 100)
-                write_bytes(made / "b", text * 100)
+                (made / "b").write_bytes(text * 100)  # as a library does
             calls.mark(f"model {text.decode()}")
         calls.disarm()
     return 0

@@ -323,6 +323,14 @@ def test_a_file_of_another_library_is_on_the_disk_before_it_has_its_name(tmp_pat
     assert synced == [((tmp_path / "f").stat().st_ino, False)] and [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
+def test_a_librarys_own_error_of_the_disk_is_one_of_the_system(tmp_path):
+    from safetensors.numpy import save_file
+
+    with pytest.raises(FileNotFoundError) as error, new_folder(tmp_path / "m") as new:
+        save_file({"a": np.zeros(2)}, new / "absent" / "a.safetensors")
+    assert error.value.filename == str(tmp_path / "m") and not list(tmp_path.iterdir())
+
+
 def test_a_new_folder_can_be_entered_by_others_and_holds_nothing_open(tmp_path):
     def handles() -> int:
         return sum(1 for _ in Path("/proc/self/fd").iterdir()) if Path("/proc/self/fd").exists() else 0

@@ -6,6 +6,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ MAX_TENSORS = 50_000
 MAX_JSON = 64 << 20
 MAX_VALUES = 2_000_000  # of a JSON file: each takes up to 70 bytes in memory, and 3 in the file
 MAX_AXES = 64
+_RUST = re.compile(r"\(os error (\d+)\)")  # in what libraries in Rust, safetensors among them, say of a disk
 _DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -166,13 +168,17 @@ def _digest_of(path: str, size: int, changed: int) -> str:
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
     """A folder that appears under its name only when the block ends well; replaces an older one of the same name, on
-    Linux in one step, so that there is one at every moment."""
+    Linux in one step, so that there is one at every moment. What lies in it, whoever wrote it, is on the disk by then;
+    a disk that fails is an OSError, also where a library has an error of its own for that."""
     path = Path(path).absolute()
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     temporary, lock = _held_folder(path)
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                _sync(file)
         os.chmod(temporary, 0o755)
         if not path.exists():
             os.replace(temporary, path)
@@ -194,6 +200,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         inside = getattr(error, "filename", None)
         if isinstance(inside, str | Path) and Path(inside).is_relative_to(temporary):
             _name(error, path / Path(inside).relative_to(temporary))
+        if isinstance(error, Exception) and (number := _RUST.search(str(error))):
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise
     finally:
         if lock >= 0:
@@ -230,12 +238,13 @@ def _name(error: BaseException, path: Path) -> None:
 
 def settle(temporary: Path, path: Path) -> None:
     """A file that a library wrote gets its name, when all of it is on the disk."""
-    fd = os.open(temporary, os.O_RDWR)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    _sync(Path(temporary))
     os.replace(temporary, path)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def _lock(fd: int, wait: bool = True) -> bool:
