@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, SmidgenError
 
 if TYPE_CHECKING:  # who reads text only needs no array
     import numpy as np
@@ -200,7 +200,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         inside = getattr(error, "filename", None)
         if isinstance(inside, str | Path) and Path(inside).is_relative_to(temporary):
             _name(error, path / Path(inside).relative_to(temporary))
-        if isinstance(error, Exception) and (number := _RUST.search(str(error))):
+        if not isinstance(error, SmidgenError) and (number := _RUST.search(str(error))):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise
     finally:
