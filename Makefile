@@ -9,7 +9,7 @@ MUTANTS := benchmarks/.mutants
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help setup demo test cover faults fuzz mutants check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
+.PHONY: help setup demo test cover faults soak fuzz mutants check docs papers evidence smoke screens bench bench-peers bench-quantizers clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ fuzz: setup  ## hostile input, 20 times as much as the tests try on every push (
 
 faults: setup  ## kills, failing disks, lost power, many processes: SECONDS of them, 600 unless given; the figures are shown
 	SMIDGEN_FAULTS=$(or $(SECONDS),600) $(BIN)/python -m pytest -q -o timeout=3600 -p no:randomly tests/faults
+
+soak: setup  ## a person's day at random: fits, kills, removals beside a page that stays open; SECONDS of it, 3600 unless given (SEED=0)
+	$(BIN)/python tests/faults/soak.py --seconds $(or $(SECONDS),3600) --seed $(or $(SEED),0)
 
 mutants: setup $(MUTANTS)/.installed  ## do the tests notice? COUNT=200 new mutants of each of kit, budget and studies (SEED=0, MINUTES=60 for each)
 	$(BIN)/python benchmarks/mutants.py run --count $(or $(COUNT),200) --seed $(or $(SEED),0) --minutes $(or $(MINUTES),60)
