@@ -56,9 +56,11 @@ class Page:
         return sorted(set(re.findall(rf'href="{begin}(\w+)"', self.get(begin.rstrip("/"))[1])))
 
     def fill(self, path: str, rng: random.Random) -> int:
-        """The form of that page, filled in at random."""
-        fields = re.findall(r'name="(c\d+)"', self.get(path)[1])
-        return self.post(path, **{f: rng.choice(["", "1", "0,5", "red", "01.02.2024", "="]) for f in fields})
+        """The form of that page: numbers where it wants some, else what comes; half of the time all of it nonsense."""
+        fields = re.findall(r'name="(c\d+)" value="[^"]*"( inputmode="decimal")?', self.get(path)[1])
+        sense = rng.random() < 0.5
+        chosen = {n: ["1", "0.5", "-2.25"] if d and sense else ["", "red", "01.02.2024", "="] for n, d in fields}
+        return self.post(path, **{name: rng.choice(values) for name, values in chosen.items()})
 
     def weight(self) -> dict[str, float]:
         """What the process has of the machine: bytes of memory, handles, threads."""

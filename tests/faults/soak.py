@@ -233,17 +233,17 @@ class Soak:
              "rows": sum(rows.values()), "files": len(left), "bytes": sum(sizes.values()), **self.page.weight()}
         )  # fmt: skip
 
-    def go(self, seconds: float, every: float) -> None:
+    def go(self, seconds: float, every: int) -> None:
         """Verbs at random; of no seconds, each once."""
-        began = sampled = time.monotonic()
+        began, measured = time.monotonic(), 0
         names, weights = zip(*self.WEIGHTS.items(), strict=True)
         for name in () if seconds else names:
             getattr(self, f"do_{name}")()
         while (now := time.monotonic()) - began < seconds:
-            if now - sampled > every:
+            if self.verbs.total() - measured > every:
                 self.level(now - began)
-                sampled = time.monotonic()
-                print(json.dumps(self.samples[-1]), sum(self.verbs.values()), len(self.wrong), flush=True)
+                measured = self.verbs.total()
+                print(json.dumps(self.samples[-1]), measured, len(self.wrong), flush=True)
             getattr(self, f"do_{self.rng.choices(names, weights)[0]}")()
         self.level(seconds)
 
@@ -262,7 +262,7 @@ def main() -> int:
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("--seconds", type=float, default=60)
     given.add_argument("--seed", type=int, default=0)
-    given.add_argument("--every", type=float, default=60, help="seconds between measurements")
+    given.add_argument("--every", type=int, default=60, help="verbs between measurements")
     asked = given.parse_args()
     with tempfile.TemporaryDirectory(prefix="smidgen-soak-") as place:
         home = Path(place) / "home"
