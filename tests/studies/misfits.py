@@ -32,6 +32,7 @@ BODIES = {
     "nans": "self.frequencies_ = self.frequencies_ * np.nan",
     "unsure": "self.frequencies_ = self.frequencies_ * 2",
     "eater": "self.eaten = [np.ones(5_000_000) for _ in range(200)]",
+    "hungry": "if len(X) == 50: raise MemoryError('no room for so many rows')",
     "gate_a": "wait()",
     "gate_b": "wait()",
 }

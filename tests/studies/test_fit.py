@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from misfits import COINS, LIGHT
 
-from smidgen.kit.errors import BadInput, BudgetSpent
+from smidgen.kit.errors import BadInput, BudgetSpent, SmidgenError
 from smidgen.learn.model import Model
 from smidgen.studies import fit as fitting
 from smidgen.studies import trial
@@ -365,6 +365,14 @@ def test_nothing_but_failures_is_said_so(few, with_outside, tmp_path, inline):
         fit(str(few), "target", trials=5, methods="raiser,nans", store=str(tmp_path / "t.db"), out=tmp_path / "m")
     with RunStore(tmp_path / "t.db") as store:
         assert store.studies()[0].state == "failed"
+
+
+def test_a_last_fit_that_lacks_memory_does_not_ask_for_time(few, with_outside, tmp_path, inline):
+    with pytest.raises(
+        SmidgenError, match=r"hungry: out of memory: no room .*Allow more memory, or give fewer"
+    ) as error:
+        fit(str(few), "target", trials=2, methods="hungry", store=str(tmp_path / "t.db"), out=tmp_path / "m")
+    assert not isinstance(error.value, BudgetSpent) and not (tmp_path / "m").exists()
 
 
 def test_a_broken_package_from_outside_is_listed_and_not_the_end(few, with_outside, tmp_path, inline, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 from smidgen.budget.budget import show_bytes
 from smidgen.budget.meter import Meter
 from smidgen.data.views.rows import Rows
-from smidgen.kit.errors import BadInput, BudgetSpent
+from smidgen.kit.errors import BadInput, BudgetSpent, SmidgenError
 from smidgen.learn.model import Model
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.choose import Choice
@@ -51,6 +51,7 @@ class Refit:
             jobs[self.pool.submit(fit_member, (c.method, c.view, c.params, self.plan.seed))] = k
         states: dict[int, dict[str, Any]] = {}
         why: list[str] = []
+        kinds: set[str] = set()
         while len(states) + len(why) < len(order):
             if limit is not None and self.clock() >= limit:  # of all of them together: some may still be queued
                 for job in jobs:
@@ -61,6 +62,7 @@ class Refit:
                 if isinstance(outcome, Failure):
                     reason = "the time ended" if outcome.kind == "stopped" else outcome.reason
                     why.append(f"{tried[jobs[job]].method}: {reason}")
+                    kinds.add(outcome.kind)
                 else:
                     self.noted(tried[jobs[job]], outcome.pop("notes", []))
                     states[jobs[job]] = outcome
@@ -69,10 +71,11 @@ class Refit:
         if not states and limit is not None:
             states = self._quickest(tried, order)
         if not states:
-            raise BudgetSpent(
-                f"None of the chosen methods could be fitted on all rows ({'; '.join(why)}). Give more time.",
-                see="budget",
-            )
+            said = f"None of the chosen methods could be fitted on all rows ({'; '.join(why)})."
+            if "stopped" in kinds:
+                raise BudgetSpent(f"{said} Give more time.", see="budget")
+            hint = "Allow more memory, or give fewer rows or columns." if "memory" in kinds else "Take other --methods."
+            raise SmidgenError(f"{said} {hint}")
         kept = [k for k in order if k in states]
         while True:
             weights = np.zeros(len(tried))
