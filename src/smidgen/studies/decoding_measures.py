@@ -35,7 +35,7 @@ def distinct(ids_BN: np.ndarray, n: int) -> float:
 def same_start(a_BN: np.ndarray, b_BN: np.ndarray) -> np.ndarray:
     """Share of each text before the first token in which two differ, `[B]`."""
     same = a_BN == b_BN
-    return np.where(same.all(1), same.shape[1], same.argmin(1)) / max(same.shape[1], 1)
+    return np.where(same.all(1), same.shape[1], same.argmin(1)) / same.shape[1]
 
 
 @torch.inference_mode()
