@@ -86,7 +86,8 @@ def test_a_target_is_reached_or_reachable_or_neither():
     reach = {"purchase": "label", "amount": 1200, "interval": [800, None], "cost": 6.0}
     assert told(asked=asked, target=reach, failing=["unlabelled", "label@0.1"])[0] == (
         "About 1,200 more labels reach log loss 0.5 (90 % sure it takes 800 or more, if it is to be had at all), for "
-        "6, which is more than the money there is; rows without a label or labels of which 10 % are wrong alone would not."
+        "6, which is more than the money there is; rows without a label or labels of which 10 % are wrong alone would "
+        "not."
     )
     within = told(asked=asked, target={**reach, "cost": 5.0, "interval": [800, 2000]})[0]
     assert within.endswith("(90 % sure it takes 800 to 2,000), for 5.")
@@ -123,7 +124,8 @@ def test_doubts_worths_and_what_cannot_be_told():
     ("purchase", "count", "text"),
     [
         ("label", 1, "1 label"), ("label", 2, "2 labels"), ("label", 1234.6, "1,235 labels"),
-        ("label", 99.5, "99.5 labels"),         ("label", None, "labels"), ("label@0.125", 3, "3 labels of which 12.5 % are wrong"),
+        ("label", 99.5, "99.5 labels"), ("label", None, "labels"),
+        ("label@0.125", 3, "3 labels of which 12.5 % are wrong"),
         ("mb", 0.25, "0.25 megabytes"),
         ("hour", 1, "1 hour of computing"), ("hour", 0.5, "30 minutes of computing"),
         ("mb@8", 2, "2 megabytes at 8 bits a weight"),
