@@ -97,6 +97,7 @@ def test_light_members_leave_and_no_more_than_so_many_stay():
     assert choosing._trim(np.array([0.4, 0.3, 0.3]), ChoiceConfig(min_weight=0.9)).tolist() == [1, 0, 0]
     sharp = choosing._sharpened(np.array([0.5, 0.5]), np.array([3.0, 3.0 + np.log(4)]))
     assert sharp == pytest.approx([0.8, 0.2])
+    assert choosing._sharpened(np.array([0.0, 1.0]), np.array([0.0, 5000.0])).tolist() == [0, 1]  # far behind, and all
 
 
 def test_left_out_rows_are_predicted_by_the_choice_of_the_others():

@@ -159,7 +159,7 @@ class DecodingStudy:
             raise BadInput(f"The baseline '{self.baseline}' could not be measured: {why}")
         good = cells.table.loc[cells.table["error"] == ""]
         samples = good[[*AXES, *SAMPLED]].explode(list(SAMPLED))
-        samples["prompt"] = samples.groupby(list(AXES), sort=False).cumcount()
+        samples["prompt"] = samples.groupby(list(AXES)).cumcount()
         samples = samples.astype(dict.fromkeys(SAMPLED, float)).reset_index(drop=True)
         return DecodingResult(
             self.baseline, self._table(good, costs.table), samples, _long(costs.table, ["variant"], "nats"),
@@ -278,5 +278,5 @@ def _number(value: float | None) -> float:
 
 def _long(table: pd.DataFrame, by: list[str], value: str) -> pd.DataFrame:
     good = table.loc[table["error"] == "", [*by, value]].explode(value)
-    good["text"] = good.groupby(by, sort=False).cumcount()
+    good["text"] = good.groupby(by).cumcount()
     return good.astype({value: float}).reset_index(drop=True)
