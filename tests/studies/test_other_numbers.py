@@ -10,6 +10,7 @@ import pytest
 from smidgen.kit.errors import BadInput
 from smidgen.kit.seeds import derive_seed
 from smidgen.studies import buying, measured, other_offers, search_luck, size_ladder
+from smidgen.studies.bits_ladder import BitsLadder, _chosen
 from smidgen.studies.candidates import BASELINE, Candidate
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.estimate import judge
@@ -218,6 +219,106 @@ def test_a_ladder_has_a_rung_where_the_choice_changes(known):
         last = w
     assert [r.limit for r in rungs] == expected and rungs and all(len(r.change_K) == 30 for r in rungs)
     assert size_ladder.ladder(known, scale, 5000, 30, 0) == []  # what is there was made otherwise
+
+
+def ladder_of(known, limit, summary=None, results=True):
+    wanted = known.tried[:4]
+    offers = offers_of({"mb@8": 2.0, "mb@4": 1.0})
+    found: Any = SimpleNamespace(id="s-1", summary=summary)
+    made = BitsLadder(offers, ready_of(known), found, known, wanted, {c.key: {"k": 1} for c in wanted}, limit)
+    for bits, share in ((8, 4), (4, 8)) if results else ():
+        for c in wanted:
+            own = known.results[c.key][0]
+            made.results[bits, c.key] = Result(own.predictions * 0.98 + 0.01, model_bytes=own.model_bytes // share)
+    return made
+
+
+def test_fewer_bits_of_what_has_room_are_less_bytes(known):
+    made = ladder_of(known, None, {"model": "here/m", "spent": {"model_bytes": 8000}})
+    told, unknown = made.others(30)
+    assert [o.offer.name for o in told] == ["mb@8", "mb@4"] and unknown == []
+    board = known.board(made.wanted, repeats=1)
+    chosen = choose(board, known.race.choice).weights > 0
+    need = needs(made.wanted, known.sizes, known.race)[chosen].sum()
+    for other, share in zip(told, (4, 8), strict=True):
+        then = needs(made.wanted, {k: v // share for k, v in known.sizes.items()}, known.race)[chosen].sum()
+        least = math.ceil(8000 * then / need)
+        (step,) = other.steps
+        assert step.total == least / 1e6 and step.amount == pytest.approx((least - 8000) / 1e6) and step.amount < 0
+        assert step.how == (f"smidgen compress here/m --size {math.ceil(least / 1e3)}KB makes it, from 8.0 KB as it is")
+        rounded = OutOfFold(board.predictions * 0.98 + 0.01, board.truth, board.prior, board.units)
+        before, after = (judge(b, known.race.choice, 4) for b in (board, rounded))
+        assert step.change_K == pytest.approx(size_ladder.changes(before, after, known, Scale.of("log_loss"), 30, 4))
+    bare = ladder_of(known, 10**9)
+    (step,) = bare.others(9)[0][0].steps
+    assert "compress MODEL --size" in step.how and "from the model as it is" in step.how
+    fits = limit_for(float(need))
+    assert step.total == pytest.approx(math.ceil(fits * needs(bare.wanted, {k: v // 4 for k, v in known.sizes.items()},
+                                                              known.race)[chosen].sum() / need) / 1e6)  # fmt: skip
+    assert len(ladder_of(known, fits).others(9)[0][0].steps) == 1
+
+
+def test_the_same_bytes_hold_more_at_fewer_bits(known):
+    first = math.ceil(needs(known.tried, known.sizes, known.race)[0]) + FRAME_BYTES
+    made = ladder_of(known, first)
+    steps = made.others(9)[0][0].steps
+    assert steps[0].amount == 0 and steps[0].total == first / 1e6 and len(steps) > 1
+    board = known.board(made.wanted, repeats=1)
+    rounded = OutOfFold(board.predictions * 0.98 + 0.01, board.truth, board.prior, board.units)
+    sizes = {k: v // 4 for k, v in known.sizes.items()}
+    need, then = (needs(made.wanted, s, known.race) for s in (known.sizes, sizes))
+    top = limit_for(float(then[choose(rounded, known.race.choice).weights > 0].sum()))
+    expected, last = [], None
+    for bound in [first, *(first * t for t in (2, 4, 10) if first * t < top), max(top, first)]:
+        weights = within_size(made.wanted, rounded, known.race, sizes, bound)[0].weights
+        if last is None or not np.allclose(weights, last):
+            expected.append((bound, limit_for(float(need[weights > 0].sum()))))
+        last = weights
+    assert [s.total for s in steps] == [b / 1e6 for b, _ in expected]
+    for step, (bound, before) in zip(steps, expected, strict=True):
+        assert step.amount == pytest.approx((bound - first) / 1e6)
+        kb, least = math.ceil(before / 1e3), math.ceil(bound / 1e3)
+        assert step.how == (
+            f"allow {kb}KB first (smidgen studies resume s-1 --size {kb}KB), then smidgen compress the model --size "
+            f"{least}KB"
+        )
+    tiny = ladder_of(known, 5000)
+    assert tiny.others(9) == (
+        [],
+        [{"purchase": n, "why": "no choice fits into the study's bound so"} for n in ("mb@8", "mb@4")],
+    )
+
+
+def test_bits_that_were_not_measured_are_said(known, monkeypatch):
+    monkeypatch.setattr("smidgen.kit.methods.card", lambda name: SimpleNamespace(version=3, pretraining=None))
+    known.race.task.fingerprint = "f"
+    made = ladder_of(known, None, results=False)
+    trials = made.trials()
+    assert [t.draw for t in trials] == ["cv:k=5:r=0:b=8"] * 4 + ["cv:k=5:r=0:b=4"] * 4
+    assert {(t.version, t.seed, t.view, t.task) for t in trials} == {(3, 4, "linear", "f")} and trials[0].params == {
+        "k": 1
+    }
+    for trial in trials[:4]:
+        made.keep(trial, Result(np.full((N, 2), 0.5), model_bytes=9))
+    assert sorted(made.results) == sorted((8, c.key) for c in made.wanted)
+    made.keep(trials[4], Result(error="odd"))
+    told, unknown = made.others(9)
+    assert [o.offer.name for o in told] == ["mb@8"] and unknown[0]["why"] == "learn/m0 could not be measured so (odd)"
+    made.keep(trials[4], Result(np.full((N, 2), 0.5), model_bytes=9))
+    assert made.others(9)[1][0]["why"] == "the time ended before learn/m1 was measured so: give more --time"
+    made.why = "it is slow"
+    assert made.trials() == [] and [u["why"] for u in made.others(9)[1]] == ["it is slow"] * 2
+
+
+def test_members_that_are_chosen_under_some_bound_are_measured(known):
+    board, race = known.board(known.tried), known.race
+    kept = choose(board, race.choice).weights > 0
+    assert _chosen(known, None) == [c for c, k in zip(known.tried, kept, strict=True) if k]
+    first = math.ceil(needs(known.tried, known.sizes, race)[0]) + FRAME_BYTES
+    for bound in (first, 2 * first, 4 * first, 10 * first):
+        kept |= within_size(known.tried, board, race, known.sizes, bound)[0].weights > 0
+    assert _chosen(known, first) == [c for c, k in zip(known.tried, kept, strict=True) if k]
+    assert known.tried[0] in _chosen(known, first) and _chosen(known, 1000) == _chosen(known, None) or kept.all()
 
 
 # -- spending, and mixtures without room --

@@ -28,7 +28,7 @@ from smidgen.studies.race import Race, RaceConfig
 from smidgen.studies.refit import Refit
 from smidgen.studies.replay import Replay
 from smidgen.studies.run import Run
-from smidgen.studies.slow import after_race
+from smidgen.studies.slow import CURVE_SHARE, SAFETY, after_race, longest_trial
 from smidgen.studies.store import RunStore
 from smidgen.studies.trial import Result, run_trial
 from smidgen.tasks.metrics import METRICS
@@ -203,16 +203,16 @@ def test_failures_leave_and_remarks_are_told_once(task, store):
 def test_racing_stops_so_early_that_the_rest_has_its_time(task, store):
     run = run_of(task, store, budget=Budget(seconds=100.0))
     begun, race = run.plan.begun, run.race
-    assert run.end == begun + 100 and run._longest() == 40.0
+    assert run.end == begun + 100 and run._longest() == longest_trial(race, 100.0, False)
     assert run._race_end() == pytest.approx(begun + 100 - after_race(race, 100.0, None))
     for c, own, repeats in zip(race.found, (0.0, 16.0, 80.0, 8.0), (1, 1, 2, 0), strict=True):
         run.seconds[c.key] = own
         if repeats:
             race.finished[c.key] = [np.zeros((40, 2))] * repeats
     fit = [0.0, 16 / 8, 80 / 2 / 8, 8 / 8]  # of one fit; what has no whole repeat counts as one
-    assert run._race_end() == pytest.approx(begun + 100 - after_race(race, 100.0, 1.3 * sum(fit) / 2))
+    assert run._race_end() == pytest.approx(begun + 100 - after_race(race, 100.0, SAFETY * sum(fit) / 2))
     race.choice = SimpleNamespace(max_members=2)  # type: ignore[assignment]
-    assert run._race_end() == pytest.approx(begun + 100 - after_race(race, 100.0, 1.3 * (2 + 5) / 2))
+    assert run._race_end() == pytest.approx(begun + 100 - after_race(race, 100.0, SAFETY * (2 + 5) / 2))
     free = run_of(task, store)
     assert free._race_end() is None and free._longest() is None
 
@@ -228,7 +228,7 @@ def test_the_curve_has_its_part_of_the_time(task, store, monkeypatch):
     run.clock = lambda: run.plan.begun + 99.0
     run._curve(tried, board, Choice(np.ones(1), np.zeros(1)), METRICS["log_loss"])  # type: ignore[arg-type]
     begun = run.plan.begun
-    assert [a[0] for a in asked] == pytest.approx([begun + 62, begun + 99.3]) and asked[0][1] == 9
+    assert [a[0] for a in asked] == pytest.approx([begun + 50 + 100 * CURVE_SHARE, begun + 99.3]) and asked[0][1] == 9
     for count, left in ((44, 0), (45, 9)):
         run.budget = Budget(trials=count)
         run._curve(tried, board, Choice(np.ones(1), np.zeros(1)), METRICS["log_loss"])  # type: ignore[arg-type]
