@@ -318,7 +318,7 @@ def test_members_that_are_chosen_under_some_bound_are_measured(known):
     for bound in (first, 2 * first, 4 * first, 10 * first):
         kept |= within_size(known.tried, board, race, known.sizes, bound)[0].weights > 0
     assert _chosen(known, first) == [c for c, k in zip(known.tried, kept, strict=True) if k]
-    assert known.tried[0] in _chosen(known, first) and _chosen(known, 1000) == _chosen(known, None) or kept.all()
+    assert known.tried[0] in _chosen(known, first) and _chosen(known, 100) == _chosen(known, None)
 
 
 # -- spending, and mixtures without room --
