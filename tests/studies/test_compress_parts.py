@@ -33,6 +33,16 @@ def test_the_bytes_of_a_file_of_tensors_are_counted_without_it() -> None:
             assert compress_folder.tensor_bytes(tensors, meta) == len(save(arrays, metadata=meta))
 
 
+def test_files_go_into_the_folder_and_count(tmp_path: Path) -> None:
+    carried = {"tokenizer.json": b"t" * 9, "1_Pooling/config.json": b"{}"}
+    net = torch.nn.Linear(4, 3)
+    size = compress_folder.write(tmp_path / "m", net, {"a": 1}, {}, [], carried)
+    assert {n: (tmp_path / "m" / n).read_bytes() for n in carried} == carried
+    assert size == sum(f.stat().st_size for f in (tmp_path / "m").rglob("*") if f.is_file())
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    assert config["a"] == 1 and "quantization_config" in config
+
+
 def test_answers_are_compared_as_they_are_meant() -> None:
     said, wanted = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[3.0, 0.0], [1.0, 2.0]])
     assert float(compress_module._error(said, wanted, None)) == pytest.approx((16 + 4) / (9 + 1 + 4))

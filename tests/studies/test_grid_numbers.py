@@ -103,7 +103,21 @@ def test_what_is_lost_is_paired_with_float32():
     assert math.isnan(lost.loc["gradients", "error"])
 
 
+def test_values_beside_the_score_are_kept_in_their_order(tmp_path):
+    grid = precision_map.PrecisionGrid({("integer", 4): "int4/64"}, ("weights",), together=False)
+    made = precision_map.precision_map(
+        lambda policy, seed: {"score": 1.0, "a": seed, "z": 3.0},
+        grid,
+        (5, 5),
+        tmp_path / "m",
+        values=("z", "score", "a"),
+    )
+    assert list(made.table.columns) == [*precision_map.COLUMNS, "seed", "score", "z", "a"] and len(made.table) == 2
+    assert made.table["a"].tolist() == [5.0, 5.0] and made.finished
+
+
 def test_cells_of_the_grid_are_those_that_can_be():
+    assert sorted({bits for _, bits in precision_map.FORMATS}) == [1, 2, 4, 8, 16] and len(precision_map.FORMATS) == 12
     cells = precision_map.PrecisionGrid().cells
     sendable = [n for n in precision_map.FORMATS.values() if precision_map._can_be_sent(n)]
     assert 0 < len(sendable) < 12 and "fixed4.12" not in sendable and "bfloat16" in sendable

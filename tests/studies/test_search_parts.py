@@ -156,6 +156,9 @@ def test_a_search_without_noise_is_a_draw_from_its_spread():
     losses = np.array([-1.0, -0.8, -0.7, -0.6, -0.4])
     search = Search(losses, np.full(5, 1e-9), np.zeros(5), np.zeros(3), np.zeros(3))
     change = search.change(1, 200_000)
+    assert (search.change(2, 9) == search.change(2, 9, 0)).all() and (
+        search.change(2, 9) != search.change(2, 9, 1)
+    ).any()
     rng = np.random.default_rng(0)
     spread = np.var(np.minimum(losses, 2 * -0.7 + 1.0), ddof=1)  # the worst is as far off as the best
     sd = np.sqrt(spread * 4 / rng.chisquare(4, 200_000))

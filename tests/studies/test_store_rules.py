@@ -288,6 +288,14 @@ def test_naps_grow_and_idleness_ends_the_worker(store, monkeypatch):
         assert c.exec_driver_sql("SELECT count(*) FROM workers").scalar() == 0
 
 
+def test_columns_behind_one_that_is_not_used_are_sent_too():
+    frame = pd.DataFrame({"same": ["a"] * 20, "x": np.sin(np.arange(20.0)), "target": np.arange(20) % 2})
+    task = read(frame, "target", kind="classification")
+    assert [c.used for c in task.columns] == [False, True]
+    made, rows = shipping.unpack_data(shipping.pack_data(task, Rows(task.frame)))
+    assert list(rows.frame) == ["x"] and rows.frame["x"].tolist() == frame["x"].tolist() and len(made) == 20
+
+
 # -- small parts --
 
 
@@ -318,6 +326,12 @@ def test_jobs_are_named_and_their_answers_read():
 
 
 def test_the_inline_pool_ends_what_is_left():
+    assert (InlinePool(4, 9).workers, InlinePool(4, 9).memory, InlinePool().ready, InlinePool().broken) == (
+        1,
+        9,
+        1,
+        False,
+    )
     with InlinePool() as pool:
         pool.load(1)
         jobs = [pool.submit("operator:add", (i,)) for i in range(3)]
