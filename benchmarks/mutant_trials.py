@@ -1,8 +1,8 @@
 """Tries mutants: which tests reach a line, and whether one of them fails when the line is changed.
 
 Tests run in a copy of the tree, each trial in a fork of a process that has imported the packages of others and none of
-ours. Only tests of the mutant's own room count, and of these the fast ones; where many reach a line, those in the file
-named like the module come first, then the fastest.
+ours. Only tests of the mutant's own room count, and of these the fast ones; where many reach a line, as many of the
+fastest as the time allows, those in the file named like the module first.
 """
 
 import contextlib
@@ -209,14 +209,14 @@ def chosen(found: dict[str, Any], module: str, line: int, inside: bool) -> tuple
     names = lines.get(str(line), []) if inside else [name for tests in lines.values() for name in tests]
     tests = found["tests"]
     stem = module.rpartition(".")[2]
-    order = sorted(dict.fromkeys(n for n in names if n in tests), key=lambda n: (f"test_{stem}." not in n, tests[n]))
+    order = sorted(dict.fromkeys(n for n in names if n in tests), key=lambda n: tests[n])
     out, spent = [], 0.0
     for name in order[:MOST_TESTS]:
         spent += tests[name]
         if out and spent > MOST_SECONDS:
             break
         out.append(name)
-    return out, len(order) - len(out)
+    return sorted(out, key=lambda n: f"test_{stem}." not in n), len(order) - len(out)
 
 
 def attempt(tree: Path, found: dict[str, Any], names: list[str]) -> str:
