@@ -18,7 +18,7 @@ from smidgen.learn.model import load
 from smidgen.studies import run as run_module
 from smidgen.studies import summary
 from smidgen.studies.candidates import BASELINE, Candidate, Skipped, candidates
-from smidgen.studies.choose import Choice, choose
+from smidgen.studies.choose import Choice, ChoiceConfig, choose
 from smidgen.studies.curve import curve_draws, curve_points, curve_sizes
 from smidgen.studies.estimate import Estimate, IntervalConfig, Judged, estimate, judge, simple
 from smidgen.studies.inline import InlinePool
@@ -57,7 +57,14 @@ def store(tmp_path):
 def run_of(task, store, *, names=NAMES, budget=None, out=None, replay=None, render=None, said=None, pool=None):
     found, skipped = candidates(task, names)
     found = [c for c in found if c.view == "linear"]
-    race = Race(task, found, np.full(len(found), 1 / len(found)), 0, config=RaceConfig(max_repeats=2))
+    race = Race(
+        task,
+        found,
+        np.full(len(found), 1 / len(found)),
+        0,
+        config=RaceConfig(max_repeats=2),
+        choice=ChoiceConfig(draws=20),
+    )
     skipped = [*skipped, Skipped("learn/other", "", "not here")]
     plan = Plan(task, race, skipped, budget or Budget(trials=200), 2, 0, out, "few", time.monotonic(),
                 (lambda event: said.append(event)) if said is not None else lambda event: None, render)  # fmt: skip
