@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,10 +80,11 @@ def small_table(folder: Path, rows: int = 30) -> Path:
     return path
 
 
-def small_models(folder: Path) -> list[Path]:
+def small_models(folder: Path, heads: Iterable[str] = HEADS) -> list[Path]:
     """Model folders of one member each, beside the table `small.csv`."""
     task, made = read(small_table(folder), "y"), []
-    for head, view in HEADS.items():
+    for head in heads:
+        view = HEADS[head]
         state = fit_member(task, Rows(task.frame), f"learn/{head}", view, {}, 0)
         made.append(Model.assemble(task, [state], [1.0], [0.0], {}).save(folder / f"model_{head}"))
     return made

@@ -36,7 +36,7 @@ class Page:
     """A page over a study and models; `ids` are parts of addresses that exist."""
 
     def __init__(self, folder) -> None:
-        small_models(folder)
+        small_models(folder, ["logistic", "forest"])
         names = [{"method": m, "view": "linear", "params": {}} for m in ("learn/a", "learn/b")]
         gaps = [[None, [0.1, 0.0, 0.2]], [[0.1, 0.0, 0.2], None]]
         doubt = {"row": 1, "name": "", "truth": "lo", "predicted": "hi", "probability": 0.9, "given": 0.1}

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.kit.errors import NotFound, SmidgenError
-from smidgen.web import assets
+from smidgen.web import asked, assets
 from smidgen.web.guard import Guard, Keys
 from smidgen.web.place import Place
 from smidgen.web.shown import render
@@ -35,6 +35,7 @@ def make_app(store: str | None, models: str | Path, keys: Keys) -> Guard:
         Route("/models/{key}", model_pages.attempt, methods=["POST"]),
         Route("/papers", papers.papers),
         Route("/papers/{number}", papers.paper),
+        Route("/openapi.json", description),
     ]
     app = Starlette(
         routes=routes, exception_handlers={SmidgenError: told, OSError: told, HTTPException: told, Exception: broken}
@@ -65,6 +66,16 @@ def broken(request: Any, error: Exception) -> Any:
     return render(request, "error.html.j2", status=500, text=text)
 
 
+@asked.asks(gives="application/json")
+def description(request: Any) -> Any:
+    """Every address of this page, and what each may be asked with."""
+    from starlette.responses import JSONResponse
+
+    routes, keys = request.app.routes, request.app.state.place.keys
+    return JSONResponse(asked.describe(routes, f"http://127.0.0.1:{keys.port}"))
+
+
+@asked.asks(gives="*/*")
 def static(request: Any) -> Any:
     from starlette.exceptions import HTTPException
     from starlette.responses import Response

@@ -106,7 +106,7 @@ class Guard:
         """Status and sentence for what is not let in."""
         hosts = headers.get("host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self.keys.hosts:
-            return 421, f"This page answers only as http://127.0.0.1:{self.keys.port} or localhost."
+            return 403, f"This page answers only as http://127.0.0.1:{self.keys.port} or localhost."
         sites, modes = headers.get("sec-fetch-site", []), headers.get("sec-fetch-mode", [])
         if method in ("GET", "HEAD"):
             if any(site not in ("same-origin", "none") for site in sites) and modes != ["navigate"]:

@@ -10,6 +10,7 @@ from smidgen.kit.errors import BadInput, NotFound, SmidgenError
 from smidgen.kit.files import digest, read_json
 from smidgen.tasks.task import USED
 from smidgen.web import small, words
+from smidgen.web.asked import asks
 from smidgen.web.guard import form_of
 from smidgen.web.place import Place, place_of_model
 from smidgen.web.shown import render
@@ -34,6 +35,7 @@ def model(request: Any) -> Any:
     return _page(request, *_asked(request), {}, None, "")
 
 
+@asks(each="^c[0-9]+$")
 async def attempt(request: Any) -> Any:
     """What the model says of one row that a person typed."""
     from starlette.concurrency import run_in_threadpool

@@ -7,6 +7,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.papers import catalogue, evidence
 from smidgen.papers import find as finding
 from smidgen.web import bits, words
+from smidgen.web.asked import TEXT, asks, given, one_of
 from smidgen.web.evidence import evidence_picture
 from smidgen.web.shown import render
 
@@ -14,9 +15,10 @@ _FOUND = 20
 STATES = ("holds", "direction only", "fails here", "not measured yet", "planned")
 
 
+@asks(q=TEXT, room=TEXT, state=one_of(*STATES, "works"))
 def papers(request: Any) -> Any:
-    given = request.query_params
-    asked = {"q": given.get("q", "").strip()[:300], "room": given.get("room", ""), "state": given.get("state", "")}
+    fields = given(request)
+    asked = {"q": fields.get("q", "").strip()[:300]} | {name: fields.get(name, "") for name in ("room", "state")}
     cards = catalogue.cards()
     measured, errors = evidence.measured()
     rows, note = [(card, None) for card in cards.values()], ""

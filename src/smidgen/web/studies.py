@@ -5,12 +5,18 @@ from typing import Any
 from smidgen.studies import listing
 from smidgen.studies.stored import Study
 from smidgen.web import curves, words
+from smidgen.web.asked import TEXT, WHOLE, asks, given, one_of
 from smidgen.web.shown import render
 from smidgen.web.words import clean
 
 _UP_FIRST = ("name", "method", "view", "draw", "state", "begun")  # what is listed from a to z when first asked for
 
 
+def _listed(*sorts: str) -> dict[str, Any]:
+    return {"q": TEXT, "sort": one_of(*sorts), "way": one_of("up", "down"), "page": WHOLE}
+
+
+@asks(**_listed(*listing.STUDY_SORTS))
 def studies(request: Any) -> Any:
     place = request.app.state.place
     removed = list(place.removed.values())[::-1]
@@ -26,8 +32,9 @@ def studies(request: Any) -> Any:
     )
 
 
+@asks(**_listed(*listing.TRIAL_SORTS), state=one_of(*listing.TRIAL_STATES))
 def trials(request: Any) -> Any:
-    asked = ordering(request, listing.TRIAL_SORTS, "begun") | {"state": request.query_params.get("state", "")}
+    asked: dict[str, Any] = ordering(request, listing.TRIAL_SORTS, "begun") | {"state": given(request).get("state", "")}
     with request.app.state.place.store() as store:
         study = store.study(request.path_params["id"])
         listed = listing.list_trials(store, study, **asked)
@@ -45,12 +52,11 @@ def trials(request: Any) -> Any:
 
 def ordering(request: Any, sorts: tuple[str, ...], first: str) -> dict[str, Any]:
     """What is searched for, the order and the page, from the address."""
-    given = request.query_params
-    sort = given.get("sort") or first
-    down = given["way"] == "down" if given.get("way") in ("up", "down") else sort not in _UP_FIRST
-    page = given.get("page", "")
+    fields = given(request)
+    sort, way, page = fields.get("sort") or first, fields.get("way"), fields.get("page", "")
+    down = way == "down" if way in ("up", "down") else sort not in _UP_FIRST
     return {
-        "search": given.get("q", "")[:200],
+        "search": fields.get("q", "")[:200],
         "sort": sort if sort in sorts else first,
         "down": down,
         "page": int(page) if page.isascii() and page.isdigit() and len(page) < 9 else 1,

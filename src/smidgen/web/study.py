@@ -7,6 +7,7 @@ from smidgen.studies import listing
 from smidgen.web import assets, curves, differences, plans, sections, small, unlabelled, words
 from smidgen.web import contents as stored
 from smidgen.web import report as reports
+from smidgen.web.asked import TEXT, WHOLE, asks, given
 from smidgen.web.place import place_of_model
 from smidgen.web.shown import render
 
@@ -14,6 +15,7 @@ _BOARD = 40  # methods shown
 _AUTO = 2_000_000  # bytes of a table that is read without being asked for
 
 
+@asks(contents=TEXT, a=WHOLE, b=WHOLE)
 def study(request: Any) -> Any:
     place = request.app.state.place
     with place.store() as store:
@@ -21,7 +23,7 @@ def study(request: Any) -> Any:
         states = listing.count_states(store, found)
     s = found.summary if isinstance(found.summary, dict) else {}
     rows, folder = sections.doubt_rows(s)[0], place_of_model(found)
-    asked = "contents" in request.query_params
+    asked = "contents" in given(request)
     read, why = None, ""
     if any(rows.values()):
         if not place.knows(request):
@@ -40,7 +42,7 @@ def study(request: Any) -> Any:
         curve=curve(s),
         plan=plans.section(s),
         pool=unlabelled.section(s),
-        compare=comparison(s, request.query_params),
+        compare=comparison(s, given(request)),
         doubts=sections.doubts(s),
         judged=sections.JUDGED,
         contents=read,
@@ -67,19 +69,20 @@ def report(request: Any) -> Any:
     return HTMLResponse(reports.report(found.summary), headers={"content-security-policy": policy})
 
 
+@asks(gives="image/png")
 def image(request: Any) -> Any:
     """The image of one doubtful row, made small; only for who has the token."""
     from starlette.exceptions import HTTPException
     from starlette.responses import Response
 
-    place, given = request.app.state.place, request.path_params
+    place, named = request.app.state.place, request.path_params
     if not place.knows(request):
         raise HTTPException(403, "Images are shown only in the browser that opened the address `smidgen ui` printed.")
     with place.store() as store:
-        found = store.study(given["id"])
+        found = store.study(named["id"])
     read, why = stored.look_again(found, sections.doubt_rows(found.summary or {})[0])
-    place_of = {str(at[1]): at for at in read or {} if at[0] == given["what"]}  # as it stands in the address
-    at = place_of.get(given["place"])
+    place_of = {str(at[1]): at for at in read or {} if at[0] == named["what"]}  # as it stands in the address
+    at = place_of.get(named["place"])
     path = read[at].image if read and at else None
     if path is None:
         raise HTTPException(404, why or "There is no image of this row.")
@@ -88,9 +91,9 @@ def image(request: Any) -> Any:
 
 def leaderboard(s: dict[str, Any]) -> dict[str, Any] | None:
     """Rows with their pictures on one axis, best first; how many more there are; those that were not measured."""
-    given = [row for row in s.get("leaderboard") or [] if isinstance(row, dict)]
-    measured = [row for row in given if words.finite(row.get("estimate"))]
-    skipped = [row for row in given if not words.finite(row.get("estimate"))][:_BOARD]
+    listed = [row for row in s.get("leaderboard") or [] if isinstance(row, dict)]
+    measured = [row for row in listed if words.finite(row.get("estimate"))]
+    skipped = [row for row in listed if not words.finite(row.get("estimate"))][:_BOARD]
     made = sections.leaderboard(measured[:_BOARD], (s.get("baseline") or {}).get("estimate"), s.get("metric"))
     if made is None and not skipped:
         return None
