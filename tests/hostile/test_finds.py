@@ -1,6 +1,7 @@
 """What once hung, broke or filled the memory: it does so no more."""
 
 import gzip
+import json
 
 import numpy as np
 import pandas as pd
@@ -77,6 +78,22 @@ def test_json(tmp_path, data):
     (tmp_path / "model.json").write_bytes(data)
     with pytest.raises(BadInput, match="more than 2,000,000 values"):
         read_json(tmp_path / "model.json")
+
+
+@pytest.mark.parametrize("name", made.tokenizer_parts())
+def test_tokenizers(name):
+    """A library of another language broke off, some while it read them, with its own trace; no `except Exception` saw
+    it."""
+    pytest.importorskip("tokenizers")
+    from smidgen.lm import tokenizer
+    from smidgen.nets.tokenizer_parts import BYTES, WORD_PIECES, read_tokenizer
+
+    good, evil = tokenizer.train(["some words and some more words"], 257), made.tokenizer_parts()[name]
+    data = json.dumps(json.loads(good.json) | evil).encode()
+    for allowed in (BYTES, WORD_PIECES):
+        with pytest.raises(BadInput, match="is not a tokenizer of this program: its .* is of the kind"):
+            read_tokenizer(data, allowed, "tokenizer.json")
+    assert tokenizer.parse(good.json).encode("some words") == good.encode("some words")
 
 
 @pytest.mark.parametrize(("name", "why"), [("program.png", "cannot identify image"), ("black.png", "too many pixels")])

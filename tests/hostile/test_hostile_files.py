@@ -10,25 +10,11 @@ from typing import Any
 
 import pytest
 from hostile_help import TIMES, cli
-from test_hostile_folders import VALUES, places
+from liars import spoilt
 
 from smidgen.kit.errors import BadInput, SmidgenError
 from smidgen.papers import evidence
 from smidgen.studies.store import RunStore
-
-
-def spoilt(value: Any, draw: random.Random) -> Any:
-    """The value with one or two places changed or gone."""
-    value = json.loads(json.dumps(value))
-    for _ in range(draw.choice([1, 1, 2])):
-        path, inner = draw.choice([p for p in places(value) if p]), value
-        for key in path[:-1]:
-            inner = inner[key]
-        if draw.random() < 0.2:
-            del inner[path[-1]]
-        else:
-            inner[path[-1]] = draw.choice(VALUES)
-    return value
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +98,22 @@ def test_a_folder_of_transformers_that_leads_elsewhere(tmp_path, files, why):
         (tmp_path / name).write_text(json.dumps(said))
     with pytest.raises(BadInput, match=why):
         checked_folder(tmp_path)
+
+
+def test_code_of_a_tokenizer_is_not_even_offered(tmp_path, monkeypatch):
+    """transformers would ask at the terminal whether to run it."""
+    pytest.importorskip("transformers")
+    from smidgen.studies.compress_pretrained import tokenizer_of
+
+    monkeypatch.setattr("builtins.input", lambda *a: "y")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass X: pass\n")
+    told = {"tokenizer_class": "X", "auto_map": {"AutoTokenizer": ["evil.X", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(told))
+    (tmp_path / "config.json").write_text('{"model_type": "nothing-known"}')
+    with pytest.raises(BadInput, match="has no tokenizer that can be opened"):
+        tokenizer_of(tmp_path)
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("part", range(TIMES))

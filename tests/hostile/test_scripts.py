@@ -1,6 +1,9 @@
-"""A table full of HTML, fitted: in a browser its report and the local page's templates show text and run nothing."""
+"""A table full of HTML, fitted: in a browser its report and the local page's templates show text and run nothing.
+The report of `compress` does neither, whatever the layers of a model are called.
+"""
 
 import shutil
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -9,6 +12,7 @@ import pytest
 import smidgen
 from smidgen.studies import fit as studies
 from smidgen.studies.pool import InlinePool
+from smidgen.web import compressed
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = ["<script>window.ran=1</script>", '"><img src=x onerror=window.ran=2>']
@@ -39,3 +43,30 @@ def test_nothing_of_a_table_runs(tmp_path, monkeypatch):
         assert page.locator("img, [onerror], [onload], [onclick]").count() == 0
         assert "onerror=window.ran=2" in page.inner_text("body") and "49" not in page.title()
         browser.close()
+
+
+class Tags(HTMLParser):
+    """Which there are, and what would run or load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.runs = set(), []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs) -> None:
+        self.tags.add(tag)
+        self.runs += [(tag, k) for k, _ in attrs if k.startswith("on") or k in ("href", "src", "style", "action")]
+
+
+def test_nothing_of_a_model_runs_in_the_report_of_compress():
+    def made(names: list[str]) -> Tags:
+        kinds = {"kind": "linear", "format": names[0], "bits": 4.0, "bytes": 10}
+        layers = [{"name": name, "shared_with": names, **kinds} for name in names]
+        tried = [{"name": n, "bytes": 10 + k, "loss": 0.1 * k or float("inf")} for k, n in enumerate(names)]
+        found = {"layers": layers, "tried": tried, "kept": names, "notes": names, "unit": names[0], "bytes": 11}
+        found |= {"curve": [{"bytes": 10, "loss": 0.3}, {"bytes": 14, "loss": float("nan")}], "bits_per_weight": 4.0}
+        found |= {"loss_before": 0.1, "loss_after": 0.2, "recovery_steps": 3, "bytes_before": 99}
+        return Tags(compressed.report(found))
+
+    plain, evil = made(["a", "b", "c", "d", "e", "f"]), made(EVIL)
+    assert evil.tags == plain.tags and evil.runs == plain.runs == []

@@ -113,7 +113,7 @@ def test_a_table_with_paths(folder):
     assert any("1 rows have no image" in f.text for f in task.findings)
     table.write_text(table.read_text().replace("cat/", "nowhere/").replace("dog/", "nowhere/"))
     away = read(table, "y")
-    assert away.columns[0].kind == "id" and "none of which is in" in away.columns[0].note
+    assert away.columns[0].kind == "id" and "none of which is beside the table" in away.columns[0].note
     only = folder / "only.csv"
     pd.DataFrame([*rows, ("gone.png", 3.5, "cat")], columns=["file", "x", "y"])[["file", "y"]].to_csv(only, index=False)
     assert len(read(only, "y")) == 6

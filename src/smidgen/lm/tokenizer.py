@@ -16,6 +16,7 @@ import numpy as np
 from smidgen.kit.errors import BadInput, bad
 from smidgen.kit.extras import need
 from smidgen.kit.files import digest, json_bytes, read_bytes, write_bytes
+from smidgen.nets.tokenizer_parts import BYTES, read_tokenizer
 
 END = "<|endoftext|>"
 FEWEST = 257  # the bytes and END
@@ -127,12 +128,7 @@ def load(folder: Path | str) -> Tokenizer:
 
 def parse(json: bytes, where: str = FILE) -> Tokenizer:
     """The tokenizer in the bytes of a tokenizer.json."""
-    try:
-        inner = _tokenizers().Tokenizer.from_str(json.decode())
-    except Exception as error:  # the library raises plain Exception
-        raise BadInput(f"{where} is not a tokenizer ({str(error)[:100]}): the file is damaged.") from None
-    inner.no_padding()
-    inner.no_truncation()
+    inner = read_tokenizer(json, BYTES, where)
     inner.encode_special_tokens = True
     end = inner.token_to_id(END)
     if end is None:

@@ -7,6 +7,7 @@ model.json; loading reads arrays and JSON and runs nothing.
 """
 
 import functools
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from smidgen.kit.errors import BadInput
 from smidgen.kit.extras import need
 from smidgen.kit.files import digest, parse_tensors, read_bytes, read_json
 from smidgen.nets.minilm import KINDS, LAYERS, LINEAR, NORM, PLACES, POSITIONS, QKV, WIDTH, WORDS, MiniLM
+from smidgen.nets.tokenizer_parts import WORD_PIECES, read_tokenizer
 
 FILES = ("config.json", "model.safetensors", "tokenizer.json")
 MAX_BYTES = 1 << 30
@@ -40,7 +42,9 @@ class PackedMiniLM(MiniLM):
         need("torch", extra="text", why=WHY)
         tensors = parse_tensors(kept["model.safetensors"], str(self.place / "model.safetensors"))
         try:
-            self._open(self.place, str(told["of"]))
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # as for the installed one
+            where = str(self.place / "tokenizer.json")
+            self.tokenizer, self.of = read_tokenizer(kept["tokenizer.json"], WORD_PIECES, where), str(told["of"])
             self._weights = _weights(tensors, read_json(self.place / "config.json"))
             self._take(self._weights)
             self._layers = [_layer(self._weights, f"encoder.layer.{i}.") for i in range(LAYERS)]
@@ -59,6 +63,8 @@ class PackedMiniLM(MiniLM):
         told = self.told.get("files") if isinstance(self.told, dict) else None
         if not isinstance(told, dict) or set(told) != set(FILES):
             raise BadInput(f"model.json does not say what {self.place} holds: it is damaged or was edited.")
+        if self.place.is_symlink():
+            raise BadInput(f"{self.place}: expected a folder, found a link.")
         kept = {name: read_bytes(self.place / name, MAX_BYTES) for name in FILES}
         for name, data in kept.items():
             if digest(data) != told[name]:

@@ -164,7 +164,7 @@ def tokenizer_of(folder: Path) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # whatever is missing, it ends in a sentence
         raise BadInput(f"{folder} has no tokenizer that can be opened ({str(error)[:120]}).") from None
 

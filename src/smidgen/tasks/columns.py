@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from smidgen.tasks.cells import date_form, dates, is_text, numbers, settled, text_of, texts
+from smidgen.tasks.cells import date_form, dates, is_text, numbers, settled, texts
 from smidgen.tasks.images import IMAGE_SUFFIXES, image_path
 from smidgen.tasks.number_cells import DECIMAL_COMMA, NO_NUMBER, number_form, number_of, unit_of
 from smidgen.tasks.task import Column, ColumnKind, Finding
@@ -122,9 +122,8 @@ def _understand(
         there = sum(image_path(t, folder) is not None for t in distinct[:200])
         if there:
             return found("image")
-        return found(
-            "id", f"its cells name image files ({distinct[0][:60]!r}), none of which is in {folder or Path.cwd()}"
-        )
+        where = "beside the table" if folder else "in the folder that you are in"
+        return found("id", f"its cells name image files, none of which is {where}")
     kind, note = _words(name, distinct, len(present))
     return found(kind, note)
 
@@ -160,13 +159,15 @@ def _sample(labelled: np.ndarray) -> np.ndarray:
 
 
 def _poor(name: str, cells: pd.Series) -> Column | None:
-    """The column if its labelled cells say nothing: none there, or one value (gaps in it may still tell something)."""
+    """The column if its labelled cells say nothing: none there, or one value (gaps in it may still tell something).
+
+    No note of a column that is left out holds a cell of it: notes go into model and report, which are passed on.
+    """
     present = cells.dropna()
     if not len(present):
         return Column(name=name, kind="empty", note="it has no value in any row with a target")
     if present.nunique() == 1 and (len(present) < 2 or len(cells) - len(present) < 2):
-        value = (text_of(present.iloc[0]) or "")[:40]
-        return Column(name=name, kind="constant", note=f"it is always {value!r} where there is a target")
+        return Column(name=name, kind="constant", note="it has one and the same value wherever there is a target")
     return None
 
 
@@ -227,7 +228,7 @@ def _words(name: str, distinct: list[str], n: int) -> tuple[ColumnKind, str]:
     if dense > 0.5 and length >= 6 and spread > 0.8:
         return "text", ""
     if spread == 1 and words < 1.2 and (n >= 10 or (n >= 5 and _named_id(name))):
-        return "id", f"each row has its own word ({distinct[0][:40]!r}), which says nothing about other rows"
+        return "id", "each row has its own word, which says nothing about other rows"
     if spread > 0.9 and n >= 10 and _named_id(name):
         return "id", "nearly each row has its own value, and its name says that it identifies rows"
     return "category", ""

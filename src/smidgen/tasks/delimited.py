@@ -138,10 +138,17 @@ def _name_ragged(data: bytes, dialect: Dialect, where: str) -> None:
         for row in reader:
             blank = not row or (len(row) == 1 and not row[0].strip())
             if not blank and len(row) != width:
-                span = f"lines {start} to {reader.line_num}" if reader.line_num > start else f"line {start}"
+                span, mend = (
+                    f"line {start}",
+                    "Mend that row; a cell that holds the delimiter must stand in double quotes.",
+                )
+                if reader.line_num > start:
+                    span = f"lines {start} to {reader.line_num}"
+                    mend = (
+                        f"They are one row because of a quote in line {start} or below that is never closed, perhaps."
+                    )
                 raise BadInput(
-                    f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). "
-                    f"Mend that row; a cell that holds the delimiter must stand in double quotes.",
+                    f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). {mend}",
                     see="rows",
                 )
             start = reader.line_num + 1

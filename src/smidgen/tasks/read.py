@@ -16,7 +16,7 @@ from smidgen.tasks.exported import total_row
 from smidgen.tasks.files import load_file
 from smidgen.tasks.images import skipped, unreadable
 from smidgen.tasks.metrics import resolve
-from smidgen.tasks.sources import listed, open_new, open_source
+from smidgen.tasks.sources import by_name, listed, open_new, open_source
 from smidgen.tasks.target import read_target
 from smidgen.tasks.task import Column, Finding, Task
 
@@ -138,7 +138,7 @@ def read(
         groups=groups,
         unlabelled=pool if len(pool) else None,
         pool_groups=pool_groups,
-        findings=tuple(findings),
+        findings=by_name(findings, source, unlabelled),
         source=loaded.where,
         rows=None if loaded.images_checked else numbers,  # images that were checked are those of a folder
         pool_rows=None if loaded.images_checked or not len(pool) else pool_rows,

@@ -1,7 +1,8 @@
 """What a person hands over, opened: a path, a folder, a DataFrame of any library, arrays, lists of rows or texts."""
 
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pandas as pd
 from smidgen.kit.errors import BadInput
 from smidgen.tasks.files import Loaded, from_frame, load_file
 from smidgen.tasks.images import IMAGE_SUFFIXES, foreign, images_in, read_folder
-from smidgen.tasks.task import Column
+from smidgen.tasks.task import Column, Finding
 
 
 def open_source(
@@ -116,6 +117,18 @@ def _looks_numeric(text: str) -> bool:
 def listed(names: Any, most: int = 8) -> str:
     names = [f"'{n}'" for n in names]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_name(findings: Iterable[Finding], *sources: Any) -> tuple[Finding, ...]:
+    """The findings, with files called by their names alone: they go into model and report, which are passed on, and
+    where a file lies tells whose it is."""
+    out = tuple(findings)
+    for path in (Path(source) for source in sources if isinstance(source, str | Path)):
+        name = path.absolute().name
+        for spelt in (str(path.absolute()), str(path)):
+            if name and os.sep in spelt:
+                out = tuple(replace(f, text=f.text.replace(spelt, name)) for f in out)
+    return out
 
 
 def _from_array(X: Any, names: Sequence[str] | None = None) -> Loaded:

@@ -31,8 +31,9 @@ def report(found: dict[str, Any]) -> str:
 
 def trade_off(found: dict[str, Any]) -> str:
     """Distance against size: the forecast of the best mixes as a line, what was measured as points."""
-    worst = max((p["loss"] for p in found["curve"]), default=0.0)
-    curve = [p for p in found["curve"] if p["loss"] > worst / 1e4]  # beyond, there is nothing to choose between
+    known = [p for p in found["curve"] if words.finite(p["loss"])]
+    worst = max((p["loss"] for p in known), default=0.0)
+    curve = [p for p in known if p["loss"] > worst / 1e4]  # beyond, there is nothing to choose between
     tried = [t for t in found["tried"] if words.finite(t["loss"]) and t["loss"] > 0]
     values = [p["loss"] for p in (*curve, *tried)]
     sizes = [p["bytes"] for p in (*curve, *tried)]

@@ -8,6 +8,8 @@ import json
 import struct
 import zlib
 
+EVIL_PATTERN = "(a+)+b"  # on a row of a's: more steps than the library of tokenizers takes, so it broke off
+
 _PAIRS = [(i, "uv"[i % 2]) for i in range(6)]
 
 
@@ -77,4 +79,17 @@ def pictures() -> dict[str, bytes]:
         "program.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 64\n%%EndComments\n(x) run\nshowpage\n",
         # 81 million pixels of nothing, in 10 KB (of three colours: 1.4 GB from 236 KB)
         "black.png": b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b""),
+    }
+
+
+def tokenizer_parts() -> dict[str, dict]:
+    """What was put into a tokenizer.json."""
+    evil = {"Regex": EVIL_PATTERN}
+    split = {"type": "Split", "pattern": evil, "behavior": "Isolated", "invert": False}
+    return {
+        "replace": {"normalizer": {"type": "Replace", "pattern": evil, "content": "x"}},
+        "table": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},  # broke off while it was read
+        "split": {"pre_tokenizer": split},
+        "splits": {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split] * 100}},
+        "decoder": {"decoder": {"type": "Replace", "pattern": evil, "content": "x"}},
     }
