@@ -2,13 +2,16 @@
 what came, and what is allowed or nearest.
 """
 
+import ast
 import importlib
 import inspect
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
+import smidgen
 from smidgen.kit import methods
 from smidgen.kit.config import from_mapping
 from smidgen.kit.errors import BadInput
@@ -36,6 +39,8 @@ def settings_classes() -> list[type]:
 
 CLASSES = settings_classes()
 FIELDS = [(c, f) for c in CLASSES for f in fields(c)]
+NEEDED = {"hidden": 8, "shape": [1, 8, 8], "image_size": [8, 8], "block": "C"}  # where no value is as good as another
+NEEDED_BY = {"TrainingConfig": {"updates": 3}}
 PLAIN = (bool, int, float, str, int | None, float | None, str | None)
 
 
@@ -84,6 +89,36 @@ def test_numbers_out_of_all_range_are_named_or_taken(config: type):
                 assert field.name in said or str(value) in said or (said == "" and value == value), (field.name, value)
 
 
+def test_the_settings_of_every_other_room():
+    """Those that no method has: found by their name, loaded here, as many need torch."""
+    pytest.importorskip("torch")
+    checks = [test_every_field_misspelt_is_answered_with_the_nearest, test_every_field_that_must_be_there_is_missed]
+    checks += [
+        test_every_field_of_another_type_is_named_with_what_came,
+        test_numbers_out_of_all_range_are_named_or_taken,
+    ]
+    classes = [one for one in written_settings() if one not in CLASSES]
+    for config in classes:
+        assert refusal(config, least(config)) == "", config
+        for check in checks:
+            check(config)
+    assert len(classes) >= 46 and sum(len(fields(config)) for config in classes) >= 362
+
+
+def written_settings() -> list[type]:
+    """Every frozen dataclass of the library (its papers apart) that is called ...Config."""
+    found, root = [], Path(smidgen.__file__).parent
+    for path in sorted(p for p in root.rglob("*.py") if "papers" not in p.parts):
+        made = [
+            n for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name.endswith("Config")
+        ]
+        made = [n.name for n in made if any("frozen=True" in ast.unparse(d) for d in n.decorator_list)]
+        if made:
+            module = importlib.import_module(".".join(("smidgen", *path.relative_to(root).with_suffix("").parts)))
+            found += [getattr(module, name) for name in made]
+    return found
+
+
 def refusal(config: type, values: dict[str, Any]) -> str:
     try:
         from_mapping(config, values)
@@ -101,4 +136,5 @@ def least(config: Any) -> dict[str, Any]:
     hints = get_type_hints(config)
     given = {int: 2, float: 0.5, str: "x", bool: True}
     needed = [f for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]
-    return {f.name: 8 if f.name == "hidden" else given.get(hints[f.name], []) for f in needed}
+    found = {f.name: given.get(hints[f.name], []) for f in needed}
+    return {name: NEEDED.get(name, value) for name, value in (found | NEEDED_BY.get(config.__name__, {})).items()}

@@ -45,7 +45,7 @@ def test_no_folder_makes_anything_but_itself_read(tmp_path):
     assert not found["seen"], "\n".join(f"{Path(at).name}: {what} {told}" for at, what, told in found["seen"])
     assert found["mega"] < 256
     tried = {kind: len(places) for kind, places in liars.items()}
-    assert sum(tried.values()) >= (500 if TORCH else 290), tried
+    assert sum(tried.values()) >= (500 if TORCH else 300), tried
     few = {kind: n for kind, n in found["sentences"].items() if n < 0.7 * tried[kind]}
     assert few == {}, (few, tried)  # the others do no harm: they answer
     assert not Path("/tmp/smidgen-was-here").exists()

@@ -13,8 +13,9 @@ from smidgen.kit.errors import BadInput, BudgetSpent
 from smidgen.studies import fit as studies
 from smidgen.studies.pool import InlinePool
 
-CELLS = list(product(range(2, 13), range(1, 6), ("plain", "missing", "constant", "text")))
-SHOWN = CELLS if TIMES > 1 else [c for i, c in enumerate(CELLS) if i % 23 == 3]
+KINDS = ("plain", "missing", "constant", "text", "category", "date", "doubled", "wide", "infinite", "huge")
+CELLS = list(product(range(2, 13), range(1, 6), KINDS))
+SHOWN = CELLS if TIMES > 1 else [c for i, c in enumerate(CELLS) if i % 53 == 3]
 
 
 def table(rows: int, classes: int, kind: str) -> pd.DataFrame:
@@ -27,6 +28,18 @@ def table(rows: int, classes: int, kind: str) -> pd.DataFrame:
         frame = frame.assign(x=1.0)
     if kind == "text":
         frame = pd.DataFrame({"said": [f"these words say number {i} of sort {k}" for i, k in enumerate(y)]})
+    if kind == "category":
+        frame = pd.DataFrame({"colour": [f"c{c}" for c in rng.integers(0, 3, rows)], "x": frame["x"]})
+    if kind == "date":
+        frame = frame.assign(when=[f"2024-0{m}-11" for m in rng.integers(1, 9, rows)])
+    if kind == "doubled":  # every row twice, or with another class
+        frame = frame.iloc[np.arange(rows) // 2].reset_index(drop=True)
+    if kind == "wide":
+        frame = pd.DataFrame(rng.normal(0, 1, (rows, 40)), columns=[f"w{i}" for i in range(40)])
+    if kind == "infinite":
+        frame.loc[rng.random(rows) < 0.3, "x"] = np.inf
+    if kind == "huge":
+        frame = frame.assign(x=frame["x"] * 1e300, z=frame["z"] * 1e-300)
     return frame.assign(y=[f"k{k}" for k in y])
 
 
@@ -41,7 +54,7 @@ def test_a_model_or_a_sentence(tmp_path, monkeypatch, rows, classes, kind):
         fitted, said = None, str(error)
     if fitted is None:
         assert len(said) > 25 and "Traceback" not in said
-        assert rows < 2 * classes or classes == 1 or rows < 4, said
+        assert rows < 2 * classes or classes == 1 or rows < 4 or kind == "doubled", said
         return
     assert classes > 1
     s = fitted.summary
@@ -57,4 +70,4 @@ def test_a_model_or_a_sentence(tmp_path, monkeypatch, rows, classes, kind):
 
 
 def test_there_are_as_many_cells_as_promised():
-    assert len(CELLS) == 220 and len(SHOWN) >= 9
+    assert len(CELLS) == 550 and len(SHOWN) >= 10 and {kind for *_, kind in SHOWN} == set(KINDS)

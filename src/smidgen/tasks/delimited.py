@@ -145,7 +145,7 @@ def _name_ragged(data: bytes, dialect: Dialect, where: str) -> None:
                 if reader.line_num > start:
                     span = f"lines {start} to {reader.line_num}"
                     mend = (
-                        f"They are one row because of a quote in line {start} or below that is never closed, perhaps."
+                        f"A quote joins them into one row: close it where it should end, or give the row {width} cells."
                     )
                 raise BadInput(
                     f"{where}, {span}: {len(row)} cells, but the header has {width} (delimiter: {label}). {mend}",
