@@ -60,6 +60,18 @@ def test_refused_with_what_and_where(table, text, words):
         assert word in str(error.value)
 
 
+def test_what_is_told_of_a_table_tells_no_path_and_no_cell_of_what_is_left_out(tmp_path):
+    """It goes into model and report, which are passed on."""
+    (tmp_path / "of somebody").mkdir()
+    lines = "".join(f"{i / 7:.2f},name{i}@example.org,ward nine,{'ab'[i % 2]}\n" for i in range(12))
+    path = tmp_path / "of somebody" / "t.csv"
+    path.write_bytes(("A title\n\nsäe,mail,where,y\n" + lines + ",,,\n").encode("latin-1"))
+    task = read(str(path), "y")
+    assert {c.name: c.kind for c in task.columns} == {"säe": "number", "mail": "id", "where": "constant"}
+    told = " ".join([*(f.text for f in task.findings), *(c.note for c in task.columns)])
+    assert told.count("t.csv") == 3 and not any(word in told for word in ("somebody", "example.org", "ward nine"))
+
+
 def test_other_things_that_are_no_tables(table, tmp_path):
     for source, words in [
         (tmp_path / "none.csv", "no such file"),
