@@ -70,7 +70,7 @@ def page(tmp_path_factory) -> Page:
 @example(["static", "..%2fapp.py"], {}, True)
 def test_any_address_is_answered(page, parts, fields, unknown):
     client = page.stranger if unknown else page.browser
-    path = "/" + "/".join(page.study if p == "ID" else quote(p, safe="%") for p in parts)
+    path = f"http://127.0.0.1:{PORT}/" + "/".join(page.study if p == "ID" else quote(p, safe="%") for p in parts)
     answer = client.get(path, params={k: v for k, v in fields.items() if k != "token"}, follow_redirects=False)
     assert answer.status_code < 500, (path[:200], fields)
     assert "Traceback" not in answer.text and (parts[-1:] == ["report"] or "<script>" not in answer.text)
