@@ -139,12 +139,13 @@ def test_a_curve_of_one_size_is_refused_with_its_reason(task):
 
 def test_a_dry_run_counts_fits_and_seconds(task):
     own = Ready(task, Scale.of("accuracy"), "learn/logistic", "linear", {}, 0, FOLDS, 0.8)
-    rows = [{"weight": 0.3, "seconds": 99.0, "repeats": 1}, {"weight": 0.7, "seconds": 6.0, "repeats": 3}, {}]
+    other, mine = ({"method": f"learn/{name}", "view": "linear"} for name in ("lda", "logistic"))
+    rows = [{**other, "seconds": 99.0, "repeats": 1}, {**mine, "seconds": 6.0, "repeats": 3}]
     study: Any = SimpleNamespace(id="made", summary={"leaderboard": rows})
     out = dry(study, own, ["a", "b", "c"], offers_of({"label": 1.0}), [])
     assert (out["fits"], out["seconds"], out["would_measure"]) == (15, 6.0, ["a", "b", "c"])  # 0.4 s each
     assert out["purchases"] == ["label"] and (out["n"], out["metric"], out["dry_run"]) == (N, "accuracy", True)
-    study.summary["leaderboard"][1] = {"weight": 0.7}
+    study.summary["leaderboard"][1] = mine
     assert dry(study, own, ["a"], [], [])["seconds"] == 0.0
 
 

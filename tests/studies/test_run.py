@@ -112,7 +112,7 @@ def test_what_it_says_is_computed_from_its_trials(whole, task):
         assert row["seconds"] == round(run.seconds[c.key], 3) > 0
     assert rows["learn/other"] == {
         "method": "learn/other", "view": "", "params": {}, "estimate": None, "interval": None, "seconds": 0.0,
-        "chosen": False, "weight": 0.0, "repeats": 0, "note": "not here", "remarks": [],
+        "chosen": False, "weight": 0.0, "repeats": 0, "note": "not here", "remarks": [], "folds": None,
     }  # fmt: skip
     scores = [r["estimate"] for r in about["leaderboard"][:4]]
     assert scores == sorted(scores)

@@ -1,6 +1,6 @@
 """A run under a clock, done again from what that clock decided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from smidgen.kit.errors import BadInput
 from smidgen.studies.stored import Study
@@ -15,7 +15,7 @@ class Replay:
     rounds: int
     failed: frozenset[tuple[str, str]]
     chosen: frozenset[tuple[str, str]]
-    folds: dict[tuple[str, str], int]
+    folds: dict[tuple[str, str], int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, study: Study) -> "Replay":
