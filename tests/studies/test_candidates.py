@@ -32,11 +32,17 @@ def test_seconds(task):
     for batch, read_at_once in ((20, 20), (1000, ROWS)):  # few rows do not fill a batch
         grown = forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[0]
         assert grown == pytest.approx(sum(whole) + 5.0 * read_at_once)
-    for batch, kept in ((20, 1.0 + 5.0 * 20), (ROWS - 1, 1.0)):  # half the rows still fill the smaller one
-        assert forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[2] == pytest.approx(kept)
+    less = [1.0, whole[1] * 2 / 3, whole[2] * 4 / 9, whole[3] * 2 / 3]
+    for batch in (20, ROWS - 1):  # two thirds of the rows still fill the smaller one
+        of_fewer = forecast(card(seconds=(*parts, 5e3), batch=batch), task, "linear")[2]
+        assert of_fewer == pytest.approx(sum(less) + 5.0 * min(batch, 40))
     words = read(pd.DataFrame({"t": [f"{i:03} ends a text" for i in range(60)], "y": ["u", "v"] * 30}), "y")
     each = 15 / 4.2 + 2  # pieces of 15 letters
-    for batch, most, seconds, kept in ((20, 10**6, 20 * each, 20 * each), (60, 10**6, 60 * each, 0), (60, 50, 50, 50)):
+    for batch, most, seconds, kept in (
+        (20, 10**6, 20 * each, 20 * each),
+        (60, 10**6, 60 * each, 40 * each),
+        (60, 50, 50, 50),
+    ):
         found = forecast(card(seconds=(0, 0, 0, 0, 1e3), batch=batch, batch_tokens=most), words, "tokens")
         assert (found[0], found[2]) == pytest.approx((seconds, kept))
     assert forecast(card(seconds=parts[:2]), task, "linear+tfidf")[0] == pytest.approx(1.0 + 6 * whole[1])

@@ -22,9 +22,9 @@ class Candidate:
     """A method on a view with settings.
 
     Attributes:
-        seconds: forecast of one fit on all rows, one core; memory: forecast of a worker's peak, bytes. fixed: of the
-            seconds, those that half the rows would need too. once: seconds of what it learns before any fit, see
-            `studies.pretraining`.
+        seconds: forecast of one fit on all rows, one core; least: of one on two thirds of them, the fewest that a fold
+            has; 0: as of all. memory: forecast of a worker's peak, bytes. once: seconds of what it learns before any
+            fit, see `studies.pretraining`.
     """
 
     method: str
@@ -33,7 +33,7 @@ class Candidate:
     version: int = 1
     seconds: float = 0.0
     memory: int = 0
-    fixed: float = 0.0
+    least: float = 0.0
     once: float = 0.0
 
     @property
@@ -91,12 +91,12 @@ def candidates(
                 raise BadInput(f"The method '{name}' cannot be used here: {why}.")
             skipped.append(Skipped(name, card.features, why))
         for view in views:
-            seconds, need, fixed = forecast(card, task, view)
+            seconds, need, least = forecast(card, task, view)
             if memory is not None and need > memory:
                 skipped.append(Skipped(name, view, f"needs {_gb(need)} of memory, there are {_gb(memory)}"))
                 continue
             own = (settings or {}).get(name, {})
-            found.append(Candidate(name, view, own, card.version, seconds, need, fixed, once_seconds(card, task)))
+            found.append(Candidate(name, view, own, card.version, seconds, need, least, once_seconds(card, task)))
     return found, skipped
 
 
@@ -118,17 +118,9 @@ def _unfit(card: MethodCard, task: Task) -> str:
 
 
 def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int, float]:
-    """(seconds of one fit on all rows, peak bytes of the worker that fits it, and of those seconds what half the rows
-    would need too)."""
+    """(seconds of one fit on all rows, peak bytes of the worker that fits it, seconds of one on two thirds of them)."""
     more = 0 if task.unlabelled is None or not card.unlabelled else min(len(task.unlabelled), MOST_POOL)
     n, d, c = len(task), rough_width(task.columns, view), max(len(task.classes), 1)
-    fixed, cells, pairs, rows, read = (*card.seconds, 0.0, 0.0, 0.0, 0.0)[:5]
-    # A fit on tf-idf walks many columns where the forecast of memory counts entries.
-    d_seconds = d * SPARSE_COST if "tfidf" in view.split("+") else d
-    seconds = fixed + cells * (n + more) * d_seconds * c / 1e6 + pairs * n * n * c / 1e6 + rows * n / 1e3
-    batches, of_half = (read * _batch(card, task, rows) / 1e3 for rows in (n, n // 2))
-    fixed += batches if of_half == batches else 0.0
-    seconds += batches
     # A working copy of the features in each of: view, fold, solver, scaled; kernels hold a few row-by-row matrices.
     need = (
         WORKER_BYTES
@@ -137,10 +129,20 @@ def forecast(card: MethodCard, task: Task, view: str) -> tuple[float, int, float
         + int(card.bytes_per_pair * n * n)
         + int(card.bytes_per_row * n * d)
     )
-    return seconds, need, fixed
+    return _seconds(card, task, view, n, more), need, _seconds(card, task, view, 2 * n / 3, more)
 
 
-def _batch(card: MethodCard, task: Task, rows: int) -> float:
+def _seconds(card: MethodCard, task: Task, view: str, rows: float, more: int) -> float:
+    """Of one fit on so many labelled rows and `more` others."""
+    d, c = rough_width(task.columns, view), max(len(task.classes), 1)
+    fixed, cells, pairs, each, read = (*card.seconds, 0.0, 0.0, 0.0, 0.0)[:5]
+    # A fit on tf-idf walks many columns where the forecast of memory counts entries.
+    d = d * SPARSE_COST if "tfidf" in view.split("+") else d
+    seconds = fixed + cells * (rows + more) * d * c / 1e6 + pairs * rows * rows * c / 1e6 + each * rows / 1e3
+    return seconds + read * _batch(card, task, rows) / 1e3
+
+
+def _batch(card: MethodCard, task: Task, rows: float) -> float:
     """What one update reads of so many rows: rows, or tokens where a batch is bounded in them."""
     read = min(rows, card.batch)
     if not card.batch_tokens:
