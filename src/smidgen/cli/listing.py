@@ -31,7 +31,8 @@ def list_studies(url: str | None) -> None:
         return
     from smidgen.studies.glance import glance
 
-    found = glance(url or DEFAULT_STORE) if "://" not in (url or "") else None
+    path = (url or DEFAULT_STORE).removeprefix("sqlite:///")
+    found = None if "://" in path or "?" in path else glance(path)  # a URL's options are for others to read
     if found is None:
         from smidgen.studies import listing
 
