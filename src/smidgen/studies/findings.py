@@ -72,7 +72,7 @@ def result(
     warnings = []
     if abs(np.log(max(scale.loss(ready.estimate), 1e-9) / max(own, 1e-9))) > np.log(FARTHEST):
         warnings.append(
-            f"The study's estimate ({ready.estimate:.3g}) lies far from what its heaviest member alone measures "
+            f"The study's estimate ({ready.estimate:.3g}) lies far from what {ready.measured} alone measures "
             f"({scale.score(own):.3g}): forecasts begin between the two."
         )
     if failed:
