@@ -390,7 +390,7 @@ def test_too_little_memory_for_a_method(few, tmp_path, inline, monkeypatch):
     monkeypatch.setattr(
         candidates,
         "forecast",
-        lambda card, task, view: (0.01, int(9e9) if "knn" in card.name else real(card, task, view)[1]),
+        lambda card, task, view: (0.01, int(9e9) if "knn" in card.name else real(card, task, view)[1], 0.01),
     )
     made = fit(
         str(few), "target", trials=2, methods="lda,knn", memory="1GB", store=str(tmp_path / "t.db"), out=tmp_path / "m"

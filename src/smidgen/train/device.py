@@ -1,6 +1,7 @@
 """Where to train: on a GPU if there is one and its memory is enough, else on the processor."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from smidgen.kit.notes import note
@@ -13,6 +14,20 @@ def best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@contextlib.contextmanager
+def safe_convolutions() -> Iterator[None]:
+    """Convolutions may be trained within. Those of oneDNN (3.12, in torch 2.13) write beyond their memory on processors
+    with AVX2 and no AVX-512, seen in the gradients of small pictures; torch's own are used there."""
+    import torch
+
+    usual = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(usual and torch.backends.cpu.get_cpu_capability() != "AVX2")
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(usual)
 
 
 def on_best_device(job: Callable[[str], T], what: str) -> T:
