@@ -1,12 +1,14 @@
 """Where to train: on a GPU if there is one and its memory is enough, else on the processor."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from smidgen.kit.notes import note
 
 T = TypeVar("T")
+_lock, _inside = threading.Lock(), list[bool]()
 
 
 def best_device() -> str:
@@ -22,12 +24,18 @@ def safe_convolutions() -> Iterator[None]:
     with AVX2 and no AVX-512, seen in the gradients of small pictures; torch's own are used there."""
     import torch
 
-    usual = torch._C._get_mkldnn_enabled()
-    torch._C._set_mkldnn_enabled(usual and torch.backends.cpu.get_cpu_capability() != "AVX2")
+    if torch.backends.cpu.get_cpu_capability() != "AVX2" or not (_inside or torch._C._get_mkldnn_enabled()):
+        yield
+        return
+    with _lock:  # the switch is one for all threads: the last to leave puts it back
+        _inside.append(True)
+        torch._C._set_mkldnn_enabled(False)
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(usual)
+        with _lock:
+            _inside.pop()
+            torch._C._set_mkldnn_enabled(not _inside)
 
 
 def on_best_device(job: Callable[[str], T], what: str) -> T:
