@@ -89,9 +89,9 @@ def test_biases_learn_the_answers():
     made = fake_quantize(folded, Format.parse("int3+offset/channel"), data, input_bits=4)
     loss = loss_to(folded, data)
     before, codes = loss(made), quantized_weights(made)["up"].codes
-    history = bias_tune(made, folded, data, TuneConfig(epochs=3, repeats=5, rates=((0, 1e-3), (2, 1e-4))))
+    history = bias_tune(made, folded, data, TuneConfig(epochs=3, repeats=15, rates=((0, 1e-3), (2, 1e-4))))
     assert len(history) == 3
-    assert loss(made) < 0.9 * before  # 0.59, and 0.81 where convolutions are torch's own
+    assert loss(made) < 0.8 * before
     torch.testing.assert_close(quantized_weights(made)["up"].codes, codes)
     torch.testing.assert_close(folded.conv.weight, fold_norms(net, data[0])[0].conv.weight)
     kept = loss(made)

@@ -1,14 +1,14 @@
 """Where to train: on a GPU if there is one and its memory is enough, else on the processor."""
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from smidgen.kit.notes import note
 
+if TYPE_CHECKING:
+    from torch import nn
+
 T = TypeVar("T")
-_lock, _inside = threading.Lock(), list[bool]()
 
 
 def best_device() -> str:
@@ -18,24 +18,20 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-@contextlib.contextmanager
-def safe_convolutions() -> Iterator[None]:
-    """Convolutions may be trained within. Those of oneDNN (3.12, in torch 2.13) write beyond their memory on processors
-    with AVX2 and no AVX-512, seen in the gradients of small pictures; torch's own are used there."""
+def safe_layout(model: "nn.Module") -> None:
+    """Lays weights out as usual, in place, where channels last would spoil memory: in oneDNN's gradient of a 1 x 1
+    convolution with a stride and fewer than 8 channels, on processors with AVX2 and no AVX-512 (oneDNN 3.12 in torch
+    2.13)."""
     import torch
+    from torch import nn
 
-    if torch.backends.cpu.get_cpu_capability() != "AVX2" or not (_inside or torch._C._get_mkldnn_enabled()):
-        yield
-        return
-    with _lock:  # the switch is one for all threads: the last to leave puts it back
-        _inside.append(True)
-        torch._C._set_mkldnn_enabled(False)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside.pop()
-            torch._C._set_mkldnn_enabled(not _inside)
+    def spoils(module: nn.Module) -> bool:
+        if not isinstance(module, nn.Conv2d) or module.kernel_size != (1, 1) or module.stride == (1, 1):
+            return False
+        return module.in_channels // module.groups < 8
+
+    if torch.backends.cpu.get_cpu_capability() == "AVX2" and any(spoils(m) for m in model.modules()):
+        model.to(memory_format=torch.contiguous_format)  # pyright: ignore
 
 
 def on_best_device(job: Callable[[str], T], what: str) -> T:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from smidgen.kit.errors import SmidgenError, bad
 from smidgen.train.checkpoint.rng import rng_state, set_rng_state
-from smidgen.train.device import safe_convolutions
+from smidgen.train.device import safe_layout
 from smidgen.train.guard import Action, SpikeGuard
 from smidgen.train.precision import Precision, context, products
 from smidgen.train.schedules import set_rate
@@ -137,7 +137,8 @@ def train(
     parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
     strikes = 0
     run.model.train()
-    with products(config.precision), safe_convolutions():
+    safe_layout(run.model)
+    with products(config.precision):
         while (steps is None or run.step < steps) and (go_on is None or _first(run, go_on())):
             start = time.perf_counter()
             set_rate(run.optimizer, _first(run, schedule(run.step)))
