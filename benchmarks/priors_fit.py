@@ -130,6 +130,34 @@ def limits(cells: list[dict], without: dict[str, dict]) -> None:
         )
 
 
+def absences(cells: list[dict], without: dict[str, dict]) -> None:
+    """What the blend would be without each method, and without the one that is missed most task by task."""
+    priors = [without[c["name"].split("/")[0]] for c in cells]
+
+    def blends(name: str) -> np.ndarray:
+        left = [lacking(c, name) for c in cells]
+        return np.array(
+            [judged(c, prior_of(c, p, SHARPNESS), ChoiceConfig()) for c, p in zip(left, priors, strict=True)]
+        )
+
+    whole = blends("")
+    lost = {name: blends(name) for name in sorted({n for c in cells for n in c["names"]})}
+    for name, got in sorted(lost.items(), key=lambda kv: -kv[1][:, 0].mean()):
+        print(f"  without {name:35} log loss {got[:, 0].mean():.4f}  accuracy {got[:, 1].mean():.4f}")
+    missed = max(lost, key=lambda name: lost[name][:, 0].mean())
+    for c, has, lacks in zip(cells, whole, lost[missed], strict=True):
+        print(
+            f"  {c['name']}, {c['n']} rows: log loss {has[0]:.3f}  accuracy {has[1]:.3f}; "
+            f"without {missed} {lacks[0]:.3f}  {lacks[1]:.3f}"
+        )
+
+
+def lacking(c: dict, name: str) -> dict:
+    """The cell without one of its methods."""
+    kept = [k for k, n in enumerate(c["names"]) if n != name]
+    return {**c, "names": [c["names"][k] for k in kept], "out": c["out"][kept], "test": c["test"][kept]}
+
+
 def on_test_rows(c: dict) -> dict:
     """The cell as if its test rows had been there to choose by."""
     return {**c, "out": c["test"][:, None], "y": c["y_test"], "units": np.arange(len(c["y_test"]))}
@@ -168,6 +196,7 @@ def main(folder: Path, only: str = "") -> None:
                 f"(geometric {np.exp(np.log(got[:, 0]).mean()):.4f})  accuracy {got[:, 1].mean():.4f}"
             )
         coverage(own, without)
+        absences(own, without)
         if kind == "table":
             limits(own, without)
     before = json.loads(FILE.read_text()) if only else {"methods": {}, "tasks": {}}

@@ -28,7 +28,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 DOCS, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 TOOLS = {
     "smidgen": "smidgen",
-    "smidgen_before": "smidgen without the in-context learner",
+    "smidgen_without_incontext": "smidgen without the in-context learner",
     "logistic": "plain logistic regression",
     "autogluon_best": "AutoGluon best_quality, 60 s",
     "autogluon_medium": "AutoGluon medium_quality",
@@ -101,7 +101,7 @@ def table_bars(here: list[Row], n: int) -> list[list[str]]:
         bar("log loss over the best AutoML peer's", mine / min(loss[t,] for t in AUTOML), 0.65 if n == 50 else 0.92),
         bar("log loss over the plain logistic regression's", mine / loss["logistic",], 0.94),
         bar("accuracy less the best of the four's", acc["smidgen",] - max(acc[t,] for t in others), 0, least=True),
-        bar("log loss over that without the in-context learner", mine / loss["smidgen_before",], 0.95),
+        bar("log loss over that without the in-context learner", mine / loss["smidgen_without_incontext",], 0.95),
         bar("slowest task", slowest, 20, " s"),
         bar(f"worst single table over the plain logistic regression ({name})", ratio, 1.05),
     ]
@@ -241,7 +241,7 @@ def numbers(tables: list[Row], coverage: list[Row]) -> str:
     if {r["n"] for r in rows if r["tool"] == "smidgen"} != {50, 200}:
         return WAITING
     loss, acc, seconds = (means(rows, k, "tool", "n") for k in ("log_loss", "accuracy", "seconds"))
-    for t in [t for t in TOOLS if (t, 50) in loss and t != "smidgen_before"]:
+    for t in [t for t in TOOLS if (t, 50) in loss and t != "smidgen_without_incontext"]:
         scores = (f"{d[t, n]:.3f}" for n in (50, 200) for d in (loss, acc))
         lines.append((TOOLS[t], *scores, f"{fmean(seconds[t, n] for n in (50, 200)):.0f}"))
     size = f"{len({r['table'] for r in rows})} tables, {len({r['draw'] for r in rows})} draws"

@@ -1,10 +1,10 @@
 """Tables at 50 and 200 labels: smidgen beside AutoGluon, FLAML and a plain logistic regression.
 
-    python benchmarks/tables.py run [--tools smidgen,smidgen_before,logistic,autogluon_best,...] [--development]
+    python benchmarks/tables.py run [--tools smidgen,smidgen_without_incontext,...] [--development]
     python benchmarks/tables.py show
 
 `run` measures what results/tables.jsonl still lacks, one cell after the other, every tool on the same draw.
-`smidgen_before` is smidgen without its in-context learner: what that brings to the whole.
+`smidgen_without_incontext` is smidgen without its in-context learner: what that brings to the whole.
 AutoGluon and FLAML run in an environment of their own (`make bench-peers`, or SMIDGEN_PEERS=/its/bin/python).
 """
 
@@ -27,7 +27,7 @@ from draws import DRAWS, SIZES, Draw, development_tables, published_tables, tabl
 
 RESULTS = HERE / "results" / "tables.jsonl"
 PEERS = Path(os.environ.get("SMIDGEN_PEERS", HERE / ".peers" / "bin" / "python"))
-TOOLS = ("smidgen", "smidgen_before", "logistic", "autogluon_best", "autogluon_medium", "flaml")
+TOOLS = ("smidgen", "smidgen_without_incontext", "logistic", "autogluon_best", "autogluon_medium", "flaml")
 CLI = (sys.executable, "-m", "smidgen")
 EPS = float(np.finfo(np.float32).eps)  # probabilities are clipped at single precision, for every tool alike
 
@@ -103,7 +103,7 @@ def smidgen(draw: Draw, folder: Path, seconds_given: float = 18, more: tuple[str
     }
 
 
-def smidgen_before(draw: Draw, folder: Path) -> dict:
+def smidgen_without_incontext(draw: Draw, folder: Path) -> dict:
     """smidgen with all methods of tables but the in-context learner."""
     asked = [*CLI, "fit", folder / "train.csv", "--target", "target", "--dry-run", "--json"]
     done = subprocess.run(asked, check=True, capture_output=True, text=True, cwd=folder)
@@ -111,7 +111,7 @@ def smidgen_before(draw: Draw, folder: Path) -> dict:
     return smidgen(draw, folder, more=("--methods", ",".join(sorted(tried))))
 
 
-OWN = {"smidgen": smidgen, "smidgen_before": smidgen_before, "logistic": logistic}
+OWN = {"smidgen": smidgen, "smidgen_without_incontext": smidgen_without_incontext, "logistic": logistic}
 
 
 def peer(tool: str, draw: Draw, folder: Path, limit: float | None = None) -> dict:

@@ -36,12 +36,12 @@ def test_as_many_folds_as_the_time_allows_and_three_at_least(seconds, share, who
         max(2.0, (0.7 if named else 0.5) * whole),
     )
     usual = race.folds_of(c)
-    race.few = fewer_folds(race, budget, named)
+    race.set_folds = fewer_folds(race, budget, named)
     folds = race.folds_of(c)
     assert FEWEST <= folds <= usual
     least, most_of_all = (repeat_seconds(race, c, k) / k for k in (3, 10**9))
     assert (least, most_of_all) == (pytest.approx(share * seconds), pytest.approx(seconds))
-    if c.key in race.few:
+    if c.key in race.set_folds:
         assert repeat_seconds(race, c) <= on_few and repeat_seconds(race, c, usual) > most
         assert folds == usual or on_few < repeat_seconds(race, c, folds + 1)
     else:
@@ -53,8 +53,8 @@ def test_what_fits_on_fewer_folds_is_not_left_out():
     quick, slow, hopeless = (Candidate("learn/" + name, "x", seconds=s) for name, s in (("a", 0.1), ("b", 3), ("c", 9)))
     race, budget = race_of(quick, slow, hopeless), Budget(seconds=20)
     before = too_slow(race, budget, False, 17.0)
-    race.few = fewer_folds(race, budget, False)
-    assert race.few == {slow.key: 3}
+    race.set_folds = fewer_folds(race, budget, False)
+    assert race.set_folds == {slow.key: 3}
     assert [longest_trial(race, whole, False) for whole in (40.0, 20.0)] == pytest.approx([16.0, 11.7])
     assert [c for c, _ in before] == [slow, hopeless]
     assert [c for c, _ in too_slow(race, budget, False, 17.0)] == [hopeless]

@@ -165,7 +165,8 @@ def fit(
             "named_metric": metric,
         }
         known = Replay.of(runs.study(replay)) if replay else None
-        race.few = race.few if known is None else known.folds
+        if known is not None:
+            race.set_folds = known.folds
         asked = {"time": time, "trials": trials, "memory": memory, "size": size, "workers": workers}
         asked["executor"] = executor
         asked["out"] = None if place is None else str(place.absolute())

@@ -37,7 +37,7 @@ class Plan:
     interval: IntervalConfig = field(default_factory=IntervalConfig)
 
     def __post_init__(self) -> None:
-        self.race.few = fewer_folds(self.race, self.budget, self.named)
+        self.race.set_folds = fewer_folds(self.race, self.budget, self.named)
 
     def slow(self) -> list[tuple[Candidate, str]]:
         """Candidates that the budget leaves out as they take too long, with the reason, see `slow.too_slow`."""

@@ -49,8 +49,8 @@ class Race:
 
     Attributes:
         alive: candidates still in it; finished[candidate.key]: predictions of its repeats, in order.
-        few: folds of candidates that have fewer than is usual, by key, since the time is short.
-        out: why others left.
+        out: why others left. set_folds: of candidates that have other folds than the usual, by key: fewer since the
+            time is short, or as the study had them that is read or done again.
     """
 
     task: Task
@@ -61,7 +61,7 @@ class Race:
     choice: ChoiceConfig = ChoiceConfig()
     finished: dict[tuple[str, str], list[np.ndarray]] = field(default_factory=dict)
     out: dict[tuple[str, str], str] = field(default_factory=dict)
-    few: dict[tuple[str, str], int] = field(default_factory=dict)
+    set_folds: dict[tuple[str, str], int] = field(default_factory=dict)
     used: list[str] = field(default_factory=list)
 
     def __post_init__(self):
@@ -101,7 +101,7 @@ class Race:
 
     def folds_of(self, candidate: Candidate) -> int:
         """Folds of one candidate, see `folds_at`. It is judged on the same rows as all others."""
-        return self.few.get(candidate.key) or folds_at(candidate.seconds, self.folds)
+        return self.set_folds.get(candidate.key) or folds_at(candidate.seconds, self.folds)
 
     def record(self, candidate: Candidate, trial: Trial, predictions: np.ndarray) -> None:
         self.finished.setdefault(candidate.key, []).append(predictions)

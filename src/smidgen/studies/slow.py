@@ -61,7 +61,7 @@ def longest_trial(race: Race, whole: float, named: bool) -> float:
     """Seconds that one trial may take. named: whether the methods were named."""
     usual = max(2.0, LONGEST_SHARE * whole)
     # What was asked for by its name has the time that it is known to need, and so has what just fits on fewer folds.
-    need = max((repeat_seconds(race, c) for c in race.alive if named or c.key in race.few), default=0.0)
+    need = max((repeat_seconds(race, c) for c in race.alive if named or c.key in race.set_folds), default=0.0)
     return max(usual, SAFETY * need)
 
 

@@ -68,7 +68,7 @@ def study_board(own: Ready, found: Study, runs: RunStore) -> StudyBoard:
     )
     race = Race(own.task, every, priors.weights(own.task, every), own.seed)
     by_key = {(row["method"], row["view"]): row for row in rows}
-    race.few = {key: row["folds"] for key, row in by_key.items() if row.get("folds")}
+    race.set_folds = {key: row["folds"] for key, row in by_key.items() if row.get("folds")}
     tried, early, left, results = [], [], [], {}
     for c in race.found:
         row = by_key.get(c.key)
