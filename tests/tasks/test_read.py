@@ -46,6 +46,7 @@ def said(task, level="warning"):
         ("y\na\nb\n", ["no column but the target"]),
         ("x,y\n3,a\n3,b\n3,a\n", ["no column can be used", "one and the same value"]),
         ('x,c,y\n1,2,a\n3,"4,b\n5,6,a\n7,8,b\n', ["lines 3 to 5", "A quote joins them"]),
+        ('x,c,y\n1,"2,a\n3,4,b\n', ["lines 2 to 3", "A quote joins them"]),
         ("x,y\n1,1.5\n2,inf\n3,2.5\n4,4.5\n", ["row 2", "infinite"]),
         (
             "x,c,y\n" + "".join(f"{i},red,{i}.5\n" for i in range(40)) + "3,red,oops\n",

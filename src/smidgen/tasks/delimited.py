@@ -45,6 +45,8 @@ def sniff(data: bytes, where: str, tab: bool = False, named: str = "") -> Dialec
             continue
         if not rows:
             continue
+        if text.count('"') % 2 and len(rows) > 1 and any("\n" in cell for cell in rows[-1]):
+            del rows[-1]  # a quote that is never closed took in all the rest: it says nothing of the delimiter
         width = len(rows[0])
         alike = float(np.mean([len(r) == width for r in rows[1:]])) if len(rows) > 1 else 1.0
         rank = (round(alike, 1) if width > 1 else 0.05, width, -place)
