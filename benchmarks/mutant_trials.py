@@ -2,7 +2,8 @@
 
 Tests run in a copy of the tree, each trial in a fork of a process that has imported the packages of others and none of
 ours. Only tests of the mutant's own room count, and of these the fast ones; where many reach a line, as many of the
-fastest as the time allows, those in the file named like the module first.
+fastest as the time allows, those in the file named like the module first. A module of which only the import runs any
+line (tables, constants) is tried with the tests of the files that import it.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import json
 import math
 import os
 import py_compile
+import re
 import resource
 import shutil
 import signal
@@ -29,7 +31,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # Seconds are of the processor, so that a busy machine makes no test slow; the limits by the clock are far beyond them.
 SLOW = 10.0  # of a test, set-up included, that is not used
-MOST_TESTS, MOST_SECONDS, FIRST = 200, 5.0, 5  # tests of one mutant; so many are tried alone first
+MOST_TESTS, MOST_SECONDS, FIRST = 200, 20.0, 5  # tests of one mutant; so many are tried alone first
 CLOCK, CLOCK_FILE = 10.0, 4.0  # times as long by the clock
 MEMORY = 8 * 1024**3  # bytes of data that a trial may hold
 PRELOAD = (
@@ -207,6 +209,7 @@ def chosen(found: dict[str, Any], module: str, line: int, inside: bool) -> tuple
     """
     lines = found["lines"].get(module, {})
     names = lines.get(str(line), []) if inside else [name for tests in lines.values() for name in tests]
+    names = names if inside or names else importing(found["tests"], module)
     tests = found["tests"]
     stem = module.rpartition(".")[2]
     order = sorted(dict.fromkeys(n for n in names if n in tests), key=lambda n: tests[n])
@@ -217,6 +220,15 @@ def chosen(found: dict[str, Any], module: str, line: int, inside: bool) -> tuple
             break
         out.append(name)
     return sorted(out, key=lambda n: f"test_{stem}." not in n), len(order) - len(out)
+
+
+def importing(tests: dict[str, float], module: str) -> list[str]:
+    """The tests of files that name the module in an import."""
+    room, _, stem = module.rpartition(".")
+    named = re.compile(rf"\b{re.escape(room)}(\.| import .*\b){stem}\b")
+    files = {name.partition("::")[0] for name in tests}
+    those = {file for file in files if named.search((ROOT / file).read_text(encoding="utf-8"))}
+    return [name for name in tests if name.partition("::")[0] in those]
 
 
 def attempt(tree: Path, found: dict[str, Any], names: list[str]) -> str:

@@ -3,6 +3,7 @@
     python benchmarks/mutants.py run                      # 200 places of each room, those that are not measured yet
     python benchmarks/mutants.py run --rooms kit --count 500 --seed 1 --minutes 20
     python benchmarks/mutants.py run --again              # what survived, with the tests as they are now
+    python benchmarks/mutants.py run --only studies.run,studies.slow --count 40 --practice   # while tests are written
     python benchmarks/mutants.py survivors                # a table of them, as benchmarks/results/mutants.md has it
 
 Adds to benchmarks/results/mutants.jsonl: a line that says how and where, then one for each mutant. "killed": a test
@@ -104,12 +105,11 @@ def change(before: str, after: str, line: int) -> str:
     return f"{old[at].strip()} -> {new[at].strip()}"
 
 
-def wanted(room: str, count: int, seed: int, again: bool, modules: int) -> list[Mutant]:
+def wanted(room: str, count: int, seed: int, again: bool, modules: int, only: set[str]) -> list[Mutant]:
     """The mutants to try: the first of the draw; with `modules` equally many of each of the first so many modules that
-    it meets, which are as likely as they are long."""
-    found = [
-        m for path in sorted((ROOT / "src/smidgen" / room).glob("*.py")) for m in mutants(path, f"{room}.{path.stem}")
-    ]
+    it meets, which are as likely as they are long; with `only` of these modules."""
+    paths = {f"{room}.{path.stem}": path for path in sorted((ROOT / "src/smidgen" / room).glob("*.py"))}
+    found = [m for name, path in paths.items() if not only or name in only for m in mutants(path, name)]
     rows = [row for row in measured() if row["module"].startswith(f"{room}.")]
     if again:
         last = {key(row): row["outcome"] for row in rows}
@@ -152,14 +152,17 @@ def run(args: argparse.Namespace) -> None:
     about = {**machine(), "versions": versions(("cosmic-ray", "pytest", "hypothesis", "numpy", "SQLAlchemy"))}
     for name in [n for n in sys.modules if n.partition(".")[0] == "smidgen"]:
         del sys.modules[name]
-    todo = {room: wanted(room, args.count, seed, again, modules) for room in args.rooms.split(",")}
-    with tempfile.TemporaryDirectory(prefix="mutants") as name, RESULTS.open("a") as out:
+    only = set(filter(None, args.only.split(",")))
+    rooms = sorted({name.partition(".")[0] for name in only}) or args.rooms.split(",")
+    todo = {room: wanted(room, args.count, seed, again, modules, only) for room in rooms}
+    kept = Path(os.devnull) if args.practice else RESULTS
+    with tempfile.TemporaryDirectory(prefix="mutants") as name, kept.open("a") as out:
         tree = copy_tree(Path(name))
         preload()
         head = {"run": RESULTS.stem, "date": date.today().isoformat(), "seed": seed, "again": again, "machine": about}
         out.write(json.dumps({**head, "load": round(os.getloadavg()[0], 1)}) + "\n")
         for room, chosen_ones in todo.items():
-            names = {mutant.module for mutant in chosen_ones} if modules or again else None
+            names = {mutant.module for mutant in chosen_ones} if modules or again or only else None
             found = map_of_tests(tree, room, names, args.file_seconds)
             end, seen = time.monotonic() + 60 * minutes, Counter()
             for mutant in chosen_ones:
@@ -175,7 +178,8 @@ def run(args: argparse.Namespace) -> None:
                     flush=True,
                 )
             print(f"{room}: {dict(seen)}")
-    TABLE.write_text(survivors(), encoding="utf-8")
+    if not args.practice:
+        TABLE.write_text(survivors(), encoding="utf-8")
 
 
 def trial(tree: Path, found: Row, mutant: Mutant) -> Row:
@@ -236,6 +240,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="for each room, after its tests are mapped")
     parser.add_argument("--again", action="store_true", help="those that survived, instead of new ones")
     parser.add_argument("--modules", type=int, default=0, help="of so many modules only; their tests alone are mapped")
+    parser.add_argument("--only", default="", metavar="ROOM.MODULE,..", help="of these modules")
+    parser.add_argument("--practice", action="store_true", help="results are shown and not kept")
     parser.add_argument("--file-seconds", type=float, default=60, help="test files that take more are not used")
     args = parser.parse_args()
     if args.verb == "run":
