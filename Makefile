@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 PEERS := benchmarks/.peers
 QUANTIZERS := benchmarks/.quantizers
 MUTANTS := benchmarks/.mutants
+ATHERIS := tests/hostile/.atheris
 PIP_QUIET := --quiet --disable-pip-version-check --no-input
 export OMP_NUM_THREADS ?= 1
 
@@ -32,8 +33,13 @@ cover: setup  ## how much of the library the tests reach, branch by branch (half
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --cov=smidgen --cov-report=json:build/coverage.json -k "not ctrl_c_at_any_moment"
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-fuzz: setup  ## hostile input, 20 times as much as the tests try on every push (half an hour at most)
+fuzz: setup $(ATHERIS)/.installed  ## hostile input: each reader guided by coverage (SECONDS=60 each), then the tests' own, 20 times as much as on every push
+	$(BIN)/python tests/hostile/fuzz_parsers.py all --seconds $(or $(SECONDS),60)
 	SMIDGEN_FUZZ=20 timeout 1800 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hostile
+
+$(ATHERIS)/.installed: tests/hostile/fuzz.txt
+	$(BIN)/python -m pip install $(PIP_QUIET) --no-deps --upgrade --target $(ATHERIS) -r $<
+	touch $@
 
 faults: setup  ## kills, failing disks, lost power, many processes: SECONDS of them, 600 unless given; the figures are shown
 	SMIDGEN_FAULTS=$(or $(SECONDS),600) $(BIN)/python -m pytest -q -o timeout=3600 -p no:randomly tests/faults
@@ -97,4 +103,4 @@ $(QUANTIZERS)/.installed: benchmarks/peers/quantizers.txt
 	touch $@
 
 clean:  ## remove what was made here, environments included
-	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) $(MUTANTS) site docs/reference dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) $(QUANTIZERS) $(MUTANTS) $(ATHERIS) site docs/reference dist build .pytest_cache .ruff_cache .hypothesis

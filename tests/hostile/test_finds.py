@@ -96,6 +96,17 @@ def test_tokenizers(name):
     assert tokenizer.parse(good.json).encode("some words") == good.encode("some words")
 
 
+def test_a_tokenizer_whose_template_names_a_word_that_is_not_there():
+    """Broke off at the first text."""
+    pytest.importorskip("tokenizers")
+    from smidgen.lm import tokenizer
+
+    said = json.loads(tokenizer.train(["some words and some more words"], 257).json)
+    said["post_processor"]["single"][0]["SpecialToken"]["id"] = "<none>"
+    with pytest.raises(BadInput, match="is not a tokenizer .*the file is damaged"):
+        tokenizer.parse(json.dumps(said).encode())
+
+
 @pytest.mark.parametrize(("name", "why"), [("program.png", "cannot identify image"), ("black.png", "too many pixels")])
 def test_pictures(tmp_path, monkeypatch, name, why):
     monkeypatch.setattr("subprocess.Popen", None)  # no program is started

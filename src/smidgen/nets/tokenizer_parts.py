@@ -17,6 +17,8 @@ BYTES = {"model": ("BPE",), "normalizer": (None,), "pre_tokenizer": ("ByteLevel"
 WORD_PIECES = {"model": ("WordPiece",), "normalizer": ("BertNormalizer",), "pre_tokenizer": ("BertPreTokenizer",),
                "decoder": ("WordPiece",), "post_processor": ("TemplateProcessing", "BertProcessing")}  # fmt: skip
 
+_PROBE = "A word, 2 words: \u00e9\n" + "".join(map(chr, range(33, 127)))
+
 
 def read_tokenizer(data: bytes, allowed: dict[str, tuple[str | None, ...]], where: str) -> Any:
     """The tokenizer (of the library `tokenizers`) in the bytes of a tokenizer.json, which neither pads nor cuts.
@@ -42,6 +44,7 @@ def read_tokenizer(data: bytes, allowed: dict[str, tuple[str | None, ...]], wher
             raise BadInput(f"{where} is not a tokenizer of this program: its {part} is of the kind {str(kind)[:40]}.")
     try:
         made = tokenizers.Tokenizer.from_str(json.dumps(said))
+        made.encode(_PROBE)  # a template may name a token that is not there
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise

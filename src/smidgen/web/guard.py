@@ -95,6 +95,8 @@ class Guard:
             return  # no websockets here; the server is started without lifespan events
         headers = _headers(scope)
         refusal = self._refusal(scope["method"], headers)
+        if not scope.get("query_string", b"").isascii():  # not every server refuses it
+            refusal = refusal or (400, "Bytes that are not ASCII are written with % in an address.")
         if refusal:
             await _answer(send, *refusal)
         elif (token := _token(scope)) is not None:
