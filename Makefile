@@ -34,7 +34,7 @@ cover: setup  ## how much of the library the tests reach, branch by branch (half
 	$(BIN)/coverage report --skip-covered --sort=cover
 
 fuzz: setup $(ATHERIS)/.installed  ## hostile input: each reader guided by coverage (SECONDS=60 each), then the tests' own, 20 times as much as on every push
-	$(BIN)/python tests/hostile/fuzz_parsers.py all --seconds $(or $(SECONDS),60)
+	$(BIN)/python tests/hostile/fuzz.py --seconds $(or $(SECONDS),60)
 	SMIDGEN_FUZZ=20 timeout 1800 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests/hostile
 
 $(ATHERIS)/.installed: tests/hostile/fuzz.txt

@@ -12,6 +12,8 @@ from hostile_help import cli, files_in
 from smidgen.data.views.image import decode
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import parse_tensors, read_json
+from smidgen.studies.owner import new_owner, runs_here
+from smidgen.studies.store import RunStore
 from smidgen.tasks import file_bytes, files
 from smidgen.tasks.images import unreadable
 from smidgen.tasks.read import read, read_new
@@ -94,6 +96,25 @@ def test_tokenizers(name):
         with pytest.raises(BadInput, match="is not a tokenizer of this program: its .* is of the kind"):
             read_tokenizer(data, allowed, "tokenizer.json")
     assert tokenizer.parse(good.json).encode("some words") == good.encode("some words")
+
+
+@pytest.mark.parametrize(("column", "value"), [("owner", b"\xff"), ("lease_until", "soon"), ("fingerprint", b"f")])
+def test_rows_of_a_study_that_runs(tmp_path, column, value):
+    """Was a TypeError."""
+    with RunStore(tmp_path / "runs.db") as store:
+        study = store.open_study("s", "f", {})
+        with store._db.write() as c:
+            c.exec_driver_sql(f"UPDATE studies SET owner = 'elsewhere:1:2:3', lease_until = 5, {column} = ?", (value,))
+        for look in (store.studies, lambda: store.study(study.id)):
+            with pytest.raises(BadInput, match="is damaged or was edited"):
+                look()
+        said = cli("studies", "ls", "--store", str(tmp_path / "runs.db"))
+        assert "is damaged or was edited" in said.sentence()
+
+
+def test_an_owner_whose_number_no_process_can_have():
+    machine, _, start, own = new_owner().split(":")
+    assert runs_here(f"{machine}:{10**30}:{start}:{own}") is None  # was an OverflowError
 
 
 def test_a_tokenizer_whose_template_names_a_word_that_is_not_there():

@@ -138,7 +138,7 @@ def test_spoilt_rows_of_a_run_store(tmp_path, part):
         assert store.claim("k", '{"method": "learn/knn"}', study=study.id) is not None
         store.finish_study(study.id, "done", {"estimate": 0.5, "metric": "log_loss"}, ["k"])
     columns = {
-        "studies": ["created", "updated", "options", "asked", "state", "summary", "trials", "task_name"],
+        "studies": ["created", "updated", "options", "asked", "state", "summary", "trials", "task_name", "owner"],
         "trials": ["trial", "state", "error", "notes", "created", "shape", "predictions", "seconds"],
     }
     values: list[Any] = ["", "x", "[]", "{", "null", "7", '"x"', "[" * 100_000, '{"method": 5}', -1, 2**62, 1e308]

@@ -33,7 +33,7 @@ def runs_here(owner: str) -> bool | None:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except (ValueError, OSError):  # not our form; another person's process
+    except (ValueError, OverflowError, OSError):  # not our form; another person's process
         return None
     return start == _start(pid)  # else the number went to a new process
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _HOLDS: dict[str, Any] = {
     "task_name": str,
+    "fingerprint": str,
     "state": str,
     "created": int | float,
     "updated": int | float,
@@ -26,6 +27,8 @@ _HOLDS: dict[str, Any] = {
     "asked": dict,
     "summary": dict | None,
     "trials": list,
+    "owner": str | None,
+    "lease_until": int | float | None,
 }
 _NUMBERS = ("seconds", "cpu_seconds", "peak_bytes", "model_bytes", "created", "finished")
 
@@ -68,7 +71,7 @@ def study_of(row: Any, now: float, store: str) -> Study:
     for name in ("options", "asked", "summary", "trials"):
         values[name] = None if values[name] is None else parse(values[name], row["id"], store)
     for name, kind in _HOLDS.items():
-        if not isinstance(values[name], kind):
+        if not isinstance(values.get(name, row[name]), kind):
             raise _damaged(row["id"], store)
     if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
         raise _damaged(row["id"], store)
@@ -105,7 +108,8 @@ def result_of(row: "sa.Row", store: str) -> Result:
             raise _damaged(row.key, store) from None
         predictions = np.frombuffer(data, "<f8").reshape(shape).copy()
     told = [] if row.notes is None else parse(row.notes, row.key, store)
-    if not isinstance(told, list) or not all(isinstance(row._mapping[k], int | float | None) for k in _NUMBERS):
+    texts = isinstance(told, list) and isinstance(row.error, str | None)
+    if not texts or not all(isinstance(row._mapping[k], int | float | None) for k in _NUMBERS):
         raise _damaged(row.key, store)
     notes = tuple(map(str, told))
     return Result(predictions, row.seconds, row.cpu_seconds, row.peak_bytes, row.model_bytes, row.error, notes)

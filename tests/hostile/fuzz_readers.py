@@ -1,24 +1,20 @@
-"""Coverage-guided fuzzing of what reads files, rows and requests, with atheris (`make fuzz` installs it beside them):
+"""What reads files, rows and requests, each as a target of atheris, which changes inputs so that they reach new lines.
 
-    python tests/hostile/fuzz_parsers.py all --seconds 60            # each reader, in processes of their own
-    python tests/hostile/fuzz_parsers.py table CORPUS -max_total_time=600    # one, with libFuzzer's own options
+`fuzz.py` runs them; one alone, in a folder of inputs and with libFuzzer's own options:
 
-An input that ends in another error than a refusal, takes more than 5 s or 1 GB more than the start is kept in
-`build/fuzz`, and the run fails. What is mended then goes to `finds/`.
+    python tests/hostile/fuzz_readers.py table build/fuzz CORPUS -max_total_time=600
 """
 
 import asyncio
 import contextlib
 import io
 import json
-import re
-import subprocess
+import os
 import sys
 import tempfile
-import time
+import traceback
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +32,7 @@ with atheris.instrument_imports(include=["smidgen", "json"]):
     from smidgen.data.views.image import decode
     from smidgen.kit.config import from_mapping, parse_settings
     from smidgen.kit.errors import BadInput, SmidgenError
-    from smidgen.kit.files import json_bytes, parse_tensors, read_json, tensor_bytes
+    from smidgen.kit.files import digest, json_bytes, parse_tensors, read_json, tensor_bytes
     from smidgen.kit.state import unpack
     from smidgen.learn.boosting import BoostingConfig
     from smidgen.learn.model import Model
@@ -54,9 +50,7 @@ with atheris.instrument_imports(include=["smidgen", "json"]):
     from smidgen.web.app import make_app
     from smidgen.web.guard import Keys
 
-OUT = ROOT / "build" / "fuzz"
 HERE = Path(tempfile.mkdtemp(prefix="smidgen-fuzz-"))
-MEMORY = 3072  # MB, of which the start is two thirds
 NAMES = ("t.csv", "t.tsv", "t.jsonl", "t.csv.gz", "t.json", "t.parquet")
 Reader = tuple[Callable[[bytes], object], Callable[[], list[bytes]]]  # and whole examples to begin with
 
@@ -258,52 +252,27 @@ READERS = {"tensors": tensors, "json": values, "table": table, "picture": pictur
            "address": address, "request": request}  # fmt: skip
 
 
-def one(name: str, options: list[str]) -> None:
-    """Does not return: libFuzzer ends the process."""
+def main(name: str, out: Path, options: list[str]) -> None:
+    """Does not return: libFuzzer ends the process, or the first fault, which is kept with its input."""
     look, seeds = READERS[name]()
 
     def look_at(data: bytes) -> None:
-        with warnings.catch_warnings(action="ignore"), contextlib.suppress(SmidgenError):
-            look(data)
+        try:
+            with warnings.catch_warnings(action="ignore"), contextlib.suppress(SmidgenError):
+                look(data)
+        except BaseException:
+            traceback.print_exc()
+            (out / f"{name}-{digest(data)[:12]}").write_bytes(data)
+            sys.stderr.flush()
+            os._exit(77)  # libFuzzer's own way out waits for all that was imported, and its alarm ends that
 
-    places = [o for o in options if not o.startswith("-")]
-    if places and len(places) == len([o for o in options if Path(o).is_dir()]):
+    for place in (Path(o) for o in options if not o.startswith("-")):
         for i, seed in enumerate(seeds()):
-            (Path(places[0]) / f"seed-{i}").write_bytes(seed)
+            (place / f"seed-{i}").write_bytes(seed)
+        break
     atheris.Setup([sys.argv[0], *options], look_at)
     atheris.Fuzz()
 
 
-def run(name: str, seconds: int) -> dict[str, Any]:
-    """One reader in a process of its own: how many inputs it saw, and what became of the run."""
-    OUT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="smidgen-corpus-") as corpus:
-        options = [f"-max_total_time={seconds}", "-timeout=5", f"-rss_limit_mb={MEMORY}", "-print_final_stats=1",
-                   "-max_len=65536", f"-artifact_prefix={OUT / name}-"]  # fmt: skip
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, __file__, name, corpus, *options], capture_output=True, text=True)
-        said = done.stderr + done.stdout
-        inputs = re.search(r"stat::number_of_executed_units:\s*(\d+)", said)
-        kept = len(list(Path(corpus).iterdir()))
-    told = {"reader": name, "inputs": int(inputs[1]) if inputs else 0, "paths": kept,
-            "seconds": round(time.perf_counter() - start, 1), "fault": done.returncode != 0}  # fmt: skip
-    if done.returncode:
-        (OUT / f"{name}.log").write_text(said[-20_000:])
-    return told
-
-
-def main() -> int:
-    name, *options = sys.argv[1:]
-    if name != "all":
-        one(name, options)
-    seconds = int(options[options.index("--seconds") + 1]) if "--seconds" in options else 60
-    with ThreadPoolExecutor(2) as both:
-        found = []
-        for told in both.map(lambda n: run(n, seconds), READERS):
-            print(json.dumps(told), flush=True)
-            found.append(told)
-    return int(any(told["fault"] for told in found))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
