@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from smidgen.data.views.rows import Rows
 from smidgen.kit import methods
-from smidgen.kit.errors import BadInput
+from smidgen.kit.errors import BadInput, MissingExtra
 from smidgen.kit.files import digest, parse_tensors, tensor_bytes
 from smidgen.learn import model as model_module
 from smidgen.learn.blend import blend, tempered
@@ -140,6 +140,22 @@ def test_predictions_do_not_depend_on_what_stands_beside_a_row(made):
     assert made.predict_proba(shuffled).tobytes() == together.tobytes()
 
 
+def test_no_rows_have_no_answers(made, folder):
+    for one in (made, Model.load(folder)):
+        assert one.chances(Rows(frame_of().iloc[:0])).shape == (0, len(one.classes))
+
+
+def test_what_a_folder_lacks_is_said_as_it_is(folder, monkeypatch):
+    one, no = Model.load(folder), MissingExtra("Pictures need more: pip install 'smidgen[image]'")
+
+    def fail(rows):
+        raise no
+
+    monkeypatch.setattr(one, "_chances", fail)
+    with pytest.raises(MissingExtra, match="Pictures need more"):  # and not: the folder is damaged
+        one.chances(Rows(frame_of().iloc[:2]))
+
+
 def test_a_value_model(tmp_path):
     frame = frame_of().drop(columns="target").assign(value=np.arange(50.0))
     task = read(frame, "value")
@@ -199,6 +215,7 @@ EDITS = {
         "ending in _",
     ),
     "hidden attributes": (lambda h: h["members"][0]["head_state"]["learned"].update(__class__=1), "ending in _"),
+    "classes that are none": (lambda h: h["classes"].__setitem__(0, {"a": 1}), "classes must be texts or numbers"),
     "columns that are none": (lambda h: h.update(columns=[1]), "damaged or was edited"),
     "arrays that are not there": (lambda h: h["members"].__setitem__(0, {"$array": "../../etc/passwd"}), "is missing"),
     "no description of the arrays": (lambda h: h.update(arrays=None), "not the file that model.json describes"),

@@ -1,5 +1,6 @@
 """The local page in process: who may ask, what is shown, what is said when something is wrong."""
 
+import asyncio
 import html
 import json
 import re
@@ -154,6 +155,20 @@ def test_a_form_needs_cookie_and_field(shop):
     assert shop.client.put(path, headers=POST).status_code == 405
     assert shop.client.get(path).status_code == 200  # looking removes nothing
     assert shop.id in shop.studies()
+
+
+def test_a_form_of_thousands_of_fields_is_not_read(shop):
+    fields = {f"f{i}": "x" for i in range(2001)} | {"form": shop.keys.form}
+    path = f"/studies/{shop.id}/remove"
+    answer = shop.client.post(path, data=fields, headers=POST)
+    assert answer.status_code == 400 and "too many fields" in answer.text and "shop" in shop.client.get("/studies").text
+
+
+def test_what_is_no_request_is_not_answered(shop):
+    said = []
+    scope = {"type": "websocket", "path": "/", "headers": [(b"host", f"127.0.0.1:{PORT}".encode())]}
+    asyncio.run(shop.app(scope, None, said.append))
+    assert said == []
 
 
 def test_a_form_is_a_form_and_small(shop):

@@ -277,13 +277,15 @@ def _set_up_sqlite(raw, record) -> None:
     cursor = raw.cursor()
     try:
         # Changing the mode takes a lock that does not always wait its turn, so ask first.
-        for attempt in range(100):
+        tries = 0
+        while True:
+            tries += 1
             try:
                 if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                     cursor.execute("PRAGMA journal_mode=WAL")
                 break
             except Exception as error:
-                if "locked" not in str(error) or attempt == 99:
+                if "locked" not in str(error) or tries == 100:
                     raise
                 time.sleep(0.02)
         cursor.execute("PRAGMA synchronous=FULL")

@@ -40,9 +40,8 @@ class StudyRows:
         with self._db.write() as c:
             now = self._db.now(c)
             found = c.execute(sa.select(studies.c.id).where(studies.c.digest == whole)).scalar()
-            for digits in range(6, 33):  # the short form may be another study's
-                if found:
-                    break
+            digits = 6
+            while not found:  # the short form may be another study's
                 row = {
                     "id": f"{slug}-{whole[:digits]}",
                     "digest": whole,
@@ -57,6 +56,7 @@ class StudyRows:
                 }
                 if c.execute(self._db.insert(studies).values(**row)).rowcount:
                     found = row["id"]
+                digits += 1
             again = {"state": "running", "owner": self.owner, "updated": now, "asked": asked_text}
             again["lease_until"] = now + LEASE_SECONDS
             c.execute(studies.update().where(studies.c.id == found).values(**again))
