@@ -56,7 +56,7 @@ def test_a_world_size_that_does_not_divide_is_told_what_would():
 @pytest.mark.parametrize(("rate", "precision"), [(0.01, "fp32"), (0.01, "bf16"), (None, "fp32")])
 def test_the_forecast_is_of_one_process_of_them(rate, precision):
     surveys = {"a": Survey(10, 10**7, "x", 2.0, 10**5)}
-    setup = set_up(surveys, Wish(size=5_000_000, rate=rate, batch=8, precision=precision))
+    setup = set_up(surveys, Wish(size=500_000, rate=rate, batch=8, context=32, precision=precision))
     held = setup.forecast.memory_bytes - memory_bytes(setup.plan, precision, 0, list(surveys.values()))
     sharding = Sharding(3, ranks=SimpleNamespace(rank=0, size=4))
     plan = launch._suited(setup, surveys, sharding)

@@ -13,13 +13,13 @@ from smidgen.train.precision import Precision, cast, context, products
 SIDE = 1024  # of the matrices
 
 
-def matrix_speed(precision: Precision, rounds: int = 5) -> float:
+def matrix_speed(precision: Precision, rounds: int = 5, seconds: float = 1.0) -> float:
     """Floating-point operations a second of a product of square matrices in the precision of the products; the best of
-    some rounds."""
+    some rounds, at least one, about so many seconds in all (a processor may have no bfloat16 of its own)."""
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     a, b = torch.ones(2, SIDE, SIDE, dtype=dtype)
     with products(precision):
-        return 2 * SIDE**3 / _least(lambda: a @ b, rounds)
+        return 2 * SIDE**3 / _least(lambda: a @ b, rounds, seconds)
 
 
 def training_speed(
