@@ -79,7 +79,7 @@ def plan_bits(
         rows, why = [], "a dry run measures nothing"
     else:
         rows, why = _measured(folder, about, widths, data, begun + seconds, seed), "the time ended: give more --time"
-        widths = widths[len(rows) :]
+        widths = [w for w in widths if w not in {row["bits"] for row in rows}]
     if widths:
         unknown += [{"purchase": f"mb@{w}", "why": why} for w in widths]
     bare = next((o.price for o in mine if not o.bits), mine[0].price)
