@@ -85,12 +85,13 @@ def made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "model.json").write_bytes(b"y" * 50)
 
-    def go(limit: Limit, dry: bool = False, seconds: Any = None, steps: Any = None, own: Any = True, rows: Any = True):
+    def go(limit: Limit, dry: bool = False, seconds: Any = None, steps: Any = None, own: Any = True, rows: Any = True,
+           start: float = 0.0):  # fmt: skip
         ticks, known, tell = itertools.count(), Known(tmp_path / "m", rows), lambda *_: None
         folder = WorkFolder(None, "")
         Encoding.made.clear()
         found = compress_fitted._compressed(
-            known, limit, tmp_path / "out", 5, dry, tell, 0.0, seconds, steps, own, lambda: float(next(ticks)), folder
+            known, limit, tmp_path / "out", 5, dry, tell, start, seconds, steps, own, lambda: float(next(ticks)), folder
         )  # type: ignore[arg-type]
         encoder = Encoding.made[-1] if Encoding.made else None
         assert encoder is None or encoder.given == (known, 5, tell, folder)
@@ -169,9 +170,9 @@ def test_the_least_and_the_bits_are_of_both(made_of, tmp_path) -> None:
         assert made_of(Limit(bits=bits))[1].asked[2] == most
     with pytest.raises(Infeasible):
         made_of(Limit(bits=8 * (packed - 1) / numbers), dry=True)
-    alone, _ = made_of(Limit(bytes=least), dry=True, own=False)
+    alone, _ = made_of(Limit(bytes=least), dry=True, own=False, start=-0.016)
     assert alone["smallest"] == least - 3000 and [u["name"] for u in alone["uniform"]] == list(UNIFORM)
-    assert alone["seconds"] == 1.0  # two looks at the clock
+    assert alone["seconds"] == 1.02  # two looks at the clock
 
 
 # -- which mixes are measured while there is time --
@@ -244,3 +245,15 @@ def test_nothing_that_can_answer_is_an_error(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Known, "lost", lambda self, options, part="choose": math.inf if options else 0.0)
     work = plain_work(tmp_path)
     assert work.within_loss(0.1)["options"] == {}
+
+
+@pytest.mark.parametrize(("measured", "skipped", "said"), [(6, 2, 0), (6, 1, 1), (8, 0, 0), (0, 7, 1), (7, 2, 0)])
+def test_options_that_were_passed_over_as_alike_need_no_more_time(measured, skipped, said, monkeypatch) -> None:
+    monkeypatch.setattr(compress_fitted, "reads_texts", lambda model: False)
+    told = SimpleNamespace(measured=dict.fromkeys(range(measured)), skipped=skipped)
+    opened = SimpleNamespace(check=SimpleNamespace(), model=None)
+    work: Any = SimpleNamespace(opened=opened, told=told, choices=[None] * 10, least=[None] * 2)
+    words = f"In the time {measured} of 8 options were measured, the others forecast: --time gives it more."
+    assert compress_fitted._notes(work, False) == [words] * said
+    work.told = None
+    assert compress_fitted._notes(work, True) == []

@@ -1,5 +1,6 @@
 """A network of torch to be compressed: its batches, its judge, and the folder that fills another one."""
 
+import copy
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,8 @@ def test_so_many_batches_are_used_and_the_network_is_a_copy_for_use() -> None:
     assert [len(p) for p in (subject.learn, subject.choose, subject.check)] == [256, 64, 128]
     assert subject.unit == "relative error" and subject.loss(subject.model, subject.check) == 0.0
     assert made.training and not subject.model.training and subject.model is not made
+    judge = compress_module._Judge(copy.deepcopy(made).eval(), data[:1])
+    assert not judge.wanted[0].requires_grad and judge(subject.model, data[:1]) == 0.0
     other = subject_of(made, data, None, 1)
     firsts = [int(s.learn[0][0, 0]) for s in (subject, subject_of(made, data, None, 0))]
     assert firsts[0] == firsts[1] and [len(b) for b in subject.learn] == [1] * 256

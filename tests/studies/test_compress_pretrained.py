@@ -114,6 +114,7 @@ class Writer:
         self.asked: list[dict[str, Any]] = []
 
     def generate(self, first: torch.Tensor, **how: Any) -> torch.Tensor:
+        assert not torch.is_grad_enabled()
         self.asked.append(how)
         return torch.cat([first, torch.randint(13, (len(first), how["max_new_tokens"] + 2))], 1)
 
@@ -140,6 +141,9 @@ def test_rows_count_as_often_as_they_are() -> None:
     assert wanted(None, ["a", "b"]) == pytest.approx((4 * 2 + 2 * 1) / 3)  # type: ignore[arg-type]
     told |= {"a": torch.tensor([[-1.0], [-3.0]]), "b": torch.tensor([[-2.0]])}
     assert wanted(None, ["a", "b"]) == 0.0  # type: ignore[arg-type]
+    learnt = torch.nn.Embedding(3, 2)
+    kept = pretrained._Wanted(learnt, [torch.tensor([1])], lambda model, b: model(b), lambda said, was, b: said.sum())
+    assert not kept.said[0].requires_grad and isinstance(kept(learnt, [torch.tensor([1])]), float)
     told["b"] = torch.tensor([[8.5]])
     assert wanted(None, ["a", "b"]) == pytest.approx(0.5 / 3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="longer"):
