@@ -171,6 +171,10 @@ def test_the_least_and_the_bits_are_of_both(made_of, tmp_path) -> None:
     with pytest.raises(Infeasible):
         made_of(Limit(bits=8 * (packed - 1) / numbers), dry=True)
     alone, _ = made_of(Limit(bytes=least), dry=True, own=False, start=-0.016)
+    taken = dict(compress_fitted.best_within(work.choices, work.size, least, least))
+    packed = sum(c.bytes for c in compress_fitted.best_of(work.choices, taken))
+    assert alone["would_be"] == work.size(taken) <= least
+    assert alone["bits_per_weight"] == round(8 * packed / (64 * 96 + 80), 4)
     assert alone["smallest"] == least - 3000 and [u["name"] for u in alone["uniform"]] == list(UNIFORM)
     assert alone["seconds"] == 1.02  # two looks at the clock
 
@@ -218,6 +222,15 @@ def test_smaller_uniform_widths_are_tried_until_one_loses_too_much(tmp_path) -> 
     assert tried(0.12) == ([*forecasts[3:], three, two], three)
     assert tried(0.12, 0.0) == ([*forecasts[3:], three], three)  # the finest whatever the time
     assert tried(0.05, 0.0)[0] == [forecasts[2], four]
+
+
+def test_mixes_become_more_careful_until_one_keeps_the_limit(tmp_path) -> None:
+    work = plain_work(tmp_path)
+    lost = work.opened.lost
+    work.opened.lost = lambda options, part="choose": 1000 * lost(options)  # type: ignore[method-assign]
+    assert work.within_loss(0.1)["options"] == {}
+    names = [t["name"] for t in work.tried if "forecast" in t["name"]]
+    assert names == [f"forecast to lose {loss}" for loss in ("0.1", "0.07", "0.05", "0.03", "0.015", "0.005")]
 
 
 def test_work_is_known_by_its_model_its_rows_and_its_seed(monkeypatch) -> None:

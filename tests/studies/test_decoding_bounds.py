@@ -81,7 +81,8 @@ def test_a_setting_is_sampled_as_if_it_were_alone(whole):
     assert answers.shape == (4, 2, 2, 4)
 
 
-def test_a_baseline_that_was_not_measured_ends_the_study(whole, monkeypatch):
+def test_a_baseline_that_was_not_measured_ends_the_study(whole, monkeypatch, tmp_path):
+    study(whole).run(tmp_path)
     with pytest.raises(BadInput) as late:
         study(whole).run(max_seconds=0)
     assert str(late.value) == "The baseline 'float' could not be measured: no time was left"
@@ -93,6 +94,8 @@ def test_a_baseline_that_was_not_measured_ends_the_study(whole, monkeypatch):
     monkeypatch.setattr(m, "duplicate_rate", broken)
     with pytest.raises(BadInput, match="'float' could not be measured: ArithmeticError: odd"):
         made.run()
+    with pytest.raises(BadInput, match="'float' could not be measured: ArithmeticError: odd"):
+        study(whole, temperatures=(0.8, 1.0)).run(tmp_path)  # the first setting is known, the other one cannot be
 
 
 def test_a_variant_whose_speed_is_not_known_has_none(whole, monkeypatch):

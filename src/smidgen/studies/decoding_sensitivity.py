@@ -154,8 +154,9 @@ class DecodingStudy:
             space=space,
         ) if names[1:] else None  # fmt: skip
         base = cells.table.loc[cells.table["variant"] == self.baseline]
-        if not len(base) or (base["error"] != "").any():
-            why = base["error"].iloc[0] if len(base) else "no time was left"
+        wrong = base.loc[base["error"] != "", "error"]
+        if not len(base) or len(wrong):
+            why = wrong.iloc[0] if len(wrong) else "no time was left"
             raise BadInput(f"The baseline '{self.baseline}' could not be measured: {why}")
         good = cells.table.loc[cells.table["error"] == ""]
         samples = good[[*AXES, *SAMPLED]].explode(list(SAMPLED))
