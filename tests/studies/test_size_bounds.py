@@ -9,11 +9,12 @@ import pytest
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.seeds import derive_seed
-from smidgen.studies import size_ladder
+from smidgen.studies import bits_ladder, size_ladder
 from smidgen.studies.candidates import Candidate
 from smidgen.studies.choose import ChoiceConfig, OutOfFold, choose
 from smidgen.studies.estimate import Judged
 from smidgen.studies.losses import Scale
+from smidgen.studies.prices import offers_of
 from smidgen.studies.size import limit_for, needs, within_size
 from smidgen.studies.size_ladder import changes, ladder, whole
 
@@ -143,3 +144,36 @@ def test_changes_of_losses_near_nothing_and_of_many_draws() -> None:
         found.append(log_loss(two, m) - log_loss(one, m))
     off = np.array(found) - middle
     assert got == pytest.approx(middle + scale * (rng.choice(off, 250) - off.mean()), rel=1e-5, abs=1e-7)
+
+
+# -- fewer bits --
+
+
+def test_members_that_learn_from_all_rows_once_are_not_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = known_of()
+    monkeypatch.setattr(bits_ladder, "study_board", lambda *given: known)
+    rows = [{"method": c.method, "view": c.view, "params": {"k": k}} for k, c in enumerate(known.tried)]
+    found: Any = SimpleNamespace(id="s", asked={"size": "9KB"}, summary={"leaderboard": rows})
+    own: Any = SimpleNamespace(task=SimpleNamespace(fingerprint="f"), seed=4)
+
+    def made(slow: tuple[str, ...], prices: dict[str, float]) -> Any:
+        card = lambda name: SimpleNamespace(pretraining=name in slow, version=2)  # noqa: E731
+        monkeypatch.setattr(bits_ladder.methods, "card", card)
+        return bits_ladder.bits_ladder(offers_of(prices), own, found, None)  # type: ignore[arg-type]
+
+    assert made((), {"mb": 1.0, "hour": 1.0}) is None
+    ladder = made((), {"mb@8": 1.0, "mb": 1.0, "hour": 1.0, "mb@4": 2.0})
+    assert [o.name for o in ladder.offers] == ["mb@8", "mb@4"] and ladder.limit == 9000 and ladder.why == ""
+    assert ladder.params == {c.key: {"k": known.tried.index(c)} for c in ladder.wanted} and len(ladder.wanted) > 1
+    assert [(t.method, t.params, t.seed, t.version) for t in ladder.trials()] == 2 * [
+        (c.method, ladder.params[c.key], 4, 2) for c in ladder.wanted
+    ]
+    names = tuple(c.method for c in ladder.wanted)
+    slow = made(names, {"mb@8": 1.0})
+    words = f"{names[0]} learns from all rows once, and that is too slow to be done again"
+    assert slow.why == words and slow.trials() == [] and slow.others(9) == ([], [{"purchase": "mb@8", "why": words}])
+    found.asked = {}
+    assert made((), {"mb@8": 1.0}).limit is None
+    known.tried = []
+    gone = made((), {"mb@8": 1.0})
+    assert gone.why == "the trials of its members are no longer there" and gone.wanted == [] and gone.params == {}
