@@ -27,7 +27,9 @@ def _few_options() -> Iterator[None]:
 
 def net(dtype: torch.dtype = torch.float32) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(40, 12), nn.Dropout(0.5), nn.BatchNorm1d(12), nn.Linear(12, 3)).to(dtype)
+    made = nn.Sequential(nn.Linear(40, 12), nn.Dropout(0.5), nn.BatchNorm1d(12), nn.Linear(12, 3))
+    made.register_buffer("nothing", torch.zeros(0))
+    return made.to(dtype)
 
 
 def batches(n: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
@@ -114,13 +116,16 @@ def test_a_folder_fills_a_network_of_the_same_form_alone(written: Any, tmp_path:
 
 def test_what_is_lacking_or_too_much_is_named(written: Any) -> None:
     place, _ = written
-    longer = nn.Sequential(*net(), nn.Linear(3, 3))
+    longer = net()
+    longer.append(nn.Linear(3, 3))  # type: ignore[operator]
     with pytest.raises(BadInput, match=r"or is damaged \(it lacks or adds 4\.bias\): give the architecture"):
         load_packed(longer, place)
-    bare = nn.Sequential(nn.Linear(40, 12), nn.Dropout(0.5), nn.Identity(), nn.Linear(12, 3))
+    bare = net()
+    bare[2] = nn.Identity()  # type: ignore[index]
     with pytest.raises(BadInput, match=r"it lacks or adds 2\.bias"):
         load_packed(bare, place)
-    wider = nn.Sequential(nn.Linear(40, 12), nn.Dropout(0.5), nn.BatchNorm1d(12), nn.Linear(12, 4))
+    wider = net()
+    wider[3] = nn.Linear(12, 4)  # type: ignore[index]
     with pytest.raises(BadInput, match="give the architecture that was compressed"):
         load_packed(wider, place)
 

@@ -115,6 +115,9 @@ def test_defaults_of_the_statistics_are_a_thousand_draws_and_nine_in_ten():
     for by in ("temperature", "top_k", "length"):
         assert st.sensitivity(own, by).equals(st.sensitivity(own, by, **said))
     assert st.curves(own).equals(st.curves(own, **said))
+    two = st.curves(own, draws=9).query("variant == 'nf4'")["difference"].abs().tolist()
+    slopes = st.sensitivity(own, draws=9).set_index("variant")["slope"]
+    assert slopes["nf4"] == pytest.approx((two[1] - two[0]) / 0.2)
     assert st.difference(own, "nf4", "int8") == st.difference(own, "nf4", "int8", **said)
     assert st.window_effect(own, ["nf4"]) == st.window_effect(own, ["nf4"], (0.5, 0.8), **said)
     edges = samples(temperatures=(0.4, 0.5, 0.8, 0.9))

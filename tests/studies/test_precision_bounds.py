@@ -132,6 +132,12 @@ def test_five_members_are_enough_and_no_number_in_full_precision_is_an_error() -
         with pytest.raises(BadInput, match="members: expected at least 5 in each ensemble, got 4"):
             precision_stress_test(steps, (6,), ("nearest",), *members, draws=20)
 
+    asked: list[int] = []
+    for wrong in ({"sbits": (6, 60)}, {"modes": ("nearest", "up")}, {"n_members": 4}):
+        with pytest.raises(BadInput, match=next(iter(wrong)).removeprefix("n_").removesuffix("s")):
+            precision_stress_test(lambda arithmetic, seeds: asked.extend(seeds), **{"sbits": (6,), **wrong})  # type: ignore
+    assert asked == []  # nothing is run before all is known to be right
+
     def broken(arithmetic, seeds):
         made = steps(arithmetic, seeds)
         made[-1, 0, 0] = np.inf

@@ -94,6 +94,7 @@ def test_scores_are_asked_for_a_model_at_a_time(tmp_path):
         run_recovery(["q", "r"], ["a"], [0, 1], score)
     with pytest.raises(BadInput, match="seeds: expected at least 2, for an error bar, got 1"):
         run_recovery(["float"], ["a"], [3, 3], score)
+    assert run_recovery(["float"], ["a"], [0, 1], score).table["score"].tolist() == pytest.approx([5.1, 6.1])
     late = run_recovery(["float"], ["a"], [0, 1], score, max_seconds=0)
     assert not late.finished and len(late.table) == 0
 

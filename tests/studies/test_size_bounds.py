@@ -169,6 +169,11 @@ def test_members_that_learn_from_all_rows_once_are_not_fitted_again(monkeypatch:
         (c.method, ladder.params[c.key], 4, 2) for c in ladder.wanted
     ]
     names = tuple(c.method for c in ladder.wanted)
+    for first, bound, sizes in ((5000, 9000, (5, 9)), (5001, 9001, (6, 10))):  # kilobytes are rounded up
+        assert ladder._resumed(first, bound) == (
+            f"allow {sizes[0]}KB first (smidgen studies resume s --size {sizes[0]}KB), then smidgen compress the model "
+            f"--size {sizes[1]}KB"
+        )
     slow = made(names, {"mb@8": 1.0})
     words = f"{names[0]} learns from all rows once, and that is too slow to be done again"
     assert slow.why == words and slow.trials() == [] and slow.others(9) == ([], [{"purchase": "mb@8", "why": words}])
