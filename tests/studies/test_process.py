@@ -89,6 +89,7 @@ def test_it_is_started_alone_with_one_thread_and_our_paths(start, monkeypatch, t
         ("kill -9 $$", "died", "died by signal 9 (the system may have run out of memory)"),
         ("echo why >&2; kill -15 $$", "died", "died by signal 15"),
         ("exit 73", "memory", ""),
+        ("exec >&-; sleep 0.03; exit 5", "died", "ended with status 5"),  # it may still be at its end
         ("exit 72", "died", "ended with status 72"),
         ("printf '\\377\\376 b' >&2; exit 1", "died", "ended with status 1: \ufffd\ufffd b"),
         (f"printf 'a{'b' * 500}' >&2; exit 1", "died", f"ended with status 1: a{'b' * 299}"),

@@ -139,7 +139,8 @@ class Worker:
             self._say(taken, "failed" if result.error else f"{result.seconds:.2f} s")
         for taken in found:
             # Of one query, but perhaps of several studies: the first one's are done first.
-            if not self._known(taken) or (self._running and taken.data != self._data) or not self._ready(taken):
+            other = taken.data != self._data or self._bound_of(taken) != self._bound
+            if not self._known(taken) or (self._running and other) or not self._ready(taken):
                 again(lambda taken=taken: offers.give_back(self.store, taken))
                 continue
             assert self._pool is not None
@@ -177,7 +178,7 @@ class Worker:
 
     def _ready(self, taken: Taken) -> bool:
         """A pool that has the trial's data, with the study's memory bound or this worker's, whichever is smaller."""
-        bound = min((b for b in (taken.memory, self.memory) if b is not None), default=None)
+        bound = self._bound_of(taken)
         if self._pool is None or bound != self._bound:
             self._close_pool()
             self._pool, self._bound = self._new_pool(self.count, bound), bound
@@ -190,6 +191,9 @@ class Worker:
                 return False
             self._data = taken.data
         return True
+
+    def _bound_of(self, taken: Taken) -> int | None:
+        return min((b for b in (taken.memory, self.memory) if b is not None), default=None)
 
     def _body(self, mark: str) -> bytes:
         """The data of this digest: from the cache, else from the store."""
