@@ -75,8 +75,6 @@ def study_of(row: Any, now: float, store: str) -> Study:
             raise _damaged(row["id"], store)
     if not all(0 <= values[name] < 1e11 for name in ("created", "updated")):  # seconds since 1970
         raise _damaged(row["id"], store)
-    if not isinstance(row["owner"], str | None) or not isinstance(row["lease_until"], int | float | None):
-        raise _damaged(row["id"], store)
     if row["state"] == "running" and row["owner"]:
         here, until = runs_here(row["owner"]), row["lease_until"]
         if here is False or (here is None and until is not None and until <= now):
