@@ -209,10 +209,11 @@ def chosen(found: dict[str, Any], module: str, line: int, inside: bool) -> tuple
     """
     lines = found["lines"].get(module, {})
     names = lines.get(str(line), []) if inside else [name for tests in lines.values() for name in tests]
-    names = names if inside or names else importing(found["tests"], module)
     tests = found["tests"]
+    names = [name for name in names if name in tests]  # what only an import runs has a context without a name
+    names = names if inside or names else importing(tests, module)
     stem = module.rpartition(".")[2]
-    order = sorted(dict.fromkeys(n for n in names if n in tests), key=lambda n: tests[n])
+    order = sorted(dict.fromkeys(names), key=lambda n: tests[n])
     out, spent = [], 0.0
     for name in order[:MOST_TESTS]:
         spent += tests[name]
