@@ -181,6 +181,17 @@ def test_a_store_that_names_too_many_parts_is_not_followed(store, body, monkeypa
                 fetch(store, mark)
 
 
+def test_as_many_parts_as_the_largest_data_has_are_followed(store, body, monkeypatch):
+    part = len(body) // 4
+    assert len(body) > 4 * part
+    monkeypatch.setattr(shipping, "PART_BYTES", part)
+    monkeypatch.setattr(shipping, "MAX_BYTES", 4 * part)
+    mark = digest(body)
+    offers.announce(store, "s", mark, None, "1")
+    put(store, body, mark)
+    assert len(rows_of(store, task_data)) == 5 and fetch(store, mark) == body
+
+
 def test_the_size_counts_text_and_numbers(body, monkeypatch):
     task, rows = unpack_data(body)
     end = 8 + int.from_bytes(body[:8], "little")
