@@ -42,8 +42,8 @@ def test_what_a_dry_run_says():
         "Trials would run on the Ray cluster at h:1, on 2 workers; it was not asked."
     )
     assert RayExecutor().sentence(None) == (
-        "Trials would run on a Ray cluster (RAY_ADDRESS, or a local one), on as many workers as it has CPUs; it was not "
-        "asked."
+        "Trials would run on a Ray cluster (RAY_ADDRESS, or a local one), on as many workers as it has CPUs; it "
+        "was not asked."
     )
 
 
