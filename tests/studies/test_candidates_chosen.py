@@ -62,6 +62,8 @@ def test_what_a_task_of_another_kind_changes(task, values):
     )
     texts = replace(task, columns=(replace(task.columns[0], kind="text"), replace(task.columns[1], kind="image")))
     assert _unfit(card(modalities=("table", "series")), texts) == "it takes table or series, not text and image"
+    for parts in ((0.5,), (0.5, 1e6), (0.5, 1e6, 1e3), (0.5, 1e6, 1e3, 9.0)):  # what is left off costs nothing
+        assert forecast(card(seconds=parts, batch=20), task, "linear") == forecast(card(seconds=parts), task, "linear")
     plain = card(seconds=(0.0, 1e6))
     assert forecast(plain, values, "linear")[0] == pytest.approx(30 * 2)  # numbers count as one class
 
