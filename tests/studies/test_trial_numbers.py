@@ -1,5 +1,7 @@
 """Which rows a draw gives to a fit, and what a trial accepts of a method."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,3 +142,20 @@ def test_memory_that_ends_is_no_result(task, monkeypatch):
     monkeypatch.setattr(Member, "fit", fail)
     found = run_trial(task, Rows(task.frame), trial_of(task, "cv:k=2:r=0"))
     assert found.error.startswith("KeyError: 'xxx") and len(found.error) == 500
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_trial_is_timed_whether_it_fails_or_not(task, monkeypatch, fails):
+    wall, processor = iter([10.0, 13.5]), iter([2.0, 4.25])
+    clocks = SimpleNamespace(perf_counter=lambda: next(wall), process_time=lambda: next(processor))
+
+    def fit(*_):
+        raise LookupError("x" * 600)
+
+    if fails:
+        monkeypatch.setattr(Member, "fit", fit)
+    monkeypatch.setattr(trial_module, "time", clocks)
+    found = run_trial(task, Rows(task.frame), trial_of(task, "cv:k=2:r=0"))
+    assert (found.seconds, found.cpu_seconds) == (3.5, 2.25)
+    assert found.error == (("LookupError: " + "x" * 600)[:500] if fails else None)
+    assert (found.predictions is None, found.peak_bytes > 0, found.model_bytes > 0) == (fails, not fails, not fails)
