@@ -13,6 +13,7 @@ from smidgen.kit.errors import BadInput, NotFound
 from smidgen.kit.files import digest
 from smidgen.studies.database import Database
 from smidgen.studies.owner import LEASE_SECONDS, is_gone
+from smidgen.studies.room import give_back
 from smidgen.studies.stored import Study, TrialRow, parse, study_of, trial_of
 from smidgen.studies.tables import studies, study_trials, trials
 
@@ -116,7 +117,8 @@ class StudyRows:
             self._link(c, id, keys)
 
     def remove(self, id: str) -> int:
-        """Removes the study and those of its trials that no other study uses; gives how many trials went.
+        """Removes the study and those of its trials that no other study uses; gives how many trials went. What that
+        frees in SQLite's file goes back to the disk, where it is much.
 
         Raises:
             BadInput: unknown, or another process is working on it.
@@ -136,7 +138,9 @@ class StudyRows:
             count = c.execute(trials.delete().where(doomed)).rowcount
             c.execute(study_trials.delete().where(study_trials.c.study == found))
             c.execute(studies.delete().where(studies.c.id == found))
-            return count
+        if self._db.sqlite:
+            give_back(self._db.name)
+        return count
 
     def trials(self, id: str) -> list[TrialRow]:
         """The study's trials, in the order they were begun."""
