@@ -1,4 +1,4 @@
-"""What a plan puts together: steps beside rows, the cheapest way to a target, warnings, worths that were not measured."""
+"""What a plan puts together: steps beside rows, the cheapest way to a target, warnings, worths that are assumed."""
 
 from types import SimpleNamespace
 from typing import Any
