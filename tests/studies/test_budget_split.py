@@ -234,3 +234,13 @@ def test_odds_of_demonstrations_are_divided_by_the_ratio_of_prices():
 
     even = odds(AnnotationPrices(), 20_000)
     assert odds(AnnotationPrices(4.0, 1.0), 80_000) == pytest.approx(even / 4)  # 20,000 demonstrations' worth
+
+
+def test_without_both_ends_no_regime_is_told(tmp_path):
+    for shares, kind in (((0.25, 0.5), "not told apart"), ((0.0, 0.25, 1.0), "mixed")):
+        got = study(shares=shares, totals=(40,)).run(tmp_path / f"{len(shares)}.jsonl").recommend(40)
+        assert (got.share, got.regime) == (0.25, kind) and got.measured
+
+
+def test_the_score_is_noted_first_and_once():
+    assert study(values=("alpha", "score", "zeta")).values == ("score", "alpha", "zeta")

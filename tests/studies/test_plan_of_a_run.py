@@ -51,6 +51,8 @@ def test_every_candidate_is_told_with_what_it_needs(task):
     assert plan.sentence() == "2 candidates (1 more are beyond the budget), 8 folds, up to 3 repeats: about 14 s"
     named = plan_of(task, Budget(trials=200), QUICK, SLOW, named=True)
     assert named.sentence() == "2 candidates, 8 folds, up to 3 repeats: about 51 s"
+    fine = plan_of(task, Budget(trials=200), Candidate("learn/lda", "linear", seconds=0.532))
+    assert fine.forecast()[1][0]["seconds"] == 4.26
     assert named.slow() == [] and [c for c, _ in plan.slow()] == [SLOW]
 
 

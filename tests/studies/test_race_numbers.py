@@ -130,6 +130,8 @@ def test_columns_that_are_used_describe_a_task():
     assert sorted(c.kind for c in task.columns) == ["category", "constant", "number", "number"]
     assert priors.describe_task(task) == pytest.approx(priors.describe(N, 3, 2, 1 / 3))
     assert priors.modality(task) == "table"
+    alone = read(frame[["c", "y"]], "y", kind="classification")
+    assert priors.describe_task(alone) == pytest.approx(priors.describe(N, 1, 2, 1.0))
     words = read(frame.assign(t=[f"some words, and number {i} of them" for i in range(N)]), "y", kind="classification")
     assert priors.modality(words) == "text"
 

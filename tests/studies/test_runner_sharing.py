@@ -182,6 +182,17 @@ def test_who_has_no_workers_waits_until_it_can_offer(start, ran, naps):
     assert naps == [POLL_SECONDS] * 2 and got == [("0", 0.0)] and ran == []
 
 
+def test_what_others_run_when_the_time_ends_was_cut(start, ran, naps, monkeypatch):
+    runner, got, _, each = start(own=0)
+    a, b = trials_of(0, 1)
+    runner.sharing = Others(runner.store)
+    ends = iter([False, False, True])
+    monkeypatch.setattr(runner, "_time_is_up", lambda: next(ends))
+    monkeypatch.setattr(runner_module, "held", lambda store, keys: {b.key} & set(keys))
+    assert not runner.run([a, b], each)
+    assert runner.cut == [b] and got == []
+
+
 def test_what_this_machine_cannot_do_is_not_asked_of_others(start, ran, naps):
     class Small(InlinePool):
         def wait(self, timeout=None):
