@@ -220,4 +220,4 @@ def test_it_waits_as_long_as_nothing_else_is_to_be_done(start):
 
 def test_fits_of_a_draw():
     assert [_fits(Trial(task="t", method="m", version=1, view="x", draw=d, seed=0)) for d in
-            ("cv:k=5:r=1", "cv:k=12:r=0", "sub:n=20:r=0")] == [5, 12, 1]  # fmt: skip
+            ("cv:k=5:r=1", "cv:k=12:r=0", "part:k=6:r=0:n=20:m=5:e=10", "sub:n=20:r=0")] == [5, 12, 6, 1]  # fmt: skip

@@ -208,4 +208,4 @@ class Runner:
 
 def _fits(trial: Trial) -> int:
     kind, *rest = trial.draw.split(":")
-    return int(rest[0].split("=")[1]) if kind == "cv" else 1
+    return int(rest[0].split("=")[1]) if kind in ("cv", "part") else 1
