@@ -12,6 +12,7 @@ from hostile_help import cli, files_in
 from smidgen.data.views.image import decode
 from smidgen.kit.errors import BadInput
 from smidgen.kit.files import parse_tensors, read_json
+from smidgen.papers import evidence
 from smidgen.studies.owner import new_owner, runs_here
 from smidgen.studies.store import RunStore
 from smidgen.tasks import file_bytes, files
@@ -110,6 +111,14 @@ def test_rows_of_a_study_that_runs(tmp_path, column, value):
                 look()
         said = cli("studies", "ls", "--store", str(tmp_path / "runs.db"))
         assert "is damaged or was edited" in said.sentence()
+
+
+def test_evidence_whose_numbers_are_too_large_to_be_judged(tmp_path):
+    said = json.loads((evidence.folder() / "005.json").read_text())
+    said["runs"][0]["values"] = dict.fromkeys(said["runs"][0]["values"], 1e300) | {"C-C-C-T, 100": -1e300}
+    (tmp_path / "005.json").write_text(json.dumps(said))
+    with pytest.raises(BadInput, match="is damaged or was edited"):  # was an OverflowError
+        evidence.read_file(tmp_path / "005.json", "005")
 
 
 def test_an_owner_whose_number_no_process_can_have():

@@ -84,7 +84,7 @@ def read_file(path: Path, number: str) -> Evidence:
     try:
         found = from_mapping(Evidence, values, where=path.name)
         _check(found, number)
-    except (BadInput, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (BadInput, ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise BadInput(f"{path} is damaged or was edited ({str(error)[:160]}).") from None
     return found
 
