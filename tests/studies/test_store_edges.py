@@ -42,6 +42,15 @@ def test_a_url_without_its_beginning_is_not_taken_for_a_file(tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("url", ["sqlite://me:S3cret@host/runs.db", "sqlite://host/runs.db", "sqlite://me@/runs.db"])
+def test_a_file_has_no_host_and_no_password(tmp_path, monkeypatch, url):
+    """It was made here, under the last part of the address."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="no host and no password: write sqlite:///path") as said:
+        Database(url)
+    assert "S3cret" not in str(said.value) and not list(tmp_path.iterdir())
+
+
 def test_postgresql_without_its_driver(monkeypatch):
     monkeypatch.setitem(sys.modules, "psycopg", None)
     for url in ("postgresql://me:S3cret@host/runs", "postgresql+psycopg://me:S3cret@host/runs"):

@@ -77,6 +77,8 @@ class Database:
         if backend == "sqlite":
             if not url.database or url.database == ":memory:":
                 raise BadInput("A run store in SQLite needs a file: write sqlite:///path.")
+            if url.host or url.username or url.password:
+                raise BadInput("A run store in SQLite has no host and no password: write sqlite:///path.")
             self.name = url.database
             make_room(Path(url.database))
             # Only the path is taken from a URL: its options could change what a commit promises.
