@@ -73,3 +73,19 @@ def test_texts_and_tuples():
 def test_an_array_that_is_missing():
     with pytest.raises(BadInput, match=r"'a\.b' is missing"):
         unpack({"a": {"$array": "a.b"}}, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"$array": [1, {"c": {}}]}, "The array '.1, .'c'.*is missing"),  # was a TypeError, as all of these
+        ({"$float": [1]}, "damaged or was edited"),
+        ({"$float": "much"}, "damaged or was edited"),
+        ({"$list": [[1], [2, 3]]}, "damaged or was edited"),
+        ({"$dict": 5}, "damaged or was edited"),
+        ({"$dict": "ab"}, "damaged or was edited"),
+    ],
+)
+def test_what_was_never_packed(value, said):
+    with pytest.raises(BadInput, match=said):
+        unpack({"a": [value]}, {"a": np.zeros(2)})

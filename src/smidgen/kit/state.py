@@ -43,17 +43,22 @@ def pack(value: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
 
 
 def unpack(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """What `pack` took (tuples as lists). Raises BadInput when an array that it refers to is missing."""
+    """What `pack` took (tuples as lists). Raises BadInput when an array that it refers to is missing, or for what it
+    never made."""
     if isinstance(value, dict):
         if set(value) == {_ARRAY}:
-            if value[_ARRAY] not in arrays:
-                raise BadInput(f"The array '{value[_ARRAY]}' is missing: the model folder is damaged or was edited.")
-            return arrays[value[_ARRAY]]
-        if set(value) == {"$list"}:
-            return np.array(value["$list"])
-        if set(value) == {"$float"}:
-            return float(value["$float"])
-        inner = value["$dict"] if set(value) == {"$dict"} else value
+            name = value[_ARRAY]
+            if not isinstance(name, str) or name not in arrays:
+                raise BadInput(f"The array '{str(name)[:80]}' is missing: the model folder is damaged or was edited.")
+            return arrays[name]
+        try:
+            if set(value) == {"$list"}:
+                return np.array(value["$list"])
+            if set(value) == {"$float"}:
+                return float(value["$float"])
+            inner = dict(value["$dict"]) if set(value) == {"$dict"} else value
+        except (TypeError, ValueError) as error:
+            raise BadInput(f"A state is damaged or was edited ({str(error)[:80]}).") from None
         return {k: unpack(v, arrays) for k, v in inner.items()}
     if isinstance(value, list):
         return [unpack(v, arrays) for v in value]
