@@ -1,10 +1,13 @@
 """Tables as spreadsheets export them: the same task, whatever stands around the table."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from smidgen.kit.errors import BadInput
+from smidgen.tasks.exported import without_frame
 from smidgen.tasks.read import read, read_new
 from smidgen.tasks.task import Column
 
@@ -130,3 +133,21 @@ def test_tables_without_a_frame_are_left_alone(tmp_path):
     total = pd.DataFrame({"k": ["a", "b", "a", "b", "Total"], "x": [1.0, 2, 3, 4, 10], "y": [0, 1, 0, 1, 1]})
     assert len(read(total, "y")) == 5  # as full as the other rows: an example called "Total"
     assert len(read(total.assign(x=[1, 2, 3, 4, np.nan], y=[0, 1, 0, 1, None], z=range(5), w=range(5)), "y")) == 4
+
+
+@pytest.mark.parametrize("breaks", ["\n", "\r\n", "\r", "\r\r\n\r"], ids=repr)
+def test_lines_end_as_a_reader_of_csv_counts_them(breaks):
+    """Mixed ones, too: more lines than those above the names were passed over, or there were none left."""
+    lines = ["Shop", "2024", "a;b;y", "1;2;u;", "3;4;v;", "5;6;u;"]
+    ends = re.findall("\r\n|\r|\n", breaks) * 6
+    text = "".join(line + end for line, end in zip(lines, ends, strict=False))
+    data, named, (found,) = without_frame(text.encode(), "t.csv", False)
+    assert data.decode().split() == ["a;b;y;", *lines[3:]] and not named and "first 2 lines" in found.text
+    assert re.findall("\r\n|\r|\n", data.decode())[2:] == ends[2:6]
+
+
+def test_a_line_above_that_ends_otherwise_than_the_rest(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_bytes(b't\n2x\rx\ry\n2xy\n2x\ty,0\tu(\n2:\t\tv"$T\n')  # was an IndexError
+    with pytest.raises(BadInput, match="no column 'y'"):
+        read(path, "y")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 from smidgen.tasks.task import Finding
 
 MOST_LINES = 20  # above the column names
+_BREAK = re.compile(rb"\r\n|\r|\n")
 _SEP = re.compile(rb'^"?sep=(.)"?[ ,;\t]*\r?\n', re.IGNORECASE)
 _TOTAL = re.compile(
     r"^(grand |sub)?(total|sum|average|mean)s?:?$|^(zwischen|gesamt)?summe:?$|^gesamt:?$|^mittelwert:?$"
@@ -86,16 +88,23 @@ def _lines_above(rows: list[list[str]], ends: list[int]) -> int:
 
 
 def _blanked(data: bytes, lines: int, where: str) -> tuple[bytes, Finding]:
-    parts = data.split(b"\n", lines)
-    title = next((t for p in parts[:lines] if (t := p.decode("utf-8", "replace").strip(' ,;\t|\r"'))), "")
+    _, end = _line_end(data, lines)
+    above = _BREAK.split(data[:end])
+    title = next((t for p in above if (t := p.decode("utf-8", "replace").strip(' ,;\t|"'))), "")
     what = f"The first {lines} lines of {where} stand" if lines > 1 else f"The first line of {where} stands"
     text = f"{what} above the column names ({title[:60]!r}) and {'were' if lines > 1 else 'was'} passed over."
-    return b"\n" * lines + parts[lines], Finding(level="note", text=text)
+    return b"\n" * lines + data[end:], Finding(level="note", text=text)
+
+
+def _line_end(data: bytes, number: int) -> tuple[int, int]:
+    """Where a line (from 1) ends, without and with its break: lines as a reader of CSV counts them."""
+    found = next(itertools.islice(_BREAK.finditer(data), number - 1, None), None)
+    return found.span() if found else (len(data), len(data))
 
 
 def _one_too_many(rows: list[list[str]]) -> bool:
     """Whether every row has one more cell than the column names, and nothing in it."""
-    width = len(rows[0])
+    width = len(rows[0]) if rows else 0
     return len(rows) > 1 and width > 1 and all(len(r) == width + 1 and not r[-1].strip() for r in rows[1:])
 
 
@@ -103,11 +112,8 @@ def _evened(data: bytes, sign: str, rows: list[list[str]], ends: list[int]) -> b
     """With one more, nameless, column, if every row but that of the names ends in a delimiter."""
     if not _one_too_many(rows):
         return data
-    lines = data.split(b"\n", ends[0])
-    last = lines[ends[0] - 1]
-    stripped = last.rstrip(b"\r")
-    lines[ends[0] - 1] = stripped + sign.encode() + last[len(stripped) :]
-    return b"\n".join(lines)
+    end, _ = _line_end(data, ends[0])
+    return data[:end] + sign.encode() + data[end:]
 
 
 def nameless_and_blank(frame: pd.DataFrame, names: list[str]) -> list[str]:
