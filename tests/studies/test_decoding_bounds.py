@@ -1,13 +1,15 @@
 """A decoding study at its bounds: lengths, pieces, settings by themselves, errors, the clock."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from sure_decoders import sure, token_ids
 from torch import nn
 
 from smidgen.kit.errors import BadInput
-from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.nets.decoder import DecoderConfig
 from smidgen.nets.packed import PackedLinear
 from smidgen.studies import decoding_measures as m
 from smidgen.studies import decoding_sensitivity as ds
@@ -19,15 +21,10 @@ CONFIG = DecoderConfig(vocab=V, hidden=16, layers=1, heads=2, kv_heads=2, ffn=16
 
 @pytest.fixture(scope="module")
 def whole():
-    made = Decoder(CONFIG, 0).eval()
-    with torch.no_grad():
-        for p in made.parameters():
-            p *= 1 if p.dim() == 1 else 6
-    return made
+    return sure(CONFIG)
 
 
-def ids(rows, length, seed=0):
-    return torch.randint(V, (rows, length), generator=torch.Generator().manual_seed(seed))
+ids = partial(token_ids, V)
 
 
 def study(whole, prompts=None, models=None, **more):

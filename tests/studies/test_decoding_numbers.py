@@ -2,15 +2,17 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sure_decoders import sure, token_ids
 
 from smidgen.kit.errors import BadInput
 from smidgen.kit.seeds import derive_seed
-from smidgen.nets.decoder import Decoder, DecoderConfig
+from smidgen.nets.decoder import DecoderConfig
 from smidgen.studies import decoding_measures as m
 from smidgen.studies import decoding_sensitivity as ds
 from smidgen.studies import decoding_statistics as st
@@ -22,15 +24,10 @@ CONFIG = DecoderConfig(vocab=V, hidden=32, layers=1, heads=2, kv_heads=2, ffn=64
 
 @pytest.fixture(scope="module")
 def whole():
-    made = Decoder(CONFIG, 0).eval()
-    with torch.no_grad():
-        for p in made.parameters():
-            p *= 1 if p.dim() == 1 else 6
-    return made
+    return sure(CONFIG)
 
 
-def ids(rows, length, seed=0):
-    return torch.randint(V, (rows, length), generator=torch.Generator().manual_seed(seed))
+ids = partial(token_ids, V)
 
 
 def nats(model, prompts, answers):

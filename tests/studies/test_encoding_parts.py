@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from bare_races import Race
 
 from smidgen.kit.errors import BudgetSpent
 from smidgen.studies import encoding
@@ -36,18 +37,6 @@ def test_events_of_opened_pictures(now):
         "Half of the time went while pictures without labels were opened (1,000 of 2,000 are): give more time, or "
         "fewer of them."
     )
-
-
-class Race:
-    def __init__(self, *found):
-        self.found, self.out = list(found), {}
-
-    @property
-    def alive(self):
-        return [c for c in self.found if c.key not in self.out]
-
-    def drop(self, candidate, why):
-        self.out[candidate.key] = why
 
 
 def encoded(monkeypatch, race, passes, *, seconds=10.0, of_pool=False, encoders=("words",)):

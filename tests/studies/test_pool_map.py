@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse
+from bare_races import Race
 
 from smidgen.kit.errors import BudgetSpent
 from smidgen.kit.seeds import derive_seed
@@ -151,18 +152,6 @@ def test_pictures_are_opened_for_half_of_the_time(now):
     free(17, 40)
     free(32, 40)
     assert said[-1]["seconds_left"] is None and said[-1]["done"] == 32
-
-
-class Race:
-    def __init__(self, *found):
-        self.found, self.out = list(found), {}
-
-    @property
-    def alive(self):
-        return [c for c in self.found if c.key not in self.out]
-
-    def drop(self, candidate, why):
-        self.out[candidate.key] = why
 
 
 def plan_of(race, seconds, said):
